@@ -1,0 +1,24 @@
+//! What the probes count: the indices of the per-CPU array `COUNTERS` (values are `u64`).
+
+/// Records of faults, mappings and processes that found no room in the ring buffer.
+pub const COUNT_LOST_EVENTS: u32 = 0;
+/// Stacks that found no room in the ring buffer.
+pub const COUNT_LOST_STACKS: u32 = 1;
+/// Faults of traced processes that ended.
+pub const COUNT_FAULTS: u32 = 2;
+/// Faults of traced processes that changed nothing (zero page, lost races) and were not sent.
+pub const COUNT_FAULTS_UNCHANGED: u32 = 3;
+/// Faults whose entry was not seen.
+pub const COUNT_FAULTS_NO_ENTRY: u32 = 4;
+/// Faults that a probe itself caused by reading user memory, and that were left out.
+pub const COUNT_FAULTS_NESTED: u32 = 5;
+/// Brackets that could not be kept because the table of threads was full.
+pub const COUNT_BRACKETS_FULL: u32 = 6;
+/// Pages (sum of absolute values) that moved in and out of traced address spaces with no record,
+/// because the record was lost.
+pub const COUNT_LOST_PAGES: u32 = 7;
+/// Stacks of which the walk ended complete, then one counter for each other `STACK_` status in
+/// its order.
+pub const COUNT_STACK_STATUS: u32 = 16;
+/// How many counters there are.
+pub const COUNTERS: u32 = 32;

@@ -1,0 +1,36 @@
+//! What user space tells the probes before they are loaded: offsets from the running kernel's
+//! BTF, and choices. All of it is read-only data, which the verifier takes as constants, so that
+//! a choice that is off costs nothing.
+
+use aya_ebpf::Global;
+
+macro_rules! globals {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $default:expr;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub static $name: Global<$type> = Global::new($default);
+    )*};
+}
+
+globals! {
+    /// Offset of `task_struct.mm`.
+    TASK_MM: u64 = 0;
+    /// Offset of `task_struct.pid`.
+    TASK_PID: u64 = 0;
+    /// Offset of `task_struct.tgid`.
+    TASK_TGID: u64 = 0;
+    /// Offset of `task_struct.exit_code`.
+    TASK_EXIT_CODE: u64 = 0;
+    /// Offset of `task_struct.signal`.
+    TASK_SIGNAL: u64 = 0;
+    /// Offset of `signal_struct.live` (an `atomic_t`).
+    SIGNAL_LIVE: u64 = 0;
+    /// Offset of `mm_struct.pgd`.
+    MM_PGD: u64 = 0;
+    /// 1: children of traced processes are traced as well.
+    FOLLOW: u8 = 1;
+    /// 1: huge pages may appear, so the page table is looked at after every anonymous fault.
+    HUGE_PAGES: u8 = 1;
+    /// 1: multi-size huge pages may appear, so the neighbours are looked at as well.
+    MULTI_SIZE_PAGES: u8 = 0;
+}

@@ -1,0 +1,51 @@
+//! Records go out here, and what finds no room is counted.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, generated as helpers},
+    maps::RingBuf,
+};
+use rmap_ebpf::abi::{self, Header};
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::state::{COUNTERS, EVENTS};
+
+/// The header of a record that is made now, in the context of the current thread.
+#[inline(always)]
+pub fn header(kind: u16, flags: u16, mm: u64) -> Header {
+    let id = bpf_get_current_pid_tgid();
+    Header {
+        kind,
+        flags,
+        // SAFETY: the helper takes nothing.
+        cpu: unsafe { bpf_get_smp_processor_id() },
+        // SAFETY: the helper takes nothing.
+        time_ns: unsafe { helpers::bpf_ktime_get_ns() },
+        pid: (id >> 32) as u32,
+        tid: id as u32,
+        mm,
+    }
+}
+
+/// Sends a record, or counts it as lost.
+#[inline(always)]
+pub fn send<T: IntoBytes + Immutable>(record: &T) {
+    if ring().output::<[u8]>(record.as_bytes(), 0).is_err() {
+        count(abi::COUNT_LOST_EVENTS, 1);
+    }
+}
+
+/// The ring buffer of the records.
+#[inline(always)]
+pub fn ring() -> &'static RingBuf {
+    &EVENTS
+}
+
+/// Adds to a counter of this CPU.
+#[inline(always)]
+pub fn count(counter: u32, amount: u64) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
+        // SAFETY: the map gave this CPU's own slot, and only a nested program on this CPU could
+        // write it in between, which may cost one count and harms nothing.
+        unsafe { *value += amount };
+    }
+}

@@ -1,0 +1,115 @@
+//! What is read of the kernel's own structures, and the only place that knows the machine's
+//! registers (x86-64).
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{bpf_probe_read_kernel, generated as helpers},
+};
+
+use crate::config;
+
+/// The current task.
+pub fn current() -> *const task_struct {
+    // SAFETY: the helper takes nothing and always gives the running task.
+    unsafe { helpers::bpf_get_current_task_btf() }
+}
+
+/// Reads a value of type `T` at `base + offset` in kernel memory; `None` if it cannot be read.
+#[inline(always)]
+pub fn read<T>(base: u64, offset: u64) -> Option<T> {
+    // SAFETY: the helper checks the address and fails on a bad one.
+    unsafe { bpf_probe_read_kernel((base + offset) as *const T) }.ok()
+}
+
+/// The address space of a task, 0 for a kernel thread.
+#[inline(always)]
+pub fn mm_of(task: u64) -> u64 {
+    read(task, config::TASK_MM.load()).unwrap_or(0)
+}
+
+/// The registers with which a task entered the kernel from user mode.
+#[derive(Clone, Copy)]
+pub struct UserRegisters {
+    regs: u64,
+}
+
+/// Offsets in x86-64's `struct pt_regs` (`arch/x86/include/uapi/asm/ptrace.h`), in bytes.
+mod pt_regs {
+    pub const BP: u64 = 32;
+    pub const BX: u64 = 40;
+    pub const R10: u64 = 56;
+    pub const R9: u64 = 64;
+    pub const R8: u64 = 72;
+    pub const DX: u64 = 96;
+    pub const SI: u64 = 104;
+    pub const DI: u64 = 112;
+    pub const ORIG_AX: u64 = 120;
+    pub const IP: u64 = 128;
+    pub const SP: u64 = 152;
+}
+
+impl UserRegisters {
+    /// The current task's.
+    #[inline(always)]
+    pub fn current() -> Option<Self> {
+        // SAFETY: the task is the current one; the helper only computes an address.
+        let regs = unsafe { helpers::bpf_task_pt_regs(current().cast_mut()) } as u64;
+        (regs != 0).then_some(Self { regs })
+    }
+
+    #[inline(always)]
+    fn word(self, offset: u64) -> u64 {
+        // SAFETY: the verifier knows this pointer as the kernel's `pt_regs` and turns the load
+        // into one that cannot fault.
+        unsafe { *((self.regs + offset) as *const u64) }
+    }
+
+    /// The instruction pointer in user mode.
+    #[inline(always)]
+    pub fn ip(self) -> u64 {
+        self.word(pt_regs::IP)
+    }
+
+    /// rsp.
+    #[inline(always)]
+    pub fn sp(self) -> u64 {
+        self.word(pt_regs::SP)
+    }
+
+    /// rbp.
+    #[inline(always)]
+    pub fn bp(self) -> u64 {
+        self.word(pt_regs::BP)
+    }
+
+    /// rbx.
+    #[inline(always)]
+    pub fn bx(self) -> u64 {
+        self.word(pt_regs::BX)
+    }
+
+    /// Where the kernel keeps them.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.regs
+    }
+
+    /// The number of the system call, −1 outside of any.
+    #[inline(always)]
+    pub fn syscall(self) -> i64 {
+        self.word(pt_regs::ORIG_AX) as i64
+    }
+
+    /// The system call's arguments; they stand until it returns.
+    #[inline(always)]
+    pub fn arguments(self) -> [u64; 6] {
+        [
+            self.word(pt_regs::DI),
+            self.word(pt_regs::SI),
+            self.word(pt_regs::DX),
+            self.word(pt_regs::R10),
+            self.word(pt_regs::R8),
+            self.word(pt_regs::R9),
+        ]
+    }
+}

@@ -1,0 +1,198 @@
+//! Page faults, bracketed per thread: entry by `exceptions:page_fault_user` and `_kernel` (raw;
+//! args: address, regs, error code; x86), end by the perf software events minor-faults and
+//! major-faults (kernel `mm_account_fault`), which run after every counter has moved.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::{perf_event, raw_tracepoint},
+    programs::{PerfEventContext, RawTracePointContext},
+};
+use rmap_ebpf::{abi, logic::fault};
+
+use crate::{
+    config, emit,
+    kernel::{self, UserRegisters},
+    page_table::{self, Leaf},
+    stack,
+    state::{BUSY, Bracket, FAULTS, THREADS, target},
+};
+
+/// Numbers of system calls (x86-64).
+const EXECVE: i64 = 59;
+const EXECVEAT: i64 = 322;
+
+/// `exceptions:page_fault_user`.
+#[raw_tracepoint]
+pub fn page_fault_user(ctx: RawTracePointContext) -> i32 {
+    open(&ctx, 0)
+}
+
+/// `exceptions:page_fault_kernel`.
+#[raw_tracepoint]
+pub fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
+    open(&ctx, Bracket::KERNEL)
+}
+
+/// `PERF_COUNT_SW_PAGE_FAULTS_MIN`.
+#[perf_event]
+pub fn minor_fault(ctx: PerfEventContext) -> u32 {
+    close(&ctx, 0)
+}
+
+/// `PERF_COUNT_SW_PAGE_FAULTS_MAJ`.
+#[perf_event]
+pub fn major_fault(ctx: PerfEventContext) -> u32 {
+    close(&ctx, abi::FAULT_MAJOR)
+}
+
+/// A fault starts: its thread's bracket opens.
+#[inline(always)]
+fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    if target((id >> 32) as u32).is_none() {
+        return 0;
+    }
+    let address: u64 = ctx.arg(0);
+    // Addresses of the kernel's own half are not the process's.
+    if (address as i64) < 0 {
+        return 0;
+    }
+    if kind == Bracket::KERNEL && busy() {
+        emit::count(abi::COUNT_FAULTS_NESTED, 1);
+        return 0;
+    }
+    let error_code: u64 = ctx.arg(2);
+    let bracket = Bracket {
+        mm: kernel::mm_of(kernel::current() as u64),
+        address,
+        error_code: error_code as u32,
+        members: 0,
+        flags: Bracket::OPEN | kind,
+        reserved: 0,
+    };
+    let tid = id as u32;
+    if let Some(slot) = THREADS.get_ptr_mut(&tid) {
+        // SAFETY: only programs that run in this very thread write its entry.
+        unsafe { *slot = bracket };
+    } else if THREADS.insert(&tid, &bracket, 0).is_err() {
+        emit::count(abi::COUNT_BRACKETS_FULL, 1);
+    }
+    0
+}
+
+/// A fault is done: if it changed anything, user space is told.
+#[inline(always)]
+fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
+    let id = bpf_get_current_pid_tgid();
+    let Some(slot) = target((id >> 32) as u32) else { return 0 };
+    emit::count(abi::COUNT_FAULTS, 1);
+    // SAFETY: the kernel gives a perf event program this context, and the verifier checks the
+    // offset.
+    let address = unsafe { (*ctx.ctx).addr };
+    let tid = id as u32;
+    let mut bracket = Bracket { mm: 0, address, error_code: 0, members: 0, flags: 0, reserved: 0 };
+    if let Some(slot) = THREADS.get_ptr_mut(&tid) {
+        // SAFETY: only programs that run in this very thread write its entry.
+        let slot = unsafe { &mut *slot };
+        if slot.flags & Bracket::OPEN != 0 && (slot.address ^ address) >> 12 == 0 {
+            bracket = *slot;
+        }
+        slot.flags = 0;
+    }
+    if bracket.flags & Bracket::OPEN == 0 {
+        flags |= abi::FAULT_NO_ENTRY;
+        bracket.mm = kernel::mm_of(kernel::current() as u64);
+        emit::count(abi::COUNT_FAULTS_NO_ENTRY, 1);
+    } else if !fault::changed(bracket.error_code, bracket.members) {
+        emit::count(abi::COUNT_FAULTS_UNCHANGED, 1);
+        return 0;
+    }
+    if bracket.flags & Bracket::KERNEL != 0 {
+        flags |= abi::FAULT_KERNEL;
+    }
+    let Some(registers) = UserRegisters::current() else { return 0 };
+    let Some(record) = FAULTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own slot; a fault of a probe's own ends at the busy mark.
+    let record = unsafe { &mut *record };
+    let table = look(&bracket, flags & abi::FAULT_NO_ENTRY != 0);
+    let (delta, inexact) = fault::delta(bracket.error_code, bracket.members, table.huge());
+    if inexact {
+        flags |= abi::FAULT_DELTA_INEXACT;
+    }
+    record.header = emit::header(abi::KIND_FAULT, flags | table.flags, bracket.mm);
+    record.address = bracket.address;
+    record.ip = registers.ip();
+    record.error_code = bracket.error_code;
+    record.members = bracket.members;
+    record.delta = delta;
+    record.syscall = registers.syscall();
+    record.window = table.window;
+    record.entry = table.entry;
+    record.reserved = 0;
+    // All that is known of the fault lies in the map now, so the verifier looks at the walk once.
+    record.stack = match record.syscall {
+        // The program that is being loaded has no code of its own to name yet.
+        EXECVE | EXECVEAT => 0,
+        _ => stack::capture(registers, record.header.mm, slot),
+    };
+    emit::send(record);
+    0
+}
+
+/// What the page table shows at a fault's end.
+#[derive(Clone, Copy, Default)]
+struct Table {
+    /// `abi::FAULT_ENTRY`, `abi::FAULT_WINDOW`.
+    flags: u16,
+    entry: u16,
+    window: u32,
+}
+
+impl Table {
+    #[inline(always)]
+    fn huge(self) -> bool {
+        self.flags & abi::FAULT_ENTRY != 0 && self.entry & abi::ENTRY_HUGE != 0
+    }
+}
+
+/// Looks at the page table where the counters alone do not tell which pages were mapped.
+#[inline(always)]
+fn look(bracket: &Bracket, entry_lost: bool) -> Table {
+    let mut table = Table::default();
+    let cached = bracket.members & (1 << abi::MEMBER_FILE | 1 << abi::MEMBER_SHMEM) != 0;
+    if !cached && !entry_lost && config::HUGE_PAGES.load() == 0 {
+        return table;
+    }
+    let Some(late) = page_table::late() else { return table };
+    match page_table::leaf(late, bracket.mm, bracket.address) {
+        Some(Leaf::Huge(entry)) => {
+            table.entry = entry as u16;
+            table.flags = abi::FAULT_ENTRY;
+        }
+        Some(Leaf::Table(address)) => {
+            let block = cached || config::MULTI_SIZE_PAGES.load() != 0;
+            if block {
+                let Some(block) = page_table::block(address, bracket.address) else {
+                    return table;
+                };
+                let own = (bracket.address >> 12) as usize & 15;
+                let anonymous = bracket.members & (1 << abi::MEMBER_ANON) != 0;
+                table.window = page_table::window(block, bracket.address, anonymous.then_some(own));
+                table.entry = block[own] as u16;
+                table.flags = abi::FAULT_ENTRY | abi::FAULT_WINDOW;
+            } else if let Some(entry) = page_table::entry(address, bracket.address) {
+                // Bit 7 is the PAT bit here, not the mark of a huge page.
+                table.entry = entry as u16 & !abi::ENTRY_HUGE;
+                table.flags = abi::FAULT_ENTRY;
+            }
+        }
+        None => {}
+    }
+    table
+}
+
+/// Whether a probe of this CPU reads user memory.
+#[inline(always)]
+fn busy() -> bool {
+    BUSY.get(0).is_some_and(|busy| *busy != 0)
+}

@@ -1,0 +1,99 @@
+//! Processes: raw tracepoints `sched:sched_process_fork` (args: parent, child), `_exec` (task,
+//! old pid, bprm) and `_exit` (task).
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
+};
+use aya_log_ebpf::debug;
+use rmap_ebpf::abi::{self, ExecRecord, ExitRecord, ForkRecord};
+
+use crate::{
+    config, emit,
+    kernel::{self, UserRegisters},
+    stack,
+    state::{TARGETS, THREADS, target},
+};
+
+/// `sched:sched_process_fork`: in the parent, before the child runs.
+#[raw_tracepoint]
+pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let parent_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let Some(slot) = target(parent_pid) else { return 0 };
+    let parent: u64 = ctx.arg(0);
+    let child: u64 = ctx.arg(1);
+    let (Some(child_pid), Some(child_tid)) = (
+        kernel::read::<u32>(child, config::TASK_TGID.load()),
+        kernel::read::<u32>(child, config::TASK_PID.load()),
+    ) else {
+        return 0;
+    };
+    let thread = child_pid == parent_pid;
+    if !thread && config::FOLLOW.load() == 0 {
+        return 0;
+    }
+    let mm = kernel::mm_of(parent);
+    let child_mm = kernel::mm_of(child);
+    let mut flags = 0;
+    if thread {
+        flags |= abi::FORK_THREAD;
+    } else if TARGETS.insert(&child_pid, &slot, 0).is_err() {
+        emit::count(abi::COUNT_LOST_EVENTS, 1);
+    }
+    if child_mm == mm {
+        flags |= abi::FORK_SAME_MM;
+    }
+    let hash = UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot));
+    emit::send(&ForkRecord {
+        header: emit::header(abi::KIND_FORK, flags, mm),
+        child_pid,
+        child_tid,
+        child_mm,
+        stack: hash,
+    });
+    debug!(&ctx, "fork: {} made {} (thread {})", parent_pid, child_pid, child_tid);
+    0
+}
+
+/// `sched:sched_process_exec`: in the task, with its new address space.
+#[raw_tracepoint]
+pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if target(pid).is_none() {
+        return 0;
+    }
+    let task: u64 = ctx.arg(0);
+    emit::send(&ExecRecord {
+        header: emit::header(abi::KIND_EXEC, 0, kernel::mm_of(task)),
+        old_tid: ctx.arg(1),
+        reserved: 0,
+    });
+    debug!(&ctx, "exec: {}", pid);
+    0
+}
+
+/// `sched:sched_process_exit`: in the task, before it gives up its address space.
+#[raw_tracepoint]
+pub fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let id = bpf_get_current_pid_tgid();
+    let (pid, tid) = ((id >> 32) as u32, id as u32);
+    if target(pid).is_none() {
+        return 0;
+    }
+    let task: u64 = ctx.arg(0);
+    // The last thread has taken itself off `signal->live` by now (kernel `do_exit`). The second
+    // argument says the same, but only since 6.16.
+    let signal: u64 = kernel::read(task, config::TASK_SIGNAL.load()).unwrap_or(0);
+    let live: i32 = kernel::read(signal, config::SIGNAL_LIVE.load()).unwrap_or(1);
+    let flags = if live == 0 { abi::EXIT_GROUP_DEAD } else { 0 };
+    emit::send(&ExitRecord {
+        header: emit::header(abi::KIND_EXIT, flags, kernel::mm_of(task)),
+        code: kernel::read(task, config::TASK_EXIT_CODE.load()).unwrap_or(0),
+        reserved: 0,
+    });
+    let _ = THREADS.remove(&tid);
+    if live == 0 {
+        let _ = TARGETS.remove(&pid);
+    }
+    debug!(&ctx, "exit: {} (thread {})", pid, tid);
+    0
+}

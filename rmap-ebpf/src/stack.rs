@@ -1,0 +1,148 @@
+//! User stacks: walked by unwind tables, named by a hash of their addresses, sent once.
+//!
+//! [`capture`] gives the hash under which user space knows the stack, 0 where there is none. A
+//! stack that the tables do not cover yet goes to user space as registers and memory, and gets a
+//! name of its own.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
+use aya_ebpf::helpers::generated::{
+    bpf_probe_read_kernel, bpf_probe_read_user, bpf_ringbuf_output,
+};
+use rmap_ebpf::{
+    abi::{self, RawStackRecord, StackRecord},
+    logic::hash,
+};
+
+use crate::{
+    emit,
+    kernel::UserRegisters,
+    state::{BUSY, EVENTS, RAW_STACKS, SCRATCH, SEEN},
+    unwind::{self, Scratch},
+};
+
+/// Bytes of a stack record before its addresses.
+const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
+/// Bytes of a raw stack record before its memory.
+const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
+/// Bytes in the ring from which on no raw stacks are sent: a quarter of it.
+const RAW_ROOM: u64 = 2 << 20;
+/// The memory of a raw stack is read in pieces of so many bytes: the last ones may be missing.
+const PIECE: usize = abi::RAW_STACK_ALIGN;
+
+/// Walks the current thread's user stack; user space gets it, if it does not have it yet. `slot`
+/// is the process's value in `TARGETS`.
+#[inline(always)]
+pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(busy) = BUSY.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own slot.
+    unsafe { *busy = 1 };
+    unwind::walk(registers, slot, scratch);
+    // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
+    // runs stops at the busy mark.
+    let scratch = unsafe { &mut *scratch };
+    let hash = if scratch.status == u32::from(abi::STACK_NO_MAPPING) && has_room() {
+        raw(registers, mm)
+    } else {
+        0
+    };
+    // SAFETY: this CPU's own slot.
+    unsafe { *busy = 0 };
+    emit::count(abi::COUNT_STACK_STATUS + (scratch.status & 15), 1);
+    if hash != 0 { hash } else { finish(scratch, mm) }
+}
+
+/// Whether raw stacks, which are large, leave room in the ring for what must not be lost. Else the
+/// frames that were found serve, and the stack says how it ended.
+#[inline(always)]
+fn has_room() -> bool {
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < RAW_ROOM
+}
+
+/// Names a walked stack, and sends it if it is new.
+#[inline(always)]
+fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
+    let hash = hash::finish(scratch.sum, scratch.status as u16);
+    // SAFETY: the value is not read.
+    if unsafe { SEEN.get(&hash) }.is_some() {
+        return hash;
+    }
+    let record = &mut scratch.record;
+    record.header = emit::header(abi::KIND_STACK, 0, mm);
+    record.hash = hash;
+    record.status = scratch.status as u16;
+    record.count = scratch.count as u16;
+    record.reserved = 0;
+    let length = FIXED + 8 * (scratch.count & 127);
+    if send((&raw mut *record).cast(), length) {
+        let _ = SEEN.insert(&hash, &1, 0);
+    } else {
+        emit::count(abi::COUNT_LOST_STACKS, 1);
+    }
+    hash
+}
+
+/// Sends registers and memory of a stack that has code without tables; 0 if there is no room.
+#[inline(always)]
+fn raw(registers: UserRegisters, mm: u64) -> u64 {
+    let Some(record) = RAW_STACKS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own slot, as above.
+    let record = unsafe { &mut *record };
+    record.header = emit::header(abi::KIND_RAW_STACK, 0, mm);
+    // One name each: time and thread, which no other stack has both of.
+    record.hash = hash::finish(
+        hash::add(hash::add(hash::START, record.header.time_ns), u64::from(record.header.tid)),
+        abi::STACK_NO_MAPPING,
+    );
+    record.status = abi::STACK_NO_MAPPING;
+    record.reserved = 0;
+    // SAFETY: both are as long as is said; the helper checks the source.
+    let read = unsafe {
+        bpf_probe_read_kernel(
+            record.registers.as_mut_ptr().cast(),
+            size_of_val(&record.registers) as u32,
+            registers.address() as *const c_void,
+        )
+    };
+    if read != 0 {
+        return 0;
+    }
+    // Aligned, so that no piece reaches over the end of the stack, which ends with a page.
+    let base = registers.sp() & !(PIECE as u64 - 1);
+    let mut length = 0;
+    let mut piece = 0;
+    while piece < abi::RAW_STACK_BYTES / PIECE {
+        // SAFETY: the piece lies inside the record; the helper checks the source.
+        let read = unsafe {
+            bpf_probe_read_user(
+                record.memory.as_mut_ptr().add(piece * PIECE).cast(),
+                PIECE as u32,
+                (base + (piece * PIECE) as u64) as *const c_void,
+            )
+        };
+        if read != 0 {
+            break;
+        }
+        piece += 1;
+        length = (piece * PIECE) as u32;
+    }
+    record.length = length;
+    let total = RAW_FIXED + (length & (2 * abi::RAW_STACK_BYTES as u32 - 1));
+    if total > size_of::<RawStackRecord>() as u32 {
+        return 0;
+    }
+    let hash = record.hash;
+    if send((&raw mut *record).cast(), total) { hash } else { 0 }
+}
+
+/// Puts `length` bytes into the ring, if there is room.
+#[inline(always)]
+fn send(record: *mut c_void, length: u32) -> bool {
+    // SAFETY: the verifier checks that `length` stays inside the record.
+    let sent = unsafe {
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record, u64::from(length), 0)
+    };
+    sent == 0
+}

@@ -1,0 +1,114 @@
+//! What the probes remember between events.
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    btf_maps,
+    macros::{btf_map, map},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use rmap_ebpf::abi;
+
+use crate::{page_table::Block, unwind::Scratch};
+
+/// The records, for user space.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// The processes (tgid) that are traced, and each one's place in [`MAPPINGS`].
+#[map]
+pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// The fault that each traced thread is in, by thread id.
+#[map]
+pub static THREADS: HashMap<u32, Bracket> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// Hashes of the stacks that user space has. A hash that is dropped is sent again.
+#[map]
+pub static SEEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32_768, 0);
+
+/// The `abi::COUNT_` counters.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::COUNTERS, 0);
+
+/// Where a stack is walked.
+#[map]
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where entries of a page table are looked at.
+#[map]
+pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a fault's record is put together.
+#[map]
+pub static FAULTS: PerCpuArray<abi::FaultRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where a stack that cannot be walked here is put together.
+#[map]
+pub static RAW_STACKS: PerCpuArray<abi::RawStackRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// The unwind tables: index words and rows, as `abi` describes them.
+#[btf_map]
+pub static SLABS: btf_maps::ArrayOfMaps<
+    btf_maps::Array<[u32; abi::SLAB_WORDS], 1, { BPF_F_MMAPABLE as usize }>,
+    { abi::SLABS as usize },
+> = btf_maps::ArrayOfMaps::new();
+
+/// Rules that fit no row.
+#[map]
+pub static RULES: Array<abi::Rule> = Array::with_max_entries(abi::RULES as u32, 0);
+
+/// The executable mappings of the traced processes.
+#[map]
+pub static MAPPINGS: Array<abi::Mappings> =
+    Array::with_max_entries(abi::MAPPING_SLOTS, BPF_F_MMAPABLE);
+
+/// Set while a probe of this CPU reads user memory: faults that it causes are not the program's.
+#[map]
+pub static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// What user space finds out after the load.
+#[map]
+pub static LATE: Array<Late> = Array::with_max_entries(1, 0);
+
+/// One fault of one thread, from its entry on.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Bracket {
+    /// The thread's address space.
+    pub mm: u64,
+    /// The address that faulted.
+    pub address: u64,
+    /// The processor's error code.
+    pub error_code: u32,
+    /// Bit `n`: the counter of member `n` moved.
+    pub members: u32,
+    /// [`Bracket::OPEN`] and [`Bracket::KERNEL`].
+    pub flags: u32,
+    /// Not used.
+    pub reserved: u32,
+}
+
+impl Bracket {
+    /// The fault is under way.
+    pub const OPEN: u32 = 1;
+    /// It was taken in kernel mode.
+    pub const KERNEL: u32 = 2;
+}
+
+/// What user space finds out after the load.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Late {
+    /// Where the kernel maps physical memory (`page_offset_base`); 0: not known, page tables are
+    /// not read.
+    pub page_offset: u64,
+    /// Levels of the page table: 4 or 5.
+    pub levels: u64,
+}
+
+/// If a process is traced, its place in [`MAPPINGS`].
+#[inline(always)]
+pub fn target(pid: u32) -> Option<u32> {
+    // SAFETY: the value is copied at once; at worst a process that ended a moment ago is seen.
+    unsafe { TARGETS.get(&pid) }.copied()
+}

@@ -1,0 +1,181 @@
+//! The walk up a user stack by unwind tables: one turn of `bpf_loop` a frame. What a frame is and
+//! how it leads to its caller stands in `logic::unwind`; here are the maps and the memory.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use rmap_ebpf::{
+    abi::{self, Mappings, Rule, StackRecord},
+    logic::{
+        hash,
+        unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
+        unwind_row::{find_mapping, find_row, special_row},
+    },
+};
+
+use crate::{
+    kernel::{self, UserRegisters},
+    state::{MAPPINGS, RULES, SLABS},
+};
+
+/// Where a walk takes place: memory of this CPU. What lies here is any number to the verifier;
+/// on the program's stack each constant would make another state of the walk to look at.
+#[repr(C)]
+pub struct Scratch {
+    frame: Frame,
+    registers: u64,
+    /// What [`fetch`] has read.
+    word: u64,
+    /// Where `window` was read from; 0: nowhere yet.
+    window_at: u64,
+    /// A piece of the thread's memory.
+    window: [u64; WINDOW],
+    /// Hash sum of the addresses.
+    pub sum: u64,
+    /// One of the `STACK_` constants.
+    pub status: u32,
+    /// How many addresses `record` has.
+    pub count: u32,
+    /// The addresses; the rest of it is for the sender.
+    pub record: StackRecord,
+}
+
+/// Words that are read at once: stack frames lie side by side, and a read has a price of its own.
+const WINDOW: usize = 128;
+/// The same in bytes. A window is aligned to its size, so it never reaches into another page than
+/// that of the wanted word.
+const WINDOW_BYTES: u64 = 8 * WINDOW as u64;
+
+/// What the loop hands on from turn to turn.
+#[repr(C)]
+struct State {
+    mappings: *const Mappings,
+    scratch: *mut Scratch,
+}
+
+/// Walks from `registers`, into `scratch`.
+#[inline(always)]
+pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
+    // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
+    // runs stops at the busy mark.
+    let start = unsafe { &mut *scratch };
+    start.frame = Frame::innermost(registers.ip(), registers.sp(), registers.bp(), registers.bx());
+    start.registers = registers.address();
+    start.window_at = 0;
+    start.sum = hash::START;
+    start.status = u32::from(abi::STACK_NO_MAPPING);
+    start.count = 0;
+    if let Some(mappings) = MAPPINGS.get_ptr(slot) {
+        let mut state = State { mappings, scratch };
+        // SAFETY: the callback has the helper's signature, and its state lives through the call.
+        unsafe {
+            bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
+        };
+    }
+}
+
+/// One frame. Returns 1 to end the loop.
+unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
+    // SAFETY: the helper hands on what `walk` gave it.
+    let state = unsafe { &mut *state.cast::<State>() };
+    // SAFETY: the scratch memory outlives the loop.
+    let scratch = unsafe { &mut *state.scratch };
+    if index >= abi::MAX_FRAMES as u64 {
+        scratch.status = u32::from(abi::STACK_TRUNCATED);
+        return 1;
+    }
+    let ip = scratch.frame.ip;
+    scratch.record.ips[(index as usize & 127).min(abi::MAX_FRAMES - 1)] = ip;
+    scratch.sum = hash::add(scratch.sum, ip);
+    scratch.count = index as u32 + 1;
+    let mut frame = scratch.frame;
+    let mut env = Kernel { mappings: state.mappings, scratch: state.scratch };
+    let status = advance(&mut env, &mut frame);
+    scratch.frame = frame;
+    scratch.status = u32::from(status);
+    i64::from(status != STEP_NEXT)
+}
+
+/// The row that holds at an address. A function of its own in the program: it is called from
+/// several places, and the verifier looks at each copy.
+#[inline(never)]
+fn row(mappings: *const Mappings, address: u64) -> u32 {
+    // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
+    let mappings = unsafe { &*mappings };
+    let Some(mapping) = find_mapping(mappings, address) else {
+        return special_row(abi::SPECIAL_NO_MAPPING);
+    };
+    match mapping.slab {
+        abi::SLAB_PENDING => special_row(abi::SPECIAL_NO_MAPPING),
+        abi::SLAB_UNCOVERED => special_row(abi::SPECIAL_NONE),
+        abi::SLAB_JIT => special_row(abi::SPECIAL_JIT),
+        number => match SLABS.get_value(number, &0) {
+            Some(slab) => find_row(slab, mapping, address),
+            None => special_row(abi::SPECIAL_NO_MAPPING),
+        },
+    }
+}
+
+/// Maps and memory as the walk sees them.
+struct Kernel {
+    mappings: *const Mappings,
+    scratch: *mut Scratch,
+}
+
+/// Reads eight bytes of the thread's memory into `word`; whether it could. A function of its own,
+/// since it is called from many places.
+#[inline(never)]
+fn fetch(scratch: *mut Scratch, address: u64) -> bool {
+    // SAFETY: this CPU's own slot, and the caller has given its reference back.
+    let scratch = unsafe { &mut *scratch };
+    if address & 7 != 0 {
+        // SAFETY: the word is as long as is said; the helper checks the source.
+        let read = unsafe {
+            bpf_probe_read_user((&raw mut scratch.word).cast(), 8, address as *const c_void)
+        };
+        return read == 0;
+    }
+    let base = address & !(WINDOW_BYTES - 1);
+    if base != scratch.window_at {
+        // SAFETY: the window is as long as is said; the helper checks the source.
+        let read = unsafe {
+            bpf_probe_read_user(
+                scratch.window.as_mut_ptr().cast(),
+                WINDOW_BYTES as u32,
+                base as *const c_void,
+            )
+        };
+        if read != 0 {
+            scratch.window_at = 0;
+            return false;
+        }
+        scratch.window_at = base;
+    }
+    scratch.word = scratch.window[(address >> 3) as usize & (WINDOW - 1)];
+    true
+}
+
+impl Env for Kernel {
+    #[inline(always)]
+    fn row(&mut self, address: u64) -> u32 {
+        row(self.mappings, address)
+    }
+
+    #[inline(always)]
+    fn rule(&mut self, index: u32) -> Option<Rule> {
+        RULES.get(index & abi::RULES_MASK).copied()
+    }
+
+    #[inline(always)]
+    fn register(&mut self, number: u32) -> Option<u64> {
+        // SAFETY: this CPU's own slot.
+        let registers = unsafe { (*self.scratch).registers };
+        kernel::read(registers, u64::from(pt_regs_slot(number)) * 8)
+    }
+
+    #[inline(always)]
+    fn read(&mut self, address: u64) -> Option<u64> {
+        // SAFETY: this CPU's own slot.
+        fetch(self.scratch, address).then(|| unsafe { (*self.scratch).word })
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line: what a person types becomes a call of one command.
+//!
+//! Comes in: arguments. Goes out: an exit status. One file per command; [`report_out`] is where
+//! those that make a report print it, [`save`] how they write files.
+
+pub mod doctor;
+pub mod pmap;
+pub mod progress;
+pub mod report_out;
+pub mod run;
+pub mod save;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::view::text;
+
+/// Everything that can be typed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rmap",
+    version,
+    about = "Tells why memory is resident, and which code path made it dirty",
+    long_about = "Tells why memory is resident, and which code path made it dirty: per memory \
+                  segment of a program, with the figures of the kernel's own accounting, to the \
+                  byte.",
+    after_help = "Start with:  rmap run -- CMD [ARG…]\nMore on a command:  rmap COMMAND --help",
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One of rmap's commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a command and tell what made its memory resident and dirty
+    #[command(
+        long_about = "Run a command and tell which code paths made its memory resident and dirty. It \
+                  is traced from its first instruction, with its threads and its descendants; \
+                  every process is looked at once more at its exit, while its memory still exists."
+    )]
+    Run(run::RunOptions),
+    /// Print the memory map of a process as `pmap -x` does
+    #[command(
+        long_about = "Print the memory map of a process, with the columns and the totals of `pmap -x`: \
+                  address, Kbytes, RSS, Dirty, mode and mapping. Nothing is traced."
+    )]
+    Pmap(PmapOptions),
+    /// Tell what this kernel, these privileges and this machine allow
+    #[command(
+        long_about = "Tell what this kernel, these privileges and this machine allow: each probe, \
+                  attached or why not, and what accuracy follows."
+    )]
+    Doctor(DoctorOptions),
+}
+
+/// The arguments of `rmap pmap`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  rmap pmap $$")]
+pub struct PmapOptions {
+    /// Processes
+    #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pids: Vec<u32>,
+}
+
+/// The arguments of `rmap doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorOptions {}
+
+impl Cli {
+    /// Runs the command and says how rmap is to exit.
+    ///
+    /// # Errors
+    /// What the command attempted and did not get; exit status 1 follows.
+    pub fn call(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(options) => run::run(&options),
+            Command::Pmap(options) => {
+                let mut out = io::stdout().lock();
+                for pid in options.pids {
+                    let printed = pmap::pmap(pid, &mut out);
+                    match printed {
+                        Err(pmap::Error::Output { source, .. }) => save::unless_gone(Err(source))?,
+                        printed => printed?,
+                    }
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Doctor(DoctorOptions {}) => doctor::run(),
+        }
+    }
+}
+
+/// One line on stderr: what was attempted and did not succeed. Whatever it holds of names from
+/// outside is made safe for a terminal.
+pub fn complain(error: &anyhow::Error) {
+    // Not eprintln: a stderr that has gone is no reason to panic.
+    let line = format!("rmap: {}\n", text::clean(&format!("{error:#}")));
+    let _ = io::stderr().write_all(line.as_bytes());
+}

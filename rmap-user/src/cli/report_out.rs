@@ -1,0 +1,197 @@
+//! Where a report goes: the table to a stream or a file, the JSON beside it.
+//!
+//! Comes in: a [`Report`] and what was asked for. Goes out: text. Here the terminal is asked for
+//! its width and for whether it wants colours; the views know nothing of it.
+
+use std::ffi::OsStr;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{ArgAction, Args};
+
+use super::save;
+use crate::report::Report;
+use crate::view::{DEFAULT_PROCESSES, DEFAULT_TOP, Style, json, table};
+
+/// Columns of a terminal that does not tell how many it has.
+const USUAL_WIDTH: usize = 80;
+
+/// Options of every command that makes a report.
+#[derive(Clone, Debug, Default, Args)]
+pub struct OutputOptions {
+    /// Write the table to FILE
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// Write the report as JSON to FILE (`-` is stdout)
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+
+    /// Rows of each list of the table, 0 for all
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_TOP)]
+    pub top: usize,
+
+    /// Whole stacks and all processes; twice: the probes' own messages too
+    #[arg(short, long, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The stream that the table goes to if no file is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// For `run`, where stdout is the command's.
+    Stderr,
+    /// For commands that have stdout for themselves.
+    Stdout,
+}
+
+impl OutputOptions {
+    /// Says early what could not be written in the end.
+    ///
+    /// # Errors
+    /// A file that could not be made.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let json = self.json.as_deref().filter(|path| !is_stdout(path));
+        self.output.as_deref().into_iter().chain(json).try_for_each(save::check)
+    }
+
+    /// Prints the table and, if asked for, the JSON. Both are attempted, whatever becomes of the
+    /// other one. A reader that has gone is no error.
+    ///
+    /// # Errors
+    /// The first file or stream that could not be written.
+    pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
+        let table = self.print_table(report, stream);
+        let json = match self.json.as_deref() {
+            None => Ok(()),
+            Some(path) if is_stdout(path) => {
+                to_stream(io::stdout().lock(), |out| json::write(report, out))
+                    .context("cannot write the JSON report to stdout")
+            }
+            Some(path) => save::save(path, |out| json::write(report, out)),
+        };
+        match (table, json) {
+            (Err(table), Err(json)) => Err(anyhow::anyhow!("{table:#}; {json:#}")),
+            (table, json) => table.and(json),
+        }
+    }
+
+    fn print_table(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
+        if let Some(path) = &self.output {
+            let style = self.style(None, false);
+            return save::save(path, |out| table::write(report, style, out));
+        }
+        match stream {
+            Stream::Stderr => {
+                let style = self.style_of(&io::stderr());
+                to_stream(io::stderr().lock(), |out| table::write(report, style, out))
+                    .context("cannot write the report to stderr")
+            }
+            Stream::Stdout => {
+                let style = self.style_of(&io::stdout());
+                to_stream(io::stdout().lock(), |out| table::write(report, style, out))
+                    .context("cannot write the report to stdout")
+            }
+        }
+    }
+
+    /// The style for a stream: a terminal has a width and, unless refused, colours.
+    fn style_of(&self, stream: &(impl IsTerminal + AsFd)) -> Style {
+        if !stream.is_terminal() {
+            return self.style(None, false);
+        }
+        let width = terminal_size::terminal_size_of(stream).map_or(0, |(width, _)| width.0);
+        let width = if width == 0 { USUAL_WIDTH } else { width.into() };
+        let no_color = std::env::var_os("NO_COLOR");
+        let term = std::env::var_os("TERM");
+        self.style(Some(width), wants_colour(no_color.as_deref(), term.as_deref()))
+    }
+
+    fn style(&self, width: Option<usize>, colour: bool) -> Style {
+        let verbose = self.verbose > 0;
+        Style {
+            width,
+            colour,
+            top: (self.top > 0).then_some(self.top),
+            processes: (!verbose).then_some(DEFAULT_PROCESSES),
+            verbose,
+        }
+    }
+}
+
+/// <https://no-color.org>: set and not empty means no. Terminals without escapes call themselves
+/// `dumb`, or nothing.
+fn wants_colour(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
+    no_color.is_none_or(OsStr::is_empty) && term.is_some_and(|term| term != "dumb")
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn to_stream(
+    stream: impl Write,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut out = BufWriter::new(stream);
+    let result = write(&mut out).and_then(|()| out.flush());
+    // Not once more when it is dropped.
+    let _ = out.into_parts();
+    save::unless_gone(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colour_is_for_those_who_want_it() {
+        let os = |text| Some(OsStr::new(text));
+        assert!(wants_colour(None, os("xterm")));
+        assert!(wants_colour(os(""), os("xterm")));
+        assert!(!wants_colour(os("1"), os("xterm")));
+        assert!(!wants_colour(None, os("dumb")));
+        assert!(!wants_colour(None, None));
+    }
+
+    #[test]
+    fn a_json_that_fails_keeps_no_table_back() {
+        let report = include_str!("../../tests/view/golden/empty.json");
+        let report: Report = serde_json::from_str(report).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let table = directory.path().join("table.txt");
+        let options = OutputOptions {
+            output: Some(table.clone()),
+            json: Some("/dev/full".into()),
+            ..OutputOptions::default()
+        };
+        options.check().unwrap();
+        let error = format!("{:#}", options.print(&report, Stream::Stderr).unwrap_err());
+        assert!(error.starts_with("cannot write /dev/full: "), "{error}");
+        assert!(!error.contains('\n'));
+        assert!(std::fs::read_to_string(&table).unwrap().contains("Lost: 0 events"));
+
+        let json = directory.path().join("report.json");
+        let options = OutputOptions { json: Some(json.clone()), ..options };
+        options.print(&report, Stream::Stderr).unwrap();
+        let written = std::fs::read_to_string(&json).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), report);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error() {
+        struct Gone;
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(to_stream(Gone, |out| out.write_all(&[0; 100_000])).is_ok());
+    }
+}

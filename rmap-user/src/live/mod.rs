@@ -1,0 +1,16 @@
+//! The only place that knows root: aya, ptrace, `/proc` of others.
+//!
+//! Comes in: a running kernel and its processes. Goes out: [`crate::event::Event`]s,
+//! [`crate::snapshot::Snapshot`]s and [`crate::symbol::Module`]s; [`session`] joins them.
+
+pub mod btf;
+mod detached;
+pub mod linger;
+pub mod modules;
+pub mod preflight;
+pub mod probes;
+pub mod procfs;
+pub mod ptrace;
+pub mod session;
+pub mod tracefs;
+pub mod unwind;

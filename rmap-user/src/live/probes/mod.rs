@@ -1,0 +1,318 @@
+//! The probes in the kernel: loads them, attaches them by the probe plan, hands out their ring
+//! buffer and counters.
+//!
+//! Comes in: the eBPF object, the running kernel's offsets, the choices of a session. Goes out: a
+//! [`Probes`], whose end takes every probe out of the kernel again (their links are descriptors).
+
+mod calibrate;
+mod offsets;
+mod plan;
+mod syscall_tracepoint;
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+};
+use rmap_ebpf::abi;
+
+use crate::{live::unwind::Tables, report, symbol::Module};
+
+pub use offsets::Offsets;
+pub use plan::{PLAN, Planned, purpose};
+use syscall_tracepoint::SyscallTracepoint;
+
+/// The eBPF object, built from `rmap-ebpf` by `cargo xtask ebpf`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
+
+/// Why the probes cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel's type information does not have what the probes read.
+    #[error("cannot find {what} in the kernel's type information: {source}")]
+    Offsets {
+        /// The structure's member.
+        what: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The object could not be loaded.
+    #[error(
+        "cannot load the eBPF object into the kernel: {0}; 'rmap doctor' tells what is missing"
+    )]
+    Load(#[from] aya::EbpfError),
+    /// A program that is needed could not be loaded or attached.
+    #[error("cannot attach the probe {name}: {why}; 'rmap doctor' tells what is missing")]
+    Attach {
+        /// The probe.
+        name: String,
+        /// What the kernel said.
+        why: String,
+    },
+    /// A map of the object could not be used.
+    #[error("cannot use the map {name} of the eBPF object: {why}")]
+    Map {
+        /// The map.
+        name: &'static str,
+        /// What came.
+        why: String,
+    },
+}
+
+/// What a session chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Trace the children of traced processes as well.
+    pub follow: bool,
+    /// Let the probes log (`-vv`).
+    pub verbose: bool,
+}
+
+/// The probes while they serve. Dropping it takes them out of the kernel.
+pub struct Probes {
+    ebpf: Ebpf,
+    targets: Targets,
+    tables: Tables,
+    counters: PerCpuArray<MapData, u64>,
+    _tracepoints: Vec<SyscallTracepoint>,
+    probes: Vec<report::Probe>,
+    page_table: bool,
+}
+
+/// The table of traced processes, and each one's place among the mappings.
+pub struct Targets {
+    map: BpfHashMap<MapData, u32, u32>,
+}
+
+impl Targets {
+    /// Traces a process, or changes its place.
+    ///
+    /// # Errors
+    /// The table is full.
+    pub fn set(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
+        self.map.insert(pid, slot, 0).map_err(refused)
+    }
+
+    /// Changes the place of a process if it is still traced.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn update(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
+        match self.map.insert(pid, slot, BPF_EXIST) {
+            Err(MapError::SyscallError(error)) if is_gone(&error.io_error) => Ok(()),
+            result => result.map_err(refused),
+        }
+    }
+
+    /// Whether a process is traced now.
+    #[must_use]
+    pub fn contains(&self, pid: u32) -> bool {
+        self.map.get(&pid, 0).is_ok()
+    }
+}
+
+/// `BPF_EXIST` (kernel `include/uapi/linux/bpf.h`).
+const BPF_EXIST: u64 = 2;
+
+fn is_gone(error: &std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOENT)
+}
+
+fn refused(error: MapError) -> Error {
+    Error::Map { name: "TARGETS", why: error.to_string() }
+}
+
+/// What the probes counted, summed over all CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    values: Vec<u64>,
+}
+
+impl Counters {
+    /// One of the `abi::COUNT_` counters.
+    #[must_use]
+    pub fn get(&self, counter: u32) -> u64 {
+        self.values.get(counter as usize).copied().unwrap_or(0)
+    }
+}
+
+impl Probes {
+    /// Loads and attaches. A probe that is needed and cannot be had is an error; one that makes
+    /// the report better is told in [`Probes::probes`].
+    ///
+    /// # Errors
+    /// What the kernel refused, in one line.
+    pub fn load(offsets: &Offsets, settings: Settings) -> Result<Self, Error> {
+        let huge = plan::huge_pages();
+        let mut loader = EbpfLoader::new();
+        // There are no relocations against the kernel's types: `offsets` replaces them.
+        loader.btf(None);
+        for (name, value) in offsets.globals() {
+            loader.override_global(name, value, true);
+        }
+        let follow = u8::from(settings.follow);
+        let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
+        let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
+        loader
+            .override_global("FOLLOW", &follow, true)
+            .override_global("HUGE_PAGES", &huge_pages, true)
+            .override_global("MULTI_SIZE_PAGES", &multi_size, true)
+            .override_global(aya_log::LEVEL, &log_level, true);
+        let mut ebpf = loader.load(OBJECT)?;
+        drop(loader);
+        let page_table = calibrate::calibrate(&mut ebpf)?;
+        let mut probes = Vec::new();
+        let mut tracepoints = Vec::new();
+        for planned in PLAN {
+            let attached = plan::attach(&mut ebpf, planned, &mut tracepoints);
+            let why_not = match attached {
+                Ok(()) => None,
+                Err(why) if planned.needed => {
+                    return Err(Error::Attach { name: planned.name.to_owned(), why });
+                }
+                Err(why) => Some(format!("{why}; {}", planned.without)),
+            };
+            probes.push(report::Probe {
+                name: planned.name.to_owned(),
+                attached: why_not.is_none(),
+                why_not,
+            });
+        }
+        probes.push(report::Probe {
+            name: "page-table".to_owned(),
+            attached: page_table,
+            why_not: (!page_table).then(|| {
+                "where the kernel maps physical memory was not found; which pages a fault around \
+                 its address mapped is told by the next snapshot"
+                    .to_owned()
+            }),
+        });
+        let targets = Targets { map: map(&mut ebpf, "TARGETS")? };
+        let tables = Tables::new(&mut ebpf)?;
+        let counters = map(&mut ebpf, "COUNTERS")?;
+        Ok(Self { ebpf, targets, tables, counters, _tracepoints: tracepoints, probes, page_table })
+    }
+
+    /// Traces a process from now on. Its code is not known yet.
+    ///
+    /// # Errors
+    /// The table of processes is full.
+    pub fn trace(&mut self, pid: u32) -> Result<(), Error> {
+        self.targets.set(pid, abi::NO_SLOT)
+    }
+
+    /// Whether a process is traced now.
+    #[must_use]
+    pub fn is_traced(&self, pid: u32) -> bool {
+        self.targets.contains(pid)
+    }
+
+    /// Shows the probes which code a process has mapped now.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn show<'a>(
+        &mut self,
+        pid: u32,
+        modules: impl Iterator<Item = &'a Module>,
+    ) -> Result<(), Error> {
+        self.tables.show(&mut self.targets, pid, modules)
+    }
+
+    /// A forked child has its parent's code.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn inherit(&mut self, parent: u32, child: u32) -> Result<(), Error> {
+        self.tables.inherit(&mut self.targets, parent, child)
+    }
+
+    /// A process has ended.
+    pub fn ended(&mut self, pid: u32) {
+        self.tables.forget(pid);
+    }
+
+    /// The unwind tables.
+    #[must_use]
+    pub const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// The ring buffer; it can be taken once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn ring(&mut self) -> Result<RingBuf<MapData>, Error> {
+        map(&mut self.ebpf, "EVENTS")
+    }
+
+    /// The loaded object, for the logger.
+    pub const fn object(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Every probe of the plan, attached or why not.
+    #[must_use]
+    pub fn probes(&self) -> &[report::Probe] {
+        &self.probes
+    }
+
+    /// Whether the page table is read at the end of faults.
+    #[must_use]
+    pub const fn page_table(&self) -> bool {
+        self.page_table
+    }
+
+    /// What the probes counted so far.
+    ///
+    /// # Errors
+    /// The map could not be read.
+    pub fn counters(&self) -> Result<Counters, Error> {
+        let mut values = Vec::new();
+        for counter in 0..abi::COUNTERS {
+            let of_cpus = self
+                .counters
+                .get(&counter, 0)
+                .map_err(|e| Error::Map { name: "COUNTERS", why: e.to_string() })?;
+            values.push(of_cpus.iter().sum());
+        }
+        Ok(Counters { values })
+    }
+
+    /// The kernel's own statistics of each program: runs and ns, if `bpf_stats_enabled` is on.
+    #[must_use]
+    pub fn run_times(&self) -> BTreeMap<String, (u64, u64)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| {
+                let info = program.info().ok()?;
+                Some((
+                    name.to_owned(),
+                    (info.run_count(), u64::try_from(info.run_time().as_nanos()).ok()?),
+                ))
+            })
+            .collect()
+    }
+}
+
+/// Takes a map out of the object in the type that it is used as.
+pub(super) fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
+where
+    T: TryFrom<Map>,
+    T::Error: std::fmt::Display,
+{
+    let map = ebpf
+        .take_map(name)
+        .ok_or(Error::Map { name, why: "it is not there, or was taken before".to_owned() })?;
+    T::try_from(map).map_err(|e| Error::Map { name, why: e.to_string() })
+}
+
+/// The only element of an array map.
+fn single<'a, T: aya::Pod>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<Array<&'a mut MapData, T>, Error> {
+    let map = ebpf.map_mut(name).ok_or(Error::Map { name, why: "it is not there".to_owned() })?;
+    Array::try_from(map).map_err(|e| Error::Map { name, why: e.to_string() })
+}

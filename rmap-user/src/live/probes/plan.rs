@@ -1,0 +1,239 @@
+//! The probe plan: every probe, whether the main job needs it, and what follows without it.
+
+use std::fs;
+
+use aya::{
+    Ebpf,
+    programs::{
+        PerfEvent, Program, RawTracePoint, TracePoint,
+        perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+    },
+    util::online_cpus,
+};
+
+use super::syscall_tracepoint::SyscallTracepoint;
+use crate::live::tracefs;
+
+/// How a probe is attached.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// A raw tracepoint by its name.
+    Raw(&'static str),
+    /// A perf software event, on every CPU, each occurrence.
+    Software(SoftwareEvent),
+    /// Tracepoints of single system calls, each with `sys_enter_` or `sys_exit_` before its name.
+    Calls(&'static str, &'static [&'static str]),
+}
+
+/// One probe of the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned {
+    /// Its name in the report.
+    pub name: &'static str,
+    /// The program in the object.
+    program: &'static str,
+    at: At,
+    /// What rmap knows by it.
+    pub gives: &'static str,
+    /// The main job cannot do without it.
+    pub needed: bool,
+    /// What follows without it.
+    pub without: &'static str,
+}
+
+/// Calls that are told before they take effect, because another thread may be given the same
+/// addresses as soon as they have.
+const AT_ENTRY: &[&str] = &["munmap", "madvise", "mremap", "brk", "shmdt"];
+/// Calls that are told when their result is known.
+const AT_EXIT: &[&str] =
+    &["mmap", "mremap", "brk", "mprotect", "shmat", "mlock", "mlock2", "mlockall"];
+
+/// The plan, in the order in which the probes are attached.
+pub const PLAN: &[Planned] = &[
+    Planned {
+        name: "raw_tp:page_fault_user",
+        program: "page_fault_user",
+        at: At::Raw("page_fault_user"),
+        gives: "faults of the program: address and kind of access",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "raw_tp:page_fault_kernel",
+        program: "page_fault_kernel",
+        at: At::Raw("page_fault_kernel"),
+        gives: "faults that the kernel takes for the program (read(2) into a buffer)",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "raw_tp:rss_stat",
+        program: "rss_stat",
+        at: At::Raw("rss_stat"),
+        gives: "which counters of resident pages a fault moved",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "perf:minor-faults",
+        program: "minor_fault",
+        at: At::Software(SoftwareEvent::PageFaultsMin),
+        gives: "the end of a fault",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "perf:major-faults",
+        program: "major_fault",
+        at: At::Software(SoftwareEvent::PageFaultsMaj),
+        gives: "the end of a fault that waited for I/O",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "raw_tp:sched_process_fork",
+        program: "process_fork",
+        at: At::Raw("sched_process_fork"),
+        gives: "children and what they inherit",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "raw_tp:sched_process_exec",
+        program: "process_exec",
+        at: At::Raw("sched_process_exec"),
+        gives: "new programs",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "raw_tp:sched_process_exit",
+        program: "process_exit",
+        at: At::Raw("sched_process_exit"),
+        gives: "ends of threads and processes",
+        needed: true,
+        without: "",
+    },
+    Planned {
+        name: "tp:syscalls:sys_enter of mapping calls",
+        program: "map_enter",
+        at: At::Calls("sys_enter_", AT_ENTRY),
+        gives: "who gives memory back",
+        needed: false,
+        without: "who mapped a segment and who gave memory back is not known, and memory that \
+                  mremap moved has no owner",
+    },
+    Planned {
+        name: "tp:syscalls:sys_exit of mapping calls",
+        program: "map_exit",
+        at: At::Calls("sys_exit_", AT_EXIT),
+        gives: "who maps memory",
+        needed: false,
+        without: "who mapped a segment and who gave memory back is not known, and memory that \
+                  mremap moved has no owner",
+    },
+];
+
+/// What rmap knows by a probe of [`Probes::probes`](super::Probes::probes), by its name.
+#[must_use]
+pub fn purpose(name: &str) -> &'static str {
+    PLAN.iter()
+        .find(|planned| planned.name == name)
+        .map_or("exactly which pages a fault mapped, and their dirty bits", |planned| planned.gives)
+}
+
+/// Loads one program and attaches it; the error is what the kernel said.
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    planned: &Planned,
+    tracepoints: &mut Vec<SyscallTracepoint>,
+) -> Result<(), String> {
+    let program = ebpf
+        .program_mut(planned.program)
+        .ok_or_else(|| format!("the object has no program {}", planned.program))?;
+    match planned.at {
+        At::Raw(name) => {
+            let program: &mut RawTracePoint = program.try_into().map_err(text)?;
+            program.load().map_err(text)?;
+            program.attach(name).map_err(text)?;
+        }
+        At::Software(event) => {
+            let program: &mut PerfEvent = program.try_into().map_err(text)?;
+            program.load().map_err(text)?;
+            let cpus = online_cpus().map_err(|(what, e)| format!("{what}: {e}"))?;
+            for cpu in cpus {
+                program
+                    .attach(
+                        PerfEventConfig::Software(event),
+                        PerfEventScope::AllProcessesOneCpu { cpu },
+                        SamplePolicy::Period(1),
+                        false,
+                    )
+                    .map_err(text)?;
+            }
+        }
+        At::Calls(prefix, calls) => {
+            let program: &mut TracePoint = calls_program(program)?;
+            program.load().map_err(text)?;
+            let fd = program.fd().map_err(text)?;
+            let tracefs = tracefs::open().map_err(text)?;
+            for call in calls {
+                let name = format!("{prefix}{call}");
+                tracepoints.push(SyscallTracepoint::attach(&tracefs, &name, fd)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn calls_program(program: &mut Program) -> Result<&mut TracePoint, String> {
+    program.try_into().map_err(text)
+}
+
+/// An error and its causes in one line; the verifier's log, which may be long, is left out.
+fn text(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text.push_str(": ");
+            text.push_str(&next_text);
+        }
+        cause = next.source();
+    }
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Which huge pages this machine may give to anonymous memory.
+pub(super) struct HugePages {
+    /// Of 2 MiB.
+    pub transparent: bool,
+    /// Of sizes between.
+    pub multi_size: bool,
+}
+
+/// Reads `/sys/kernel/mm/transparent_hugepage`. What cannot be read is taken as on, which costs
+/// a little and hides nothing.
+pub(super) fn huge_pages() -> HugePages {
+    const DIR: &str = "/sys/kernel/mm/transparent_hugepage";
+    let on = |path: String| fs::read_to_string(path).is_ok_and(|text| !text.contains("[never]"));
+    let Ok(entries) = fs::read_dir(DIR) else {
+        return HugePages { transparent: false, multi_size: false };
+    };
+    let own_size = "hugepages-2048kB";
+    let multi_size = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.starts_with("hugepages-") && name != own_size)
+        .any(|name| {
+            fs::read_to_string(format!("{DIR}/{name}/enabled")).is_ok_and(|text| {
+                !(text.contains("[never]")
+                    || text.contains("[inherit]") && !on(format!("{DIR}/enabled")))
+            })
+        });
+    let transparent = on(format!("{DIR}/enabled"))
+        || fs::read_to_string(format!("{DIR}/{own_size}/enabled"))
+            .is_ok_and(|text| text.contains("[always]") || text.contains("[madvise]"));
+    HugePages { transparent, multi_size }
+}

@@ -1,0 +1,140 @@
+//! Takes snapshots of a process's memory from `/proc`.
+//!
+//! Comes in: a process, one of its threads, and what to read. Goes out: a
+//! [`Snapshot`] or an [`Error`] that says which file failed and what
+//! to do.
+//!
+//! The files are read below `/proc/PID/task/TID`, never `/proc/PID`: those of a leader that
+//! already exited are empty while its threads still run on the same memory.
+//!
+//! A snapshot is exact for a process that stands still. Of one that runs, each segment is true
+//! for the moment at which it was read: the kernel gives smaps in pieces.
+
+mod error;
+mod frame;
+mod pagemap;
+mod pages;
+mod scan;
+mod smaps;
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+
+use crate::snapshot::{Moment, Segment, Snapshot};
+
+pub use error::Error;
+pub use scan::is_supported as pagemap_scan_is_supported;
+
+/// How often smaps is read again if the segments of a running process moved meanwhile.
+const ATTEMPTS: u32 = 4;
+
+/// Takes a snapshot of the address space that thread `tid` of process `pid` runs in.
+///
+/// With `want_pages` it holds which pages are there, too; that needs the right to read the
+/// other's `pagemap`.
+///
+/// # Errors
+/// The thread is gone, has no memory (a kernel thread, or it already exited), may not be read, or
+/// the kernel's text is not understood.
+pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snapshot, Error> {
+    let time_ns = monotonic_ns();
+    let task = Task { pid, tid };
+    let segments = segments(&task)?;
+    let pages = if want_pages { Some(pages::read(&task, &segments)?) } else { None };
+    let peak_rss = peak_rss(&task);
+    Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
+}
+
+/// The segments alone, for callers that need no times and no pages.
+///
+/// # Errors
+/// As [`take`].
+pub fn read_segments(tid: u32, pid: u32) -> Result<Vec<Segment>, Error> {
+    segments(&Task { pid, tid })
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, the clock of the probes.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    use nix::time::{ClockId, clock_gettime};
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| {
+        let seconds = u64::try_from(t.tv_sec()).unwrap_or(0);
+        let nanos = u64::try_from(t.tv_nsec()).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+    })
+}
+
+/// One thread of one process, and its directory in `/proc`.
+struct Task {
+    pid: u32,
+    tid: u32,
+}
+
+impl Task {
+    fn path(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/task/{}/{file}", self.pid, self.tid))
+    }
+
+    fn open(&self, file: &str) -> Result<File, Error> {
+        let path = self.path(file);
+        File::open(&path).map_err(|e| self.error(file, e))
+    }
+
+    fn error(&self, file: &str, source: std::io::Error) -> Error {
+        Error::from_io(self.pid, self.tid, self.path(file), source)
+    }
+}
+
+fn segments(task: &Task) -> Result<Vec<Segment>, Error> {
+    let mut attempt = 1;
+    loop {
+        let mut segments = read_smaps(task)?;
+        if smaps::is_ordered(&segments) {
+            return Ok(segments);
+        }
+        if attempt == ATTEMPTS {
+            smaps::keep_newest(&mut segments);
+            return Ok(segments);
+        }
+        attempt += 1;
+    }
+}
+
+fn read_smaps(task: &Task) -> Result<Vec<Segment>, Error> {
+    let file = task.open("smaps")?;
+    // The kernel gives about a page per read, whatever the buffer is.
+    let mut reader = BufReader::with_capacity(64 << 10, file);
+    let mut parser = smaps::Parser::default();
+    let mut line = Vec::with_capacity(256);
+    loop {
+        line.clear();
+        let got = reader.read_until(b'\n', &mut line).map_err(|e| task.error("smaps", e))?;
+        if got == 0 {
+            break;
+        }
+        if line.last() == Some(&b'\n') {
+            line.pop();
+        }
+        parser.line(&line).map_err(|e| Error::Text { path: task.path("smaps"), source: e })?;
+    }
+    let segments =
+        parser.finish().map_err(|e| Error::Text { path: task.path("smaps"), source: e })?;
+    if segments.is_empty() {
+        return Err(Error::NoMemory { pid: task.pid, tid: task.tid, path: task.path("smaps") });
+    }
+    Ok(segments)
+}
+
+/// `VmHWM` of `status`, 0 where it is missing: the process may have ended since.
+fn peak_rss(task: &Task) -> u64 {
+    let Ok(status) = std::fs::read(task.path("status")) else { return 0 };
+    status
+        .split(|b| *b == b'\n')
+        .find_map(|line| line.strip_prefix(b"VmHWM:"))
+        .and_then(smaps::kilobytes)
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,344 @@
+//! The tracer thread: starts the command and answers each stop of each tracee.
+//!
+//! Comes in: a prepared command and an observer. Goes out: the observer's calls and the command's
+//! status. ptrace(2) has the stops; what it leaves open is told where it matters.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use super::child::{Child, Plan};
+use super::exe::{Kind, Kinds};
+use super::sys::{self, Stop, Wait};
+use super::table::{Birth, Table};
+use super::task::{Fate, Kin};
+use super::{Error, Observer, Shared, Started, Status};
+
+/// How long a process's exit may wait for its other threads, see [`Engine::settle`].
+const SETTLE: Duration = Duration::from_secs(2);
+
+const USES_PTRACE: &str = "the program uses ptrace itself, so the processes it creates are left \
+                           to it: no snapshots of them at exec, fork or exit";
+const LEAK_CHECK: &str = "the program has a leak sanitizer, which traces its own threads, so it \
+                          is let go: no snapshots of it and its descendants at exec, fork or exit";
+
+/// The tracer thread's work. Its end, be it by an error or a panic, lets all tracees go on.
+pub(super) fn run(
+    plan: &Plan,
+    follow: bool,
+    observer: Box<dyn Observer>,
+    shared: &Shared,
+    started: &Sender<Started>,
+) -> Result<Option<Status>, Error> {
+    /// Tells the end also if the observer panics.
+    struct Done<'a>(&'a Shared);
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.done.store(true, Ordering::SeqCst);
+        }
+    }
+    let _done = Done(shared);
+    let mut observer = observer;
+    // Signals to rmap are for its other threads.
+    sys::set_blocked_signals(u64::MAX);
+    // If SIGCHLD were ignored, a command that was let go would leave no status.
+    if sys::is_ignored(libc::SIGCHLD) {
+        sys::set_ignored(libc::SIGCHLD, false);
+    }
+    let child = plan.start()?;
+    sys::unblock_wake();
+    let command = child.pid;
+    if let Err(source) = sys::seize(command, options(!follow)) {
+        drop(child);
+        sys::reap_untraced(command);
+        return Err(Error::Seize { source });
+    }
+    observer.armed(command);
+    child.go();
+    let mut table = Table::default();
+    table.add_process(command, None, !follow);
+    let engine = Engine {
+        plan,
+        follow,
+        observer: observer.as_mut(),
+        shared,
+        started,
+        command,
+        launching: Some(child),
+        table,
+        unclaimed: HashMap::new(),
+        refused: Vec::new(),
+        kinds: Kinds::default(),
+        status: None,
+    };
+    engine.follow_all()
+}
+
+/// The ptrace options of a process.
+const fn options(threads_only: bool) -> i32 {
+    if threads_only { sys::THREADS_ONLY } else { sys::DESCENDANTS }
+}
+
+struct Engine<'a> {
+    plan: &'a Plan,
+    follow: bool,
+    observer: &'a mut dyn Observer,
+    shared: &'a Shared,
+    started: &'a Sender<Started>,
+    command: u32,
+    /// The command's process until it execs.
+    launching: Option<Child>,
+    table: Table,
+    /// New processes that stand before their first instruction, of which the parent's stop was
+    /// not seen yet, with the parent of `/proc`.
+    unclaimed: HashMap<u32, u32>,
+    /// New processes to be let go at their first stop.
+    refused: Vec<u32>,
+    kinds: Kinds,
+    status: Option<Status>,
+}
+
+impl Engine<'_> {
+    /// Until nobody is left, or to the order to detach.
+    fn follow_all(mut self) -> Result<Option<Status>, Error> {
+        while !self.shared.detach.load(Ordering::SeqCst) {
+            match sys::peek().map_err(|source| Error::Wait { source })? {
+                Wait::Stopped(tid, stop) => self.stopped(tid, stop),
+                Wait::Dead(tid, status) => {
+                    self.dead(tid, status);
+                    if tid == self.command
+                        && let Some(child) = self.launching.take()
+                    {
+                        let signal = match status {
+                            Status::Signal(signal) => Some(signal),
+                            Status::Code(_) => None,
+                        };
+                        return Err(self.plan.failure(child, signal));
+                    }
+                }
+                Wait::Interrupted => {}
+                Wait::Nothing => break,
+            }
+        }
+        Ok(self.status)
+    }
+
+    fn stopped(&mut self, tid: u32, mut stop: Stop) {
+        // Only the delivery of a signal must not be taken, lest the signal is lost with rmap. An
+        // exec by another thread than the leader must be: before, the kernel takes requests for
+        // it as meant for the former leader and refuses them (looks_like_a_spurious_pid).
+        if stop.event != 0 {
+            // A kill may have brought it to its exit meanwhile, so what is taken counts.
+            match sys::take_stop(tid) {
+                Some(taken) => stop = taken,
+                None => return,
+            }
+        }
+        if !self.admit(tid, stop.event) {
+            return;
+        }
+        match stop.event {
+            // A signal on its way: it goes on with all that is known of it (siginfo).
+            0 => sys::deliver(tid, stop.signal),
+            sys::EVENT_STOP => match stop.signal {
+                libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => sys::listen(tid),
+                _ => sys::resume(tid),
+            },
+            libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
+                let vfork = stop.event == libc::PTRACE_EVENT_VFORK;
+                if let Some(new) = message_tid(tid) {
+                    self.created(tid, new, vfork);
+                }
+                sys::resume(tid);
+            }
+            libc::PTRACE_EVENT_EXEC => self.executed(tid),
+            libc::PTRACE_EVENT_EXIT => self.exiting(tid),
+            _ => sys::resume(tid),
+        }
+    }
+
+    /// A tracee's first stop tells of its process. False if it is to be left as it is.
+    fn admit(&mut self, tid: u32, event: i32) -> bool {
+        if let Some(at) = self.refused.iter().position(|&refused| refused == tid) {
+            self.refused.swap_remove(at);
+            sys::detach(tid);
+            return false;
+        }
+        if self.table.process_of(tid).is_none() {
+            // It came here before its creator's stop.
+            let Some(kin) = Kin::read(tid) else {
+                sys::resume(tid);
+                return false;
+            };
+            if kin.pid != tid {
+                self.table.add_thread(kin.pid, tid);
+            } else if event == sys::EVENT_STOP {
+                self.unclaimed.insert(tid, kin.parent);
+                return false;
+            } else if !self.adopt(kin.parent, tid, false) {
+                sys::detach(tid);
+                return false;
+            }
+        }
+        self.announce(tid);
+        true
+    }
+
+    /// Tells the observer of a process that now stands for the first time.
+    fn announce(&mut self, tid: u32) {
+        let birth = self.table.process(tid).and_then(|process| process.birth.take());
+        if let Some(Birth { parent, shares_mm }) = birth {
+            self.observer.forked(parent, tid, tid, shares_mm);
+        }
+    }
+
+    /// A tracee's new thread or process.
+    fn created(&mut self, creator: u32, new: u32, vfork: bool) {
+        let Some(parent) = self.table.process_of(creator) else { return };
+        if sys::is_thread_of(parent, new) {
+            self.table.add_thread(parent, new);
+        } else if self.unclaimed.remove(&new).is_some() {
+            self.claim(parent, new, vfork);
+        } else if !sys::is_thread_of(new, new) {
+            // A thread that came, went and was reaped before its creator's stop was shown.
+        } else if self.table.process_of(new).is_none() && !self.adopt(parent, new, vfork) {
+            self.refused.push(new);
+        }
+    }
+
+    /// Takes a new process into the table. False if its parent's children are not followed.
+    fn adopt(&mut self, parent: u32, new: u32, vfork: bool) -> bool {
+        if self.table.process(parent).is_some_and(|parent| parent.threads_only) {
+            return false;
+        }
+        let shares_mm = sys::same_memory(parent, new).unwrap_or(vfork);
+        self.table.add_process(new, Some(Birth { parent, shares_mm }), false);
+        true
+    }
+
+    /// A new process that stood waiting for its parent's stop.
+    fn claim(&mut self, parent: u32, new: u32, vfork: bool) {
+        if self.adopt(parent, new, vfork) {
+            self.announce(new);
+            sys::resume(new);
+        } else {
+            sys::detach(new);
+        }
+    }
+
+    /// A thread that is killed in its fork shows no stop for it: claim what nobody will.
+    fn claim_all(&mut self) {
+        for (new, parent) in std::mem::take(&mut self.unclaimed) {
+            self.claim(parent, new, false);
+        }
+    }
+
+    fn executed(&mut self, pid: u32) {
+        let former_tid = message_tid(pid).unwrap_or(pid);
+        self.table.exec(pid);
+        if pid == self.command && self.launching.take().is_some() {
+            // An owner that is gone does not need to know.
+            let _ = self.started.send(Started { pid, tid: sys::own_tid() });
+        }
+        self.observer.executed(pid, pid, former_tid);
+        match if self.follow { self.kinds.of(pid) } else { Kind::Ordinary } {
+            Kind::LeakCheck => {
+                self.observer.unfollowed(pid, LEAK_CHECK);
+                self.table.remove_process(pid);
+                sys::detach(pid);
+                return;
+            }
+            kind => {
+                let threads_only = !self.follow || kind == Kind::UsesPtrace;
+                if let Some(process) = self.table.process(pid)
+                    && process.threads_only != threads_only
+                {
+                    process.threads_only = threads_only;
+                    sys::set_options(pid, options(threads_only));
+                }
+                if kind == Kind::UsesPtrace {
+                    self.observer.unfollowed(pid, USES_PTRACE);
+                }
+            }
+        }
+        sys::resume(pid);
+    }
+
+    fn exiting(&mut self, tid: u32) {
+        if let Some(pid) = self.table.process_of(tid)
+            && self.launching.is_none()
+        {
+            self.settle(pid, tid);
+            let exit = self.table.exit(pid, tid);
+            self.observer.exiting(pid, tid, exit.last_thread, exit.shares_mm);
+        }
+        self.claim_all();
+        sys::resume(tid);
+    }
+
+    /// Finds the threads that die without a stop, when a whole process ends.
+    ///
+    /// A thread with `SIGKILL` pending when it comes to its exit stop does not stop there
+    /// (`ptrace_stop`), as when two threads call exit_group at once. If it came last, nobody would
+    /// be the last thread. So the first thread of an ending process waits here until no other has
+    /// that signal pending: then each is past its exit stop, in it, or will come to it.
+    ///
+    /// The threads that exec ends look alike but for the one that calls exec, which waits for
+    /// them and has no `SIGKILL` pending: it keeps nobody here.
+    fn settle(&mut self, pid: u32, tid: u32) {
+        let mut others = self.table.others(pid, tid);
+        if others.is_empty() || !self.ends_process(pid, tid) {
+            return;
+        }
+        let begin = Instant::now();
+        loop {
+            others.retain(|&other| match Fate::read(pid, other) {
+                Fate::Dead => {
+                    self.table.forget_dead(pid, other);
+                    false
+                }
+                Fate::Killed => true,
+                Fate::Open => false,
+            });
+            if others.is_empty() || begin.elapsed() > SETTLE {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        if let Some(process) = self.table.process(pid) {
+            process.settled = true;
+        }
+    }
+
+    /// Whether a thread's exit is part of the end of its process, which was not settled yet.
+    fn ends_process(&mut self, pid: u32, tid: u32) -> bool {
+        let settled = self.table.process(pid).is_none_or(|process| process.settled);
+        let by_signal = || sys::event_message(tid).is_some_and(|status| status & 0x7f != 0);
+        !settled && (by_signal() || sys::in_exit_group(tid))
+    }
+
+    fn dead(&mut self, tid: u32, status: Status) {
+        if tid == self.command {
+            let mut reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+            sys::reap(tid);
+            *reaped = true;
+            self.status = Some(status);
+        } else {
+            sys::reap(tid);
+        }
+        self.refused.retain(|&refused| refused != tid);
+        self.unclaimed.remove(&tid);
+        let process_ended = self.table.reaped(tid);
+        if (process_ended || tid == self.command) && self.launching.is_none() {
+            self.observer.ended(tid, status);
+        }
+        self.claim_all();
+    }
+}
+
+/// The tid that an event is about.
+fn message_tid(tid: u32) -> Option<u32> {
+    sys::event_message(tid).and_then(|message| u32::try_from(message).ok())
+}

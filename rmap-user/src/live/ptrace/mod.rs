@@ -1,0 +1,216 @@
+//! Launches a command and follows it and its descendants by ptrace, so that others can look at a
+//! process while it stands still: just after exec, as a freshly forked child, and at its exit.
+//!
+//! Comes in: a [`Launch`] and an [`Observer`]. Goes out: the observer's calls, on the tracer
+//! thread, and at the end the command's [`Status`].
+//!
+//! The program is disturbed as little as the kernel allows:
+//!
+//! * Every signal is delivered as it came; group stops stay group stops (`PTRACE_LISTEN`).
+//! * The command gets the signal dispositions and the mask that rmap itself was started with, see
+//!   `inherited`; the environment, the directory and the standard descriptors are rmap's.
+//! * Tracees are not killed with their tracer. The stop of a signal under delivery is looked at
+//!   with `WNOWAIT` and not taken, so the signal is not lost when rmap is killed in that moment.
+//!   Detaching is therefore nothing but the end of the tracer thread: the kernel releases its
+//!   tracees, as it does when rmap is killed.
+//! * A process of which the program uses ptrace itself keeps its children for itself, see
+//!   [`Observer::unfollowed`].
+//!
+//! Only the tracer thread may make ptrace requests, and it alone waits for its children
+//! (`__WNOTHREAD`), so other children of rmap are never taken away from their owners.
+//!
+//! `SIGURG` belongs to this module: it wakes the tracer thread, and its handler (which does
+//! nothing) stays in place.
+
+mod child;
+mod engine;
+mod error;
+mod exe;
+mod inherited;
+mod sys;
+mod table;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+pub use child::Credentials;
+pub use error::Error;
+
+/// What to run, and how.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    /// The program; searched in `PATH` if it has no slash.
+    pub program: OsString,
+    /// Its arguments, without the program's name.
+    pub args: Vec<OsString>,
+    /// As whom it runs; `None`: as rmap does.
+    pub credentials: Option<Credentials>,
+    /// Whether its descendants are followed as well.
+    pub follow: bool,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// It exited with this status, 0 to 255.
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl Status {
+    /// The exit status by which a shell shows it: 128 + N for signal N.
+    #[must_use]
+    pub const fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Is told what the followed processes do, while the thread in question stands still.
+///
+/// All calls come on the tracer thread, and every tracee that stops meanwhile waits for it, so be
+/// quick. The first calls can come before [`spawn`] has returned: never wait here for the caller
+/// of [`spawn`]. The observer is dropped when the tracer thread ends, not before; what was let go
+/// is free when [`Tracer::join`] has returned.
+///
+/// A process can end without having stood at its exit: when `SIGKILL` hits it in the few
+/// instructions between its own call of exit and the stop. Then [`Observer::ended`] comes without
+/// [`Observer::exiting`] for the last thread.
+pub trait Observer: Send {
+    /// The command's process is there and waits; it execs after this call. Its memory is still a
+    /// copy of rmap's.
+    fn armed(&mut self, pid: u32);
+    /// The process stands before the first instruction of a new program; `tid` equals `pid`.
+    /// `former_tid` is the thread that called exec; all others are gone.
+    fn executed(&mut self, pid: u32, tid: u32, former_tid: u32);
+    /// A new process stands before its first instruction (or, if it was killed at once, at its
+    /// exit, unchanged). The parent may run on. `shares_mm`: it runs in its parent's memory
+    /// (vfork, `CLONE_VM`). If `parent` was killed in the fork, it is the one of `/proc`.
+    fn forked(&mut self, parent: u32, child_pid: u32, child_tid: u32, shares_mm: bool);
+    /// A thread stands at its exit. If `last_thread`, the memory of the process is still whole and
+    /// nobody changes it any more, unless `shares_mm`: another followed process lives on in it.
+    /// Read `/proc/TID/…`, not `/proc/PID/…`: the leader may be a zombie, which shows no memory.
+    fn exiting(&mut self, pid: u32, tid: u32, last_thread: bool, shares_mm: bool);
+    /// Something of this process will not be seen, and why: see the text.
+    fn unfollowed(&mut self, pid: u32, reason: &str);
+    /// The process is gone. Of processes let go for good, only the command itself is reported.
+    fn ended(&mut self, pid: u32, status: Status);
+}
+
+/// A launched command with its tracer thread.
+///
+/// Dropped without [`Tracer::join`], the thread goes on until all followed processes have ended.
+#[derive(Debug)]
+pub struct Tracer {
+    pid: u32,
+    tid: i32,
+    shared: Arc<Shared>,
+    thread: JoinHandle<Result<Option<Status>, Error>>,
+}
+
+/// What the tracer thread and its owner both look at.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The owner asks the thread to let everything go.
+    detach: AtomicBool,
+    /// The thread has left its loop.
+    done: AtomicBool,
+    /// The command was reaped: its PID may belong to another process now.
+    reaped: Mutex<bool>,
+}
+
+/// The tracer thread's first word: the command's PID and the thread's own TID.
+struct Started {
+    pid: u32,
+    tid: i32,
+}
+
+/// Starts the command; returns when it stands at its first exec, or with the reason why it cannot.
+///
+/// # Errors
+/// See [`Error`]; nothing of the command is left behind then.
+pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
+    let plan = child::Plan::new(&launch)?;
+    sys::install_wake_handler().map_err(|source| Error::Thread { source })?;
+    let shared = Arc::new(Shared::default());
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::Builder::new()
+        .name("rmap-ptrace".into())
+        .spawn({
+            let shared = Arc::clone(&shared);
+            move || engine::run(&plan, launch.follow, observer, &shared, &sender)
+        })
+        .map_err(|source| Error::Thread { source })?;
+    match receiver.recv() {
+        Ok(Started { pid, tid }) => Ok(Tracer { pid, tid, shared, thread }),
+        // The thread ended without a word: its result has the reason.
+        Err(mpsc::RecvError) => match thread.join() {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Err(Error::Panicked),
+        },
+    }
+}
+
+impl Tracer {
+    /// The command's PID.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Sends a signal to the command (only to it, not to its descendants). Does nothing once the
+    /// command has ended.
+    pub fn forward_signal(&self, sig: i32) {
+        // The lock keeps the tracer thread from reaping the command, so the PID is still its own.
+        let reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*reaped {
+            sys::kill(self.pid, sig);
+        }
+    }
+
+    /// Asks the tracer thread to let all processes go on alone, and to end. Returns at once; an
+    /// observer's call in progress is finished first. [`Tracer::join`] waits for the end.
+    ///
+    /// The command stays a child of this process: reap it if this process lives on, but not
+    /// before [`Tracer::join`] has returned, or the wait takes a stop that is not meant for it.
+    pub fn detach_all(&self) {
+        if self.shared.detach.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (shared, tid) = (Arc::clone(&self.shared), self.tid);
+        let wake = move || {
+            // Once is not enough: the signal may come just before the thread blocks.
+            while !shared.done.load(Ordering::SeqCst) {
+                sys::wake(tid);
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        if thread::Builder::new().name("rmap-detach".into()).spawn(wake).is_err() {
+            // No thread to be had: the next stop of any tracee, or this one signal, must do.
+            sys::wake(self.tid);
+        }
+    }
+
+    /// Waits for the end of the tracer thread, and until nobody is traced any more; gives the command's status, `None` if it was let go
+    /// before it ended.
+    ///
+    /// # Errors
+    /// When waiting failed in the kernel, or an observer panicked.
+    pub fn join(self) -> Result<Option<Status>, Error> {
+        let result = self.thread.join().unwrap_or(Err(Error::Panicked));
+        // The kernel lets the tracees go when the thread is gone for it too, a little later.
+        while sys::is_own_thread(self.tid) {
+            thread::sleep(Duration::from_micros(50));
+        }
+        result
+    }
+}

@@ -1,0 +1,74 @@
+//! What `/proc` tells of a tracee's thread.
+//!
+//! Comes in: a tid. Goes out: whose thread it is, and whether it still comes to its exit stop.
+
+/// Whose thread a new tracee is.
+pub(super) struct Kin {
+    pub(super) pid: u32,
+    pub(super) parent: u32,
+}
+
+impl Kin {
+    pub(super) fn read(tid: u32) -> Option<Self> {
+        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+        let field = |name: &str| {
+            let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
+            values.next()?.trim().parse().ok()
+        };
+        Some(Self { pid: field("Tgid:")?, parent: field("PPid:")? })
+    }
+}
+
+/// Whether a thread of an ending process still comes to its exit stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is past it.
+    Dead,
+    /// `SIGKILL` is pending: unknown yet.
+    Killed,
+    /// It comes to it, stands in it, or is not ended at all.
+    Open,
+}
+
+impl Fate {
+    pub(super) fn read(pid: u32, tid: u32) -> Self {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+            .map_or(Self::Dead, |stat| Self::parse(&stat))
+    }
+
+    /// From the line of `/proc/PID/task/TID/stat`, see proc_pid_stat(5).
+    fn parse(stat: &str) -> Self {
+        const EXITING: u64 = 0x4; // PF_EXITING of the kernel's sched.h
+        // The name, field 2, may hold anything; it ends at the last parenthesis.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let field = |number: usize| fields.split_ascii_whitespace().nth(number - 3);
+        let bits = |number| field(number).and_then(|bits| bits.parse().ok()).unwrap_or(0_u64);
+        if matches!(field(3), Some("Z" | "X")) || bits(9) & EXITING != 0 {
+            Self::Dead
+        } else if bits(31) & (1 << (libc::SIGKILL - 1)) != 0 {
+            Self::Killed
+        } else {
+            Self::Open
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(state: &str, flags: u64, pending: u64) -> String {
+        let between = "0 ".repeat(21);
+        format!("7 (a) R (b) {state} 1 2 3 4 5 {flags} {between}{pending} 0 0 0\n")
+    }
+
+    #[test]
+    fn the_fate_of_a_thread() {
+        assert_eq!(Fate::parse(&line("S", 0x40_0000, 0)), Fate::Open);
+        assert_eq!(Fate::parse(&line("R", 0x40_0000, 1 << 8)), Fate::Killed);
+        assert_eq!(Fate::parse(&line("t", 0x40_0000, 1 << 7)), Fate::Open);
+        assert_eq!(Fate::parse(&line("Z", 0, 1 << 8)), Fate::Dead);
+        assert_eq!(Fate::parse(&line("R", 0x40_0004, 1 << 8)), Fate::Dead);
+        assert_eq!(Fate::parse(""), Fate::Open);
+    }
+}

@@ -1,0 +1,405 @@
+//! Feeds the investigation: events from the ring buffer, snapshots at the stops, modules for the
+//! symbols, facts about processes, counts of what was lost.
+//!
+//! Everything runs on the session's thread. At a stop the ring is drained first: the thread that
+//! stands still has put all of its records there before, so what the snapshot shows and what the
+//! events say belong together.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io, mem,
+};
+
+use aya::{
+    Ebpf,
+    maps::{MapData, RingBuf},
+};
+use aya_log::EbpfLogger;
+use rmap_ebpf::abi;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::io::unix::AsyncFd;
+
+use crate::{
+    event::{Body, Event, RawStack, Stack, StackEnd},
+    investigate::{Closing, Investigation, ProcessFacts},
+    live::{
+        modules::Catalogue,
+        probes::{Counters, Probes},
+        procfs,
+    },
+    model::MmKey,
+    report::{Exit, Lost, Mode, Report},
+    snapshot::Moment,
+    symbol::{self, ModuleMap},
+};
+
+use super::{
+    RunSettings, facts,
+    observer::{Message, Stop},
+};
+
+/// Records that one drain takes at most. The ring holds fewer, so all that were in it when the
+/// drain began are taken, even while other processes go on writing.
+const DRAIN_MAX: usize = (8 << 20) / size_of::<abi::Header>();
+
+/// Which program a process is seen to run when its mappings are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Image {
+    /// It stands still, and its events were taken: the program that the investigation knows.
+    Known,
+    /// It runs on: perhaps it has executed another program, and the event that says so is still in
+    /// the ring. Stacks of the old program must not be walked by the new one's code.
+    MayBeAnother,
+}
+
+/// One session's state.
+pub(super) struct Collector {
+    probes: Probes,
+    ring: AsyncFd<RingBuf<MapData>>,
+    investigation: Investigation,
+    catalogue: Catalogue,
+    modules: HashMap<MmKey, ModuleMap>,
+    /// Processes that run a program of their own now.
+    running: BTreeSet<u32>,
+    started_at: OffsetDateTime,
+    /// Records that could not be read.
+    unreadable: u64,
+    /// What the probes counted when they were last asked.
+    counters: Counters,
+    /// Times that the unwind tables could not be told what a process has mapped.
+    failed_tables: u64,
+    /// Snapshots that failed.
+    failed_snapshots: u64,
+    /// What keeps a part of the picture from being seen, told with the probes.
+    troubles: Vec<(&'static str, String)>,
+}
+
+impl Collector {
+    pub(super) fn new(
+        mode: Mode,
+        started_ns: u64,
+        probes: Probes,
+        ring: AsyncFd<RingBuf<MapData>>,
+    ) -> Self {
+        Self {
+            probes,
+            ring,
+            investigation: Investigation::new(mode, started_ns),
+            catalogue: Catalogue::default(),
+            modules: HashMap::new(),
+            running: BTreeSet::new(),
+            started_at: OffsetDateTime::now_utc(),
+            unreadable: 0,
+            failed_tables: 0,
+            failed_snapshots: 0,
+            counters: Counters::default(),
+            troubles: Vec::new(),
+        }
+    }
+
+    /// Ready when there are records.
+    pub(super) const fn ring(&self) -> &AsyncFd<RingBuf<MapData>> {
+        &self.ring
+    }
+
+    /// Takes what is in the ring, and says whether there were raw stacks.
+    pub(super) fn drain(&mut self) -> bool {
+        let mut raw = false;
+        for _ in 0..DRAIN_MAX {
+            let Some(item) = self.ring.get_mut().next() else { break };
+            let event = Event::decode(&item);
+            drop(item);
+            match event {
+                Ok(event) => {
+                    raw |= matches!(event.body, Body::RawStack(_));
+                    self.event(&event);
+                }
+                Err(_) => self.unreadable += 1,
+            }
+        }
+        raw
+    }
+
+    fn event(&mut self, event: &Event) {
+        if let Body::RawStack(raw) = &event.body {
+            self.finish_stack(event, raw);
+            return;
+        }
+        self.investigation.event(event);
+        match &event.body {
+            // What a library's end takes away must be known before it does.
+            Body::Map(call) if maps_code(call) => {
+                self.scan(event.pid, event.pid, Image::MayBeAnother)
+            }
+            Body::Fork(fork) if !fork.thread => {
+                self.running.insert(fork.child_pid);
+                self.inherit(event.pid, fork.child_pid);
+                if self.probes.inherit(event.pid, fork.child_pid).is_err() {
+                    self.failed_tables += 1;
+                }
+            }
+            Body::Exit { group_dead: true, .. } => {
+                self.running.remove(&event.pid);
+                self.probes.ended(event.pid);
+            }
+            _ => {}
+        }
+    }
+
+    /// A forked child has its parent's modules.
+    fn inherit(&mut self, parent: u32, child: u32) {
+        let (Some(from), Some(to)) =
+            (self.investigation.instance(parent), self.investigation.instance(child))
+        else {
+            return;
+        };
+        if from != to
+            && let Some(map) = self.modules.get(&from).cloned()
+        {
+            self.modules.insert(to, map);
+        }
+    }
+
+    /// Looks which code a process has mapped now. `tid` is a thread of it that still has its
+    /// memory.
+    fn scan(&mut self, pid: u32, tid: u32, image: Image) {
+        let Some(instance) = self.investigation.instance(pid) else { return };
+        // Now, and not the time of the event that asks: the process may have executed another
+        // program since, and stacks of the time between belong to what is not mapped any more.
+        let time_ns = procfs::monotonic_ns();
+        // A process that is gone meanwhile was looked at before, or has run nothing.
+        if let Ok(modules) = self.catalogue.scan(tid) {
+            let map = self.modules.entry(instance).or_default();
+            if image == Image::MayBeAnother && !map.is_same_program(&modules) {
+                return;
+            }
+            map.update(time_ns, modules);
+            if self.probes.show(pid, map.living()).is_err() {
+                self.failed_tables += 1;
+            }
+        }
+    }
+
+    /// Walks a stack that the kernel side had no tables for, and hands it on.
+    fn finish_stack(&mut self, event: &Event, raw: &RawStack) {
+        let mut stack = self.walk(event.pid, raw);
+        if stack.end == StackEnd::NoMapping {
+            // Code was mapped since the last look.
+            self.scan(event.pid, event.tid, Image::MayBeAnother);
+            stack = self.walk(event.pid, raw);
+        }
+        self.investigation.event(&Event { body: Body::Stack(stack), ..event.clone() });
+    }
+
+    fn walk(&self, pid: u32, raw: &RawStack) -> Stack {
+        let instance = self.investigation.instance(pid);
+        let modules = instance.and_then(|instance| self.modules.get(&instance));
+        self.probes.tables().finish(pid, raw, modules)
+    }
+
+    /// Does what a message of the tracer asks for; a thread that stands still goes on when it is
+    /// dropped.
+    pub(super) fn handle(&mut self, message: Message) {
+        match message {
+            Message::Stop { at, done } => {
+                self.stop(at);
+                drop(done);
+            }
+            Message::Unfollowed { pid, reason } => {
+                self.troubles.push(("ptrace", format!("process {pid}: {reason}")));
+            }
+            Message::Ended { pid } => {
+                self.running.remove(&pid);
+            }
+        }
+    }
+
+    fn stop(&mut self, at: Stop) {
+        match at {
+            Stop::Armed { pid } => {
+                if let Err(error) = self.probes.trace(pid) {
+                    self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
+                }
+            }
+            Stop::Executed { pid, tid } => {
+                self.running.insert(pid);
+                self.look(pid, tid, Moment::Executed);
+                self.tell(pid);
+            }
+            Stop::Forked { pid, tid } => {
+                self.running.insert(pid);
+                self.look(pid, tid, Moment::Forked);
+                self.tell(pid);
+            }
+            Stop::Exiting { pid, tid } => self.look(pid, tid, Moment::AtExit),
+        }
+    }
+
+    /// Names and kin of a process.
+    fn tell(&mut self, pid: u32) {
+        let facts = facts::read(pid);
+        self.investigation.process(
+            pid,
+            ProcessFacts {
+                command: facts.command,
+                exe: facts.exe,
+                parent_pid: (facts.parent != 0).then_some(facts.parent),
+            },
+        );
+    }
+
+    /// Takes a snapshot, after the events that came before it.
+    fn look(&mut self, pid: u32, tid: u32, moment: Moment) {
+        self.drain();
+        self.scan(pid, tid, Image::Known);
+        self.count_lost();
+        match procfs::take(tid, pid, moment, true) {
+            Ok(snapshot) => self.investigation.snapshot(&snapshot),
+            // The investigation itself counts processes that end without one.
+            Err(_) if moment == Moment::AtExit => {}
+            Err(_) => self.failed_snapshots += 1,
+        }
+    }
+
+    /// Takes a snapshot of every process that runs.
+    pub(super) fn periodic(&mut self) {
+        for pid in mem::take(&mut self.running) {
+            // One that ended a moment ago is simply not there any more.
+            self.drain();
+            if let Ok(snapshot) = procfs::take(pid, pid, Moment::Periodic, true) {
+                self.count_lost();
+                self.investigation.snapshot(&snapshot);
+                self.running.insert(pid);
+            }
+        }
+    }
+
+    /// Takes the last snapshot of processes that go on.
+    fn leave(&mut self) {
+        for pid in mem::take(&mut self.running) {
+            if self.probes.is_traced(pid) {
+                self.look(pid, pid, Moment::Live);
+            }
+        }
+    }
+
+    fn count_lost(&mut self) {
+        match self.probes.counters() {
+            Ok(counters) => self.counters = counters,
+            // What cannot be read may be more than nothing.
+            Err(_) => self.unreadable += 1,
+        }
+        let counters = &self.counters;
+        self.investigation.lost(Lost {
+            events: counters.get(abi::COUNT_LOST_EVENTS)
+                + counters.get(abi::COUNT_BRACKETS_FULL)
+                + self.unreadable,
+            stacks: counters.get(abi::COUNT_LOST_STACKS),
+            snapshots: self.failed_snapshots,
+        });
+    }
+
+    /// Ends the session: the report, with names for all that it mentions.
+    pub(super) fn finish(
+        mut self,
+        settings: &RunSettings,
+        pid: u32,
+        exit: Option<Exit>,
+    ) -> Result<Report, super::Error> {
+        self.drain();
+        self.leave();
+        self.count_lost();
+        let mut probes = self.probes.probes().to_vec();
+        if self.failed_tables > 0 {
+            let why = format!("{} times a process's code could not be shown", self.failed_tables);
+            self.troubles.push(("unwind-tables", format!("{why}; its stacks may end early")));
+        }
+        probes.extend(self.troubles.into_iter().map(|(name, why)| crate::report::Probe {
+            name: name.to_owned(),
+            attached: false,
+            why_not: Some(why),
+        }));
+        let findings = self.investigation.finish(Closing {
+            host: facts::host(),
+            command: Some(
+                settings.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
+            ),
+            pids: vec![pid],
+            started_at: self.started_at.format(&Rfc3339).unwrap_or_default(),
+            ended_ns: procfs::monotonic_ns(),
+            exit,
+            probes,
+        });
+        // The probes are not needed any more, and their memory may be.
+        crate::live::linger::drop_aside((self.probes, self.ring));
+        let mut report = findings.report;
+        let none = ModuleMap::new();
+        let raw: Vec<(symbol::RawStack, MmKey)> = findings
+            .stacks
+            .into_iter()
+            .map(|stack| {
+                let raw = symbol::RawStack {
+                    id: stack.id,
+                    time_ns: stack.first_ns,
+                    end: stack.end,
+                    ips: stack.ips,
+                };
+                (raw, stack.instance)
+            })
+            .collect();
+        let named = symbol::symbolize(
+            raw.iter().map(|(raw, instance)| (raw, self.modules.get(instance).unwrap_or(&none))),
+        );
+        report.stacks = named.stacks;
+        Ok(report)
+    }
+}
+
+/// Whether a call has mapped code of a file.
+fn maps_code(call: &crate::event::MapCall) -> bool {
+    const PROT_EXEC: u64 = 4;
+    call.syscall == libc::SYS_mmap
+        && !call.entry
+        && call.result >= 0
+        && call.args[2] & PROT_EXEC != 0
+        && call.args[4] as i32 >= 0
+}
+
+/// The reader of the probes' own messages, if they are wanted.
+pub(super) fn logger(probes: &mut Probes, wanted: bool) -> io::Result<Option<Logger>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let object: &mut Ebpf = probes.object();
+    let logger = EbpfLogger::init_with_logger(object, Stderr).map_err(io::Error::other)?;
+    // SAFETY: the logger keeps its own descriptor open as long as it lives.
+    unsafe { AsyncFd::register(logger) }.map(Some).map_err(|error| error.into_parts().1)
+}
+
+/// The probes' messages while they are read.
+pub(super) type Logger = AsyncFd<EbpfLogger<Stderr>>;
+
+/// Waits for messages of the probes and prints them.
+pub(super) async fn flush(logger: &mut Option<Logger>) {
+    let Some(logger) = logger else { return std::future::pending().await };
+    if let Ok(mut ready) = logger.readable_mut().await {
+        ready.get_inner_mut().flush();
+        ready.clear_ready();
+    }
+}
+
+/// Prints the probes' messages on stderr.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("rmap probe: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,72 @@
+//! What `/proc` tells of a process beside its memory.
+
+use std::fs;
+
+use procfs as procfs_crate;
+
+use crate::report;
+
+/// Names and kin of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Its parent, 0 if not known.
+    pub parent: u32,
+    /// Its command line, the parts joined by blanks; its short name if it has none.
+    pub command: String,
+    /// The program's path.
+    pub exe: String,
+}
+
+/// Most bytes of a command line that are kept.
+const COMMAND_MAX: usize = 4096;
+
+/// Reads what there is; a process that is gone has nothing.
+pub(super) fn read(pid: u32) -> Facts {
+    let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let parent = text("status")
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0);
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.truncate(COMMAND_MAX);
+    let parts: Vec<_> = line
+        .split(|byte| *byte == 0)
+        .filter(|part| !part.is_empty())
+        .map(String::from_utf8_lossy)
+        .collect();
+    let command =
+        if parts.is_empty() { text("comm").trim_end().to_owned() } else { parts.join(" ") };
+    let exe = fs::read_link(format!("/proc/{pid}/exe"))
+        .map(|path| path.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    Facts { parent, command, exe }
+}
+
+/// The machine.
+pub(super) fn host() -> report::Host {
+    let name = nix::sys::utsname::uname();
+    let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+    report::Host {
+        kernel: name.as_ref().map(|name| text(name.release())).unwrap_or_default(),
+        arch: name.as_ref().map(|name| text(name.machine())).unwrap_or_default(),
+        page_bytes: procfs_crate::page_size(),
+        cpus: aya::util::online_cpus().map_or(0, |cpus| cpus.len() as u32),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn our_own_facts() {
+        let facts = super::read(std::process::id());
+        assert!(facts.parent > 0);
+        assert!(!facts.command.is_empty());
+        assert!(facts.exe.starts_with('/'));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_none() {
+        assert_eq!(super::read(u32::MAX), super::Facts::default());
+    }
+}

@@ -1,0 +1,247 @@
+//! Unwind tables for the probes: which code each traced process has mapped, and the tables of that
+//! code, in the maps that the kernel side walks.
+//!
+//! Comes in: the [`Module`]s of a process whenever they change, and stacks that the kernel side
+//! could not walk because they were faster. Goes out: filled maps, and those stacks walked here
+//! by the same steps over the same words.
+
+mod shared;
+mod spaces;
+
+use std::{
+    collections::HashMap,
+    os::unix::fs::{FileExt, MetadataExt},
+    path::Path,
+    sync::Arc,
+};
+
+use aya::Ebpf;
+use memmap2::Mmap;
+use rmap_ebpf::{
+    abi::{self, Mapping},
+    logic::unwind::pt_regs_slot,
+};
+
+use crate::{
+    event::{RawStack, Stack},
+    live::probes::{Error, Targets},
+    symbol::{Binary, Module, ModuleMap},
+    unwind::{
+        cache::{Cache, DEFAULT_LIMIT},
+        elf::Segment,
+        layout::{Layout, Placed},
+        table::{Table, address_of_offset},
+        walk::{Registers, Space, walk},
+    },
+};
+
+use shared::Shared;
+use spaces::Spaces;
+
+/// Words of the kernel's `struct pt_regs` on x86-64: rip and rsp.
+const PT_REGS_IP: usize = 16;
+const PT_REGS_SP: usize = 19;
+
+/// The tables of a session.
+pub struct Tables {
+    shared: Shared,
+    layout: Layout,
+    /// By the file, which is kept so that its address stays its own.
+    files: HashMap<*const Binary, (Arc<Binary>, Covered)>,
+    cache: Option<Cache>,
+    spaces: Spaces,
+}
+
+// SAFETY: the pointers are only compared; what they point to is kept by the `Arc` beside them.
+unsafe impl Send for Tables {}
+
+/// What is known of a file's code.
+enum Covered {
+    /// A table, and the segments by which a mapping finds its addresses in it.
+    Table(Placed, Vec<Segment>),
+    /// No unwind information, no ELF file, or no room.
+    No,
+}
+
+impl Tables {
+    /// Takes the maps of the loaded object.
+    ///
+    /// # Errors
+    /// A map is not there, or cannot be made.
+    pub fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        // SAFETY: the call only asks.
+        let user = unsafe { libc::geteuid() };
+        let variable = |name| std::env::var_os(name);
+        let cache = Cache::place(
+            user,
+            variable("XDG_CACHE_HOME").as_deref().map(Path::new),
+            variable("HOME").as_deref().map(Path::new),
+        )
+        .and_then(|place| Cache::open(&place, user, DEFAULT_LIMIT));
+        Ok(Self {
+            shared: Shared::new(ebpf)?,
+            layout: Layout::default(),
+            files: HashMap::new(),
+            // Without a cache the tables are built each time.
+            cache: cache.ok(),
+            spaces: Spaces::new(ebpf)?,
+        })
+    }
+
+    /// Shows the kernel side which code a process has mapped now.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn show<'a>(
+        &mut self,
+        targets: &mut Targets,
+        pid: u32,
+        modules: impl Iterator<Item = &'a Module>,
+    ) -> Result<(), Error> {
+        let mappings: Vec<Mapping> =
+            modules.map(|module| self.mappings(module)).collect::<Result<Vec<_>, _>>()?.concat();
+        self.shared.flush_rules(&self.layout)?;
+        self.spaces.set(targets, pid, mappings)
+    }
+
+    /// A forked child has its parent's mappings.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn inherit(&mut self, targets: &mut Targets, parent: u32, child: u32) -> Result<(), Error> {
+        self.spaces.inherit(targets, parent, child)
+    }
+
+    /// A process has ended.
+    pub fn forget(&mut self, pid: u32) {
+        self.spaces.forget(pid);
+    }
+
+    /// Bytes of tables that the kernel side has.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        4 * self.layout.words()
+    }
+
+    /// Walks a stack that the kernel side could not, with what is known of the process by now.
+    /// `modules` are those of the process, from whose files code is read.
+    #[must_use]
+    pub fn finish(&self, pid: u32, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
+        let mut registers = Registers { ip: raw.registers[PT_REGS_IP], ..Registers::default() };
+        for (number, value) in registers.general.iter_mut().enumerate() {
+            let slot = match u8::try_from(number) {
+                Ok(abi::REG_SP) => PT_REGS_SP,
+                _ => pt_regs_slot(number as u32) as usize,
+            };
+            *value = raw.registers.get(slot).copied().unwrap_or(0);
+        }
+        let base = registers.sp() & !(abi::RAW_STACK_ALIGN as u64 - 1);
+        let space = Space::new(&self.shared, self.spaces.mappings(pid).to_vec());
+        let of_stack = |address: u64| {
+            let at = usize::try_from(address.checked_sub(base)?).ok()?;
+            let bytes = raw.memory.get(at..at.checked_add(8)?)?;
+            Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+        };
+        let of_code = |address: u64| {
+            let module = modules?.find(address, u64::MAX - 1)?;
+            let file = module.binary.as_ref()?.file.as_ref()?;
+            let mut bytes = [0; 8];
+            let offset = module.offset + (address - module.range.start);
+            file.read_exact_at(&mut bytes, offset).ok()?;
+            Some(u64::from_ne_bytes(bytes))
+        };
+        let walked =
+            walk(&registers, &space, |address| of_stack(address).or_else(|| of_code(address)));
+        Stack { hash: raw.hash, end: walked.end, ips: walked.ips }
+    }
+
+    /// The pieces of code of one mapping.
+    fn mappings(&mut self, module: &Module) -> Result<Vec<Mapping>, Error> {
+        let whole = |slab| {
+            let (start, end) = (module.range.start, module.range.end);
+            vec![Mapping { start, end, slab, ..Mapping::default() }]
+        };
+        let Some(binary) = &module.binary else { return Ok(whole(abi::SLAB_JIT)) };
+        let key = Arc::as_ptr(binary);
+        if !self.files.contains_key(&key) {
+            let covered = self.cover(binary)?;
+            self.files.insert(key, (Arc::clone(binary), covered));
+        }
+        Ok(match self.files.get(&key) {
+            Some((_, Covered::Table(placed, segments))) => {
+                match address_of_offset(segments, module.offset) {
+                    Some(address) => placed.mappings(address, module.range.clone()),
+                    None => whole(abi::SLAB_UNCOVERED),
+                }
+            }
+            _ => whole(abi::SLAB_UNCOVERED),
+        })
+    }
+
+    /// Builds a file's table, or takes it from the cache, and gives it its place.
+    fn cover(&mut self, binary: &Binary) -> Result<Covered, Error> {
+        let Some(table) = self.table(binary).filter(|table| !table.is_empty()) else {
+            return Ok(Covered::No);
+        };
+        let mut failed = None;
+        let shared = &mut self.shared;
+        let placed = self.layout.place(&table, |slab, at, words| {
+            if let Err(error) = shared.write(slab, at, words) {
+                failed.get_or_insert(error);
+            }
+        });
+        match (placed, failed) {
+            (_, Some(error)) => Err(error),
+            (Ok(placed), None) => Ok(Covered::Table(placed, table.segments)),
+            // No room: its frames end the walk and say so.
+            (Err(_), None) => Ok(Covered::No),
+        }
+    }
+
+    fn table(&self, binary: &Binary) -> Option<Table> {
+        let file = binary.file.as_ref()?;
+        // Whoever can write a file can give it another's build id, so only the system's own files
+        // are looked up and kept under theirs.
+        let cache = self.cache.as_ref().filter(|_| {
+            file.metadata().is_ok_and(|meta| meta.uid() == 0 && meta.mode() & 0o022 == 0)
+        });
+        let build_id = binary.build_id.as_deref().and_then(bytes_of_hex);
+        if let (Some(cache), Some(id)) = (cache, &build_id)
+            && let Some(table) = cache.get(id)
+        {
+            return Some(table);
+        }
+        // SAFETY: the file is only read. If its owner truncates it meanwhile, rmap gets SIGBUS,
+        // which ends rmap and leaves the traced program as it is.
+        let bytes = unsafe { Mmap::map(file) }.ok()?;
+        let table = Table::build(&bytes).ok()?;
+        if let Some(cache) = cache {
+            // A table that could not be kept is built again next time.
+            let _ = cache.put(&table);
+        }
+        Some(table)
+    }
+}
+
+fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    digits
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes_of_hex;
+
+    #[test]
+    fn build_ids_are_hex() {
+        assert_eq!(bytes_of_hex("00ff1a"), Some(vec![0, 255, 26]));
+        assert_eq!(bytes_of_hex("0"), None);
+        assert_eq!(bytes_of_hex("zz"), None);
+    }
+}

@@ -1,0 +1,13 @@
+//! The command `rmap`: parses, calls, exits.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use rmap::cli::{Cli, complain};
+
+fn main() -> ExitCode {
+    Cli::parse().call().unwrap_or_else(|error| {
+        complain(&error);
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,34 @@
+//! Who owns which page, and why: address spaces, mappings, code paths, processes.
+//!
+//! Comes in: [`crate::event::Event`]s, in the order of the ring. Goes out: [`Processes`] with
+//! their [`AddressSpace`]s, which `reconcile` joins with snapshots. Pure: no root, no I/O.
+
+mod arch;
+mod call;
+mod candidates;
+mod cause;
+mod counters;
+mod fault;
+mod mapping;
+mod owners;
+mod path;
+mod process;
+mod range_map;
+mod remap;
+mod space;
+mod stats;
+mod touch;
+
+pub use arch::{Arch, Syscall};
+pub use call::{Advice, MapOp, Mremap, NewMapping};
+pub use candidates::{Candidate, Candidates};
+pub use cause::{Cause, How};
+pub use counters::Unplaced;
+pub use fault::{Outcome, Reach, classify};
+pub use mapping::{Actor, Call, InstanceId, Mappings, Origin, Vma};
+pub use owners::{HUGE, Owner, PAGE, PageOwners, page_down, page_up};
+pub use path::{MmKey, Path, PathId, PathTable, StackRef};
+pub use process::{KnownStack, Process, Processes, Stacks};
+pub use range_map::RangeMap;
+pub use space::{AddressSpace, Ledger, Populated};
+pub use stats::{MAX_TIDS, Stats};

@@ -1,0 +1,86 @@
+//! Code paths: a stack and a cause, interned per address space so that a page's owner is four
+//! bytes.
+
+use rustc_hash::FxHashMap;
+
+use super::cause::Cause;
+
+/// Names one address space among all that a session meets. Unlike the kernel's `mm` it is never
+/// used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MmKey(pub u32);
+
+/// Names one stack among all that a session meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StackRef(pub u32);
+
+/// Names a code path within one address space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PathId(u32);
+
+impl PathId {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+    /// Not a path: the page was there before tracing began.
+    pub const BEFORE: Self = Self(1);
+    const FIRST: u32 = 2;
+
+    /// Whether it is not [`PathId::NONE`].
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether it is [`PathId::NONE`].
+    #[must_use]
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// A position for arrays by path.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What a [`PathId`] stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path {
+    /// The code; `None` where the kernel acted with no code of the process to name.
+    pub stack: Option<StackRef>,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// The code paths of one address space.
+#[derive(Clone, Debug, Default)]
+pub struct PathTable {
+    ids: FxHashMap<Path, PathId>,
+    paths: Vec<Path>,
+}
+
+impl PathTable {
+    /// The id of a path, the same for the same path.
+    pub fn intern(&mut self, stack: Option<StackRef>, cause: Cause) -> PathId {
+        let path = Path { stack, cause };
+        let paths = &mut self.paths;
+        *self.ids.entry(path).or_insert_with(|| {
+            paths.push(path);
+            let last = u32::try_from(paths.len() - 1).unwrap_or(u32::MAX - PathId::FIRST);
+            PathId(last + PathId::FIRST)
+        })
+    }
+
+    /// What an id stands for; `None` for [`PathId::NONE`] and [`PathId::BEFORE`].
+    #[must_use]
+    pub fn get(&self, id: PathId) -> Option<Path> {
+        self.paths.get(id.0.checked_sub(PathId::FIRST)? as usize).copied()
+    }
+
+    /// One more than the highest [`PathId::index`].
+    #[must_use]
+    pub fn index_end(&self) -> usize {
+        self.paths.len() + PathId::FIRST as usize
+    }
+}

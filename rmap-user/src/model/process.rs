@@ -1,0 +1,455 @@
+//! Processes, and which address space each runs in.
+//!
+//! Everything is keyed by address space, because a vfork child works in its parent's. The kernel
+//! uses the names of address spaces again, so each fork and exec gives a name its meaning anew.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::arch::{Arch, Syscall};
+use super::call::MapOp;
+use super::cause::How;
+use super::mapping::Actor;
+use super::path::{MmKey, StackRef};
+use super::space::{AddressSpace, Ledger};
+use crate::event::{Body, Event, Fork, MmId, Rss, Stack, StackEnd, StackHash};
+
+/// A process.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Its id (tgid).
+    pub pid: u32,
+    /// Its parent's, if that is known.
+    pub parent_pid: Option<u32>,
+    /// When it began, on `CLOCK_MONOTONIC`.
+    pub started_ns: u64,
+    /// When it ended.
+    pub ended_ns: Option<u64>,
+    /// Its address space, as long as the model keeps it.
+    pub space: Option<MmKey>,
+    /// The address space is its own, not one that it borrows from its parent (vfork).
+    pub owner: bool,
+    /// What is left of the address spaces of the programs that it ran before.
+    pub past: Ledger,
+}
+
+/// A user stack.
+#[derive(Clone, Debug)]
+pub struct KnownStack {
+    /// The address space (and so the program) that its addresses are in.
+    pub space: MmKey,
+    /// The first process that was seen with it.
+    pub pid: u32,
+    /// Its name: [`Stacks::content`] has the addresses.
+    pub hash: StackHash,
+    /// When it was first seen in this space.
+    pub first_ns: u64,
+    /// Faults taken with it.
+    pub faults: u64,
+}
+
+/// The addresses of a stack. Different spaces may share them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Content {
+    /// Instruction addresses, innermost first.
+    pub ips: Box<[u64]>,
+    /// How the walk ended.
+    pub end: StackEnd,
+}
+
+/// All user stacks of a session.
+#[derive(Clone, Debug, Default)]
+pub struct Stacks {
+    stacks: Vec<KnownStack>,
+    contents: FxHashMap<StackHash, Arc<Content>>,
+    /// The first name of each content.
+    names: FxHashMap<Arc<Content>, StackHash>,
+    /// Other names of contents that have one. A stack that the kernel side could not walk has a
+    /// name of its own each time.
+    same: FxHashMap<StackHash, StackHash>,
+    /// Faults with no stack at all.
+    pub faults_without: u64,
+}
+
+impl Stacks {
+    /// A stack by its name.
+    #[must_use]
+    pub fn get(&self, stack: StackRef) -> Option<&KnownStack> {
+        self.stacks.get(stack.0 as usize)
+    }
+
+    /// All stacks.
+    pub fn iter(&self) -> impl Iterator<Item = &KnownStack> {
+        self.stacks.iter()
+    }
+
+    /// The addresses of a stack; `None` if they were lost.
+    #[must_use]
+    pub fn content(&self, stack: &KnownStack) -> Option<&Content> {
+        self.contents.get(&self.first_name(stack.hash)).map(Arc::as_ref)
+    }
+
+    fn first_name(&self, hash: StackHash) -> StackHash {
+        self.same.get(&hash).copied().unwrap_or(hash)
+    }
+
+    fn of_hash(&mut self, space: &mut AddressSpace, hash: StackHash, event: &Event) -> StackRef {
+        let hash = self.first_name(hash);
+        *space.stacks.entry(hash).or_insert_with(|| {
+            let (space, pid, first_ns) = (space.key, event.pid, event.time_ns);
+            self.stacks.push(KnownStack { space, pid, hash, first_ns, faults: 0 });
+            StackRef(u32::try_from(self.stacks.len() - 1).unwrap_or(u32::MAX))
+        })
+    }
+
+    fn add(&mut self, stack: &Stack) {
+        let content = Content { ips: stack.ips.clone().into_boxed_slice(), end: stack.end };
+        match self.names.get(&content) {
+            Some(first) if *first == stack.hash => {}
+            Some(first) => {
+                self.same.insert(stack.hash, *first);
+            }
+            None => {
+                let content = Arc::new(content);
+                self.contents.insert(stack.hash, Arc::clone(&content));
+                self.names.insert(content, stack.hash);
+            }
+        }
+    }
+
+    fn count_fault(&mut self, stack: Option<StackRef>) {
+        match stack.and_then(|stack| self.stacks.get_mut(stack.0 as usize)) {
+            Some(stack) => stack.faults += 1,
+            None => self.faults_without += 1,
+        }
+    }
+}
+
+/// A space that no fork and no exec has announced: a program that is being loaded, or a process
+/// that was there before.
+#[derive(Clone, Copy, Debug)]
+struct Provisional {
+    key: MmKey,
+    pid: u32,
+}
+
+/// All processes of a session, with their address spaces and stacks.
+#[derive(Clone, Debug)]
+pub struct Processes {
+    arch: Arch,
+    processes: Vec<Process>,
+    by_pid: FxHashMap<u32, usize>,
+    spaces: FxHashMap<MmKey, AddressSpace>,
+    by_mm: FxHashMap<MmId, MmKey>,
+    provisional: FxHashMap<MmId, Provisional>,
+    next_key: u32,
+    stacks: Stacks,
+}
+
+impl Processes {
+    /// No process yet, on a machine with these system calls.
+    #[must_use]
+    pub fn new(arch: Arch) -> Self {
+        Self {
+            arch,
+            processes: Vec::new(),
+            by_pid: FxHashMap::default(),
+            spaces: FxHashMap::default(),
+            by_mm: FxHashMap::default(),
+            provisional: FxHashMap::default(),
+            next_key: 0,
+            stacks: Stacks::default(),
+        }
+    }
+
+    /// The processes in the order in which they were met.
+    #[must_use]
+    pub fn all(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// The position in [`Processes::all`] of the last process of a pid.
+    #[must_use]
+    pub fn index(&self, pid: u32) -> Option<usize> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// The stacks.
+    #[must_use]
+    pub const fn stacks(&self) -> &Stacks {
+        &self.stacks
+    }
+
+    /// The address space that a process owns.
+    #[must_use]
+    pub fn own_space(&self, index: usize) -> Option<&AddressSpace> {
+        let process = self.processes.get(index).filter(|process| process.owner)?;
+        self.spaces.get(&process.space?)
+    }
+
+    /// The same, to be changed.
+    pub fn own_space_mut(&mut self, index: usize) -> Option<&mut AddressSpace> {
+        let process = self.processes.get(index).filter(|process| process.owner)?;
+        self.spaces.get_mut(&process.space?)
+    }
+
+    /// Applies an event.
+    pub fn event(&mut self, event: &Event) {
+        match &event.body {
+            Body::Fault(fault) => {
+                let loading =
+                    fault.syscall.is_some_and(|n| self.arch.syscall(n) == Some(Syscall::Exec));
+                let Some((key, announced)) = self.space_of(event, loading) else { return };
+                let Some((space, actor)) = self.acting(key, event, fault.stack) else { return };
+                space.fault(fault, actor, loading && !announced);
+                // What the kernel does while it loads a program has no code path to be found, and
+                // a space that nobody announces is not the program's.
+                if announced && !loading {
+                    self.stacks.count_fault(actor.stack);
+                }
+            }
+            Body::Map(call) => {
+                let Some(op) = MapOp::of(call, self.arch) else { return };
+                let Some((key, _)) = self.space_of(event, false) else { return };
+                if let Some((space, actor)) = self.acting(key, event, call.stack) {
+                    space.remap(op, actor);
+                }
+            }
+            Body::Stack(stack) => self.stacks.add(stack),
+            // Whoever has the tables walks it and tells the result as a stack.
+            Body::RawStack(_) => {}
+            Body::Rss(rss) => self.rss(event, rss),
+            Body::Fork(fork) => self.fork(event, fork),
+            Body::Exec { .. } => self.exec(event),
+            Body::Exit { group_dead, .. } => {
+                if *group_dead {
+                    self.exit(event);
+                }
+            }
+        }
+    }
+
+    /// A process that was met with no event of its birth.
+    pub fn meet(&mut self, pid: u32, time_ns: u64) -> usize {
+        if let Some(index) = self.index(pid) {
+            return index;
+        }
+        self.new_process(pid, None, time_ns)
+    }
+
+    /// Gives a process a fresh address space of which the kernel's name is not known yet.
+    pub fn give_space(&mut self, index: usize) -> MmKey {
+        let key = self.new_key();
+        self.spaces.insert(key, AddressSpace::new(key));
+        if let Some(process) = self.processes.get_mut(index) {
+            process.space = Some(key);
+            process.owner = true;
+        }
+        key
+    }
+
+    /// The program that a process runs was replaced: its old address space is given up.
+    pub fn drop_program(&mut self, index: usize) {
+        self.leave(index, Some(How::Exec));
+    }
+
+    /// Takes the address space of a process out of the model, to make room. Later events of it
+    /// change nothing.
+    pub fn take_space(&mut self, index: usize) -> Option<AddressSpace> {
+        let process = self.processes.get(index).filter(|process| process.owner)?;
+        self.spaces.remove(&process.space?)
+    }
+
+    fn new_process(&mut self, pid: u32, parent_pid: Option<u32>, started_ns: u64) -> usize {
+        let index = self.processes.len();
+        self.processes.push(Process {
+            pid,
+            parent_pid,
+            started_ns,
+            ended_ns: None,
+            space: None,
+            owner: false,
+            past: Ledger::default(),
+        });
+        self.by_pid.insert(pid, index);
+        index
+    }
+
+    const fn new_key(&mut self) -> MmKey {
+        let key = MmKey(self.next_key);
+        self.next_key += 1;
+        key
+    }
+
+    /// The space that an event is about, and whether it was announced. A space that is not known
+    /// is that of a process which was met before, or provisional.
+    fn space_of(&mut self, event: &Event, loading: bool) -> Option<(MmKey, bool)> {
+        if let Some(key) = self.by_mm.get(&event.mm) {
+            return Some((*key, true));
+        }
+        if let Some(provisional) = self.provisional.get(&event.mm)
+            && provisional.pid == event.pid
+        {
+            return Some((provisional.key, false));
+        }
+        let process = self.index(event.pid).and_then(|index| self.processes.get(index));
+        if let Some(process) = process.filter(|process| process.owner && !loading) {
+            let key = process.space?;
+            if !self.by_mm.values().any(|bound| *bound == key) {
+                self.by_mm.insert(event.mm, key);
+                return Some((key, true));
+            }
+        }
+        let key = self.new_key();
+        self.spaces.insert(key, AddressSpace::new(key));
+        let new = Provisional { key, pid: event.pid };
+        if let Some(old) = self.provisional.insert(event.mm, new) {
+            self.spaces.remove(&old.key);
+        }
+        Some((key, false))
+    }
+
+    /// The space with the actor of an event in it.
+    fn acting(
+        &mut self,
+        key: MmKey,
+        event: &Event,
+        stack: Option<StackHash>,
+    ) -> Option<(&mut AddressSpace, Actor)> {
+        let space = self.spaces.get_mut(&key)?;
+        let stack = stack.map(|hash| self.stacks.of_hash(space, hash, event));
+        let actor = Actor { pid: event.pid, tid: event.tid, time_ns: event.time_ns, stack };
+        Some((space, actor))
+    }
+
+    fn rss(&mut self, event: &Event, rss: &Rss) {
+        let Some(key) = self.by_mm.get(&event.mm).copied() else { return };
+        let own = self
+            .index(event.pid)
+            .and_then(|index| self.processes.get(index))
+            .is_some_and(|process| process.space == Some(key));
+        let syscall = rss.syscall.and_then(|number| self.arch.syscall(number));
+        // The stack of another process has its name in another space.
+        let stack = rss.stack.filter(|_| own);
+        if let Some((space, actor)) = self.acting(key, event, stack) {
+            space.counters(rss, actor, syscall, own);
+        }
+    }
+
+    fn fork(&mut self, event: &Event, fork: &Fork) {
+        if fork.thread {
+            return;
+        }
+        let child = self.new_process(fork.child_pid, Some(event.pid), event.time_ns);
+        let parent = self.space_of(event, false).map(|(key, _)| key);
+        if fork.same_mm {
+            if let Some(process) = self.processes.get_mut(child) {
+                process.space = parent;
+            }
+            return;
+        }
+        if let Some(old) = self.provisional.remove(&fork.child_mm) {
+            self.spaces.remove(&old.key);
+        }
+        let key = self.new_key();
+        let space = match parent.and_then(|parent| self.acting(parent, event, fork.stack)) {
+            Some((parent, actor)) => parent.fork(key, actor),
+            None => AddressSpace::new(key),
+        };
+        self.spaces.insert(key, space);
+        self.by_mm.insert(fork.child_mm, key);
+        if let Some(process) = self.processes.get_mut(child) {
+            process.space = Some(key);
+            process.owner = true;
+        }
+    }
+
+    fn exec(&mut self, event: &Event) {
+        let index = self.meet(event.pid, event.time_ns);
+        // The name may still stand for a space of old that is gone.
+        let same = self.by_mm.get(&event.mm).copied();
+        if same.is_some() && self.processes.get(index).and_then(|p| p.space) == same {
+            // Bound to the new program before its exec was told: nothing is known of it yet.
+            self.by_mm.remove(&event.mm);
+        }
+        self.leave(index, Some(How::Exec));
+        let key = match self.provisional.remove(&event.mm) {
+            Some(provisional) if provisional.pid == event.pid => provisional.key,
+            other => {
+                if let Some(other) = other {
+                    self.spaces.remove(&other.key);
+                }
+                let key = self.new_key();
+                self.spaces.insert(key, AddressSpace::new(key));
+                key
+            }
+        };
+        self.drop_provisional_of(event.pid);
+        self.by_mm.insert(event.mm, key);
+        if let Some(space) = self.spaces.get_mut(&key) {
+            space.fresh_exec =
+                Some(Actor { pid: event.pid, tid: event.tid, time_ns: event.time_ns, stack: None });
+        }
+        if let Some(process) = self.processes.get_mut(index) {
+            process.space = Some(key);
+            process.owner = true;
+        }
+    }
+
+    fn exit(&mut self, event: &Event) {
+        self.drop_provisional_of(event.pid);
+        let Some(index) = self.index(event.pid) else { return };
+        if let Some(process) = self.processes.get_mut(index) {
+            process.ended_ns = Some(event.time_ns);
+        }
+        // The space itself stays for the report; its name is free for others.
+        let key = self.processes.get(index).filter(|p| p.owner).and_then(|p| p.space);
+        if let Some(key) = key
+            && !self.hand_over(index, key)
+        {
+            self.by_mm.retain(|_, bound| *bound != key);
+        }
+    }
+
+    /// Spaces of a program that another has replaced before anybody announced it.
+    fn drop_provisional_of(&mut self, pid: u32) {
+        let spaces = &mut self.spaces;
+        self.provisional.retain(|_, provisional| {
+            if provisional.pid == pid {
+                spaces.remove(&provisional.key);
+            }
+            provisional.pid != pid
+        });
+    }
+
+    /// A process leaves its address space; if it was its own and nobody else runs in it, that is
+    /// its end.
+    fn leave(&mut self, index: usize, how: Option<How>) {
+        let Some(process) = self.processes.get_mut(index) else { return };
+        let Some(key) = process.space.take() else { return };
+        if !std::mem::take(&mut process.owner) || self.hand_over(index, key) {
+            return;
+        }
+        self.by_mm.retain(|_, bound| *bound != key);
+        if let (Some(space), Some(process)) =
+            (self.spaces.remove(&key), self.processes.get_mut(index))
+        {
+            space.close(how, &mut process.past);
+        }
+    }
+
+    /// Whether another process goes on in an address space, and so owns it now.
+    fn hand_over(&mut self, from: usize, key: MmKey) -> bool {
+        let heir = self
+            .processes
+            .iter()
+            .position(|p| p.space == Some(key) && p.ended_ns.is_none() && !p.owner);
+        let Some(heir) = heir.filter(|heir| *heir != from) else { return false };
+        self.processes[heir].owner = true;
+        if let Some(process) = self.processes.get_mut(from) {
+            process.owner = false;
+        }
+        true
+    }
+}

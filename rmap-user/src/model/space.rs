@@ -1,0 +1,253 @@
+//! One address space: its mappings, its pages' owners, and what was given back.
+//!
+//! `touch` applies faults to it, `remap` calls that change mappings, `counters` what moved with no
+//! fault.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+use super::candidates::{Candidate, Candidates};
+use super::cause::{Cause, How};
+use super::counters::Unplaced;
+use super::mapping::{Actor, Call, InstanceId, Mappings, Vma};
+use super::owners::{Owner, PAGE, PageOwners};
+use super::path::{MmKey, Path, PathId, PathTable, StackRef};
+use super::range_map::RangeMap;
+use super::remap::InFlight;
+
+/// Memory that a call brought in with no fault. Which pages, a snapshot shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Populated {
+    /// Who did it.
+    pub path: PathId,
+    /// The thread.
+    pub tid: u32,
+    /// When.
+    pub time_ns: u64,
+    /// Brought in as by a write, so that pages of shared files are dirty too.
+    pub write: bool,
+}
+
+/// One address space.
+#[derive(Clone, Debug)]
+pub struct AddressSpace {
+    /// Its name.
+    pub key: MmKey,
+    /// What is mapped.
+    pub mappings: Mappings,
+    /// Who owns the pages.
+    pub owners: PageOwners,
+    /// The code paths.
+    pub paths: PathTable,
+    /// Pages brought in by fault-around.
+    pub around: Candidates,
+    /// Pages brought in by access with no fault, of which the buffer is known.
+    pub pinned: Candidates,
+    /// Memory brought in by `MAP_POPULATE`, `mlock` and the like.
+    pub populated: RangeMap<Populated>,
+    /// Memory given up by `MADV_FREE`.
+    pub lazy_free: RangeMap<()>,
+    /// Pages that came with no fault, and no address.
+    pub unplaced: Unplaced,
+    /// The program break.
+    pub brk: Option<u64>,
+    /// The path of pages that were there when the space was copied by fork.
+    pub fork_path: Option<(PathId, Actor)>,
+    /// A program was loaded, and no snapshot has shown yet with what.
+    pub fresh_exec: Option<Actor>,
+    pub(super) stacks: FxHashMap<crate::event::StackHash, StackRef>,
+    pub(super) heap: Option<InstanceId>,
+    pub(super) in_flight: FxHashMap<u32, InFlight>,
+    pub(super) lock_future: bool,
+    /// Anonymous pages may be shared with a parent or a child.
+    pub(super) may_share: bool,
+    released: FxHashMap<(Option<StackRef>, How), u64>,
+}
+
+/// What is left of address spaces that are gone.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// By path: bytes touched, mapping instances.
+    pub gone: FxHashMap<Path, (u64, u64)>,
+    /// Bytes given back.
+    pub released: FxHashMap<(Option<StackRef>, How), u64>,
+}
+
+impl AddressSpace {
+    /// An empty address space.
+    #[must_use]
+    pub fn new(key: MmKey) -> Self {
+        Self {
+            key,
+            mappings: Mappings::default(),
+            owners: PageOwners::default(),
+            paths: PathTable::default(),
+            around: Candidates::default(),
+            pinned: Candidates::default(),
+            populated: RangeMap::default(),
+            lazy_free: RangeMap::default(),
+            unplaced: Unplaced::default(),
+            brk: None,
+            fork_path: None,
+            fresh_exec: None,
+            stacks: FxHashMap::default(),
+            heap: None,
+            in_flight: FxHashMap::default(),
+            lock_future: false,
+            may_share: false,
+            released: FxHashMap::default(),
+        }
+    }
+
+    /// The copy that fork makes: the same mappings, pages shared until they are written.
+    #[must_use]
+    pub fn fork(&mut self, key: MmKey, parent: Actor) -> Self {
+        self.may_share = true;
+        let mut child = Self::new(key);
+        child.mappings = self.mappings.inherit();
+        child.brk = self.brk;
+        child.heap = self.heap;
+        child.forked_by(parent);
+        child
+    }
+
+    /// Notes that all pages which are there without an owner were copied by fork.
+    pub fn forked_by(&mut self, parent: Actor) {
+        self.may_share = true;
+        self.fork_path = Some((self.paths.intern(parent.stack, Cause::ForkCopy), parent));
+    }
+
+    /// Notes that what it did before tracing began is not known.
+    pub const fn attached(&mut self) {
+        self.may_share = true;
+    }
+
+    /// Claims pages found at a snapshot: nobody faulted on them.
+    pub fn claim_found(&mut self, pages: Range<u64>, path: PathId, dirty: bool, by: (u32, u64)) {
+        let (tid, time_ns) = by;
+        self.owners.claim(pages.clone(), Some(path), dirty.then_some(path));
+        let pieces: Vec<_> = self.instances_in(pages);
+        for (piece, instance) in pieces {
+            let count = (piece.end - piece.start) / PAGE;
+            self.mappings.stats_mut(instance, path).add(count, 0, tid, time_ns);
+        }
+    }
+
+    /// The mapping instances of a range, [`InstanceId::UNKNOWN`] where there is no mapping.
+    #[must_use]
+    pub fn instances_in(&self, range: Range<u64>) -> Vec<(Range<u64>, InstanceId)> {
+        let vmas = self.mappings.vmas();
+        if let Some((_, vma)) = vmas.find(range.start).filter(|(r, _)| r.end >= range.end) {
+            return vec![(range, vma.instance)];
+        }
+        let mut pieces: Vec<_> =
+            vmas.within(range.clone()).map(|(piece, vma)| (piece, vma.instance)).collect();
+        pieces.extend(vmas.gaps(range).into_iter().map(|gap| (gap, InstanceId::UNKNOWN)));
+        pieces.sort_unstable_by_key(|(piece, _)| piece.start);
+        pieces
+    }
+
+    /// The pages of a range are no longer resident. `how` is `None` if that is only now known.
+    pub(super) fn release(&mut self, range: Range<u64>, how: Option<(How, Option<StackRef>)>) {
+        let mut pages = 0;
+        self.owners.take(range.clone(), |run, owner| {
+            if owner.resident.is_some() {
+                pages += (run.end - run.start) / PAGE;
+            }
+        });
+        pages +=
+            cut_all(&mut self.around, range.clone()) + cut_all(&mut self.pinned, range.clone());
+        self.populated.cut(range.clone());
+        self.lazy_free.cut(range);
+        if let Some((how, stack)) = how {
+            self.credit(how, stack, pages);
+        }
+    }
+
+    /// The pages of a range are no longer resident, but the mapping stays. Pages of shared
+    /// mappings keep their dirtiness: it moves to the folio, and shows again when they are mapped
+    /// again.
+    pub(super) fn drop_pages(&mut self, range: Range<u64>, how: How, stack: Option<StackRef>) {
+        let shared: Vec<_> = self
+            .mappings
+            .vmas()
+            .within(range.clone())
+            .filter(|(_, vma)| vma.shared)
+            .map(|(piece, _)| piece)
+            .collect();
+        let mut dirty = Vec::new();
+        for piece in shared {
+            self.owners.walk(piece, |run, owner| {
+                if owner.dirty.is_some() {
+                    dirty.push((run, owner.dirty));
+                }
+            });
+        }
+        self.release(range, Some((how, stack)));
+        for (run, path) in dirty {
+            self.owners.claim(run, None, Some(path));
+        }
+    }
+
+    /// Notes who gave pages back.
+    pub(super) fn credit(&mut self, how: How, stack: Option<StackRef>, pages: u64) {
+        if pages > 0 {
+            *self.released.entry((stack, how)).or_default() += pages * PAGE;
+        }
+    }
+
+    /// What was given back so far: who, how, bytes.
+    pub fn released(&self) -> impl Iterator<Item = (Option<StackRef>, How, u64)> {
+        self.released.iter().map(|((stack, how), bytes)| (*stack, *how, *bytes))
+    }
+
+    /// The end of the space: adds to the ledger what its paths touched and who gave back what.
+    /// `how`: what ends it, if the pages that it still had are to be counted as given back.
+    pub fn close(self, how: Option<How>, ledger: &mut Ledger) {
+        for ((stack, how), bytes) in &self.released {
+            *ledger.released.entry((*stack, *how)).or_default() += bytes;
+        }
+        if let Some(how) = how {
+            let mut pages = 0;
+            self.owners.walk(0..u64::MAX, |run, owner: Owner| {
+                if owner.resident.is_some() {
+                    pages += (run.end - run.start) / PAGE;
+                }
+            });
+            if pages > 0 {
+                *ledger.released.entry((None, how)).or_default() += pages * PAGE;
+            }
+        }
+        let mut add = |path: PathId, pages: u64, instances: u64| {
+            if let Some(path) = self.paths.get(path).filter(|_| pages > 0) {
+                let gone = ledger.gone.entry(path).or_default();
+                gone.0 += pages * PAGE;
+                gone.1 += instances;
+            }
+        };
+        for (path, pages, instances) in self.mappings.gone() {
+            add(path, pages, instances);
+        }
+        for instance in self.mappings.instances() {
+            for (path, stats) in self.mappings.stats(instance) {
+                add(path, stats.touched_pages, 1);
+            }
+        }
+    }
+
+    /// Maps memory that a snapshot shows and no event told of.
+    pub fn learn(&mut self, range: Range<u64>, vma: Vma) {
+        let instance = self.mappings.new_instance();
+        if vma.origin.call == Call::Brk {
+            self.heap = Some(instance);
+        }
+        self.mappings.map(range, Vma { instance, ..vma });
+    }
+}
+
+/// Cuts a range out of claims, and says how many resident pages are known to go with it.
+fn cut_all(candidates: &mut Candidates, range: Range<u64>) -> u64 {
+    let whole: Vec<(u64, Candidate)> = candidates.cut(range);
+    whole.iter().map(|(_, candidate)| u64::from(candidate.remaining)).sum()
+}

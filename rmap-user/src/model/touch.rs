@@ -1,0 +1,230 @@
+//! Faults: whose the pages are afterwards.
+
+use std::ops::Range;
+
+use super::candidates::Candidate;
+use super::cause::Cause;
+use super::fault::{Outcome, Reach, classify};
+use super::mapping::{Actor, InstanceId, Vma};
+use super::owners::{HUGE, Owner, PAGE, page_down};
+use super::path::PathId;
+use super::space::AddressSpace;
+use crate::event::Fault;
+
+/// `fault_around_bytes` of the kernel (`mm/memory.c`), as it is unless debugfs changed it.
+const FAULT_AROUND: u64 = 64 << 10;
+/// A stack does not grow by more than this at once: the usual limit of stacks, with room.
+const STACK_REACH: u64 = 256 << 20;
+
+impl AddressSpace {
+    /// Applies a fault. `loading`: the kernel took it while it loaded a program into this space.
+    pub fn fault(&mut self, fault: &Fault, actor: Actor, loading: bool) {
+        let page = page_down(fault.address);
+        let (vma, grew) = self.vma_of_fault(page);
+        let Some(mut outcome) = classify(fault, vma.as_ref().map(|(_, vma)| vma), grew) else {
+            return;
+        };
+        if outcome.cause == Cause::ForkCow && !self.may_share {
+            // Nobody to share with: another thread was faster, or something else than a fork had
+            // write-protected the page.
+            if self.owners.get(page).dirty.is_some() {
+                return;
+            }
+            outcome.cause = Cause::ProtectedWrite;
+        }
+        if outcome.guess && self.owners.get(page).resident.is_some() {
+            return;
+        }
+        let path = if loading {
+            self.paths.intern(None, Cause::Exec)
+        } else {
+            self.paths.intern(actor.stack, outcome.cause)
+        };
+        let instance = vma.as_ref().map_or(InstanceId::UNKNOWN, |(_, vma)| vma.instance);
+        let keeps_dirty = vma.as_ref().is_some_and(|(_, vma)| vma.shared);
+        let came = fault.access.is_none_or(|access| !access.present);
+        // The page table knows which neighbours came; else their number must do, if it is known.
+        let shown = fault.entry.and_then(|entry| entry.window);
+        let pages = match outcome.reach {
+            Reach::Block(1) | Reach::Around(_) if shown.is_some() && outcome.resident => {
+                self.claim_page(page, path, &outcome, came && !keeps_dirty);
+                1 + self.claim_shown(page, shown.unwrap_or(0), vma.as_ref(), path, &outcome)
+            }
+            Reach::Block(1) => {
+                self.claim_page(page, path, &outcome, came && !keeps_dirty);
+                1
+            }
+            Reach::Block(pages) => {
+                let block = block(page, u64::from(pages), vma.as_ref());
+                self.claim_block(page, block, path, &outcome, fault.delta_inexact)
+            }
+            Reach::Around(pages) => {
+                self.claim_page(page, path, &outcome, came && !keeps_dirty);
+                let window = window(page, u64::from(pages), vma.as_ref());
+                let others = if fault.delta_inexact && fault.entry.is_none() {
+                    u32::try_from((window.end - window.start) / PAGE).unwrap_or(1) - 1
+                } else {
+                    pages - 1
+                };
+                1 + self.claim_around(window, others, path, !fault.delta_inexact)
+            }
+        };
+        self.mappings.stats_mut(instance, path).add(pages, 1, actor.tid, actor.time_ns);
+    }
+
+    fn claim_page(&mut self, page: u64, path: PathId, outcome: &Outcome, clean: bool) {
+        let replaces = outcome.resident && outcome.dirty && outcome.cause == Cause::FileCow;
+        self.owners.update(page..page + PAGE, |owner| Owner {
+            resident: if outcome.resident { path } else { owner.resident },
+            dirty: match (outcome.dirty, clean) {
+                (true, _) => path,
+                (false, true) => PathId::NONE,
+                (false, false) => owner.dirty,
+            },
+        });
+        if replaces && !self.around.is_empty() {
+            self.around.consume(page);
+        }
+    }
+
+    /// A folio came as a whole. If the number is not sure, pages that others own stay theirs.
+    fn claim_block(
+        &mut self,
+        page: u64,
+        block: Range<u64>,
+        path: PathId,
+        outcome: &Outcome,
+        inexact: bool,
+    ) -> u64 {
+        let dirty = if outcome.dirty { path } else { PathId::NONE };
+        let new = Owner { resident: path, dirty };
+        if !inexact {
+            self.owners.update(block.clone(), |_| new);
+            return (block.end - block.start) / PAGE;
+        }
+        let mut free = Vec::new();
+        self.owners.walk_all(block, |run, owner| {
+            if owner.is_nobody() {
+                free.push(run);
+            }
+        });
+        let mut pages = 0;
+        for run in free {
+            pages += (run.end - run.start) / PAGE;
+            self.owners.update(run, |_| new);
+        }
+        if self.owners.get(page) != new {
+            self.owners.update(page..page + PAGE, |_| new);
+            pages += 1;
+        }
+        pages
+    }
+
+    /// Neighbours that were mapped with the faulting page, which has its owner already.
+    fn claim_around(&mut self, window: Range<u64>, others: u32, path: PathId, exact: bool) -> u64 {
+        let pages = (window.end - window.start) / PAGE;
+        let others = u64::from(others).min(pages.saturating_sub(1));
+        if others == 0 {
+            return 0;
+        }
+        if exact && others + 1 == pages {
+            // All of them came, so whoever had some before has lost them.
+            self.owners.claim(window, Some(path), None);
+            return others;
+        }
+        if exact && others >= self.owners.count_not_resident(window.clone()) {
+            self.owners.update(window, |owner| Owner {
+                resident: if owner.resident.is_none() { path } else { owner.resident },
+                dirty: owner.dirty,
+            });
+            return others;
+        }
+        let remaining = u32::try_from(others).unwrap_or(u32::MAX);
+        self.around.add(window.start, Candidate { end: window.end, remaining, path, exact });
+        others
+    }
+
+    /// Neighbours of the faulting page (which has its owner already) that the page table shows
+    /// after the fault: bit `n` of `window` is page `n` of the block that it is in, and of the next
+    /// one. Those without an owner came with this fault.
+    fn claim_shown(
+        &mut self,
+        page: u64,
+        window: u32,
+        vma: Option<&(Range<u64>, Vma)>,
+        path: PathId,
+        outcome: &Outcome,
+    ) -> u64 {
+        let start = page & !(FAULT_AROUND - 1);
+        // Anonymous neighbours are of the same folio, and so as dirty as it is.
+        let around = matches!(outcome.reach, Reach::Around(_));
+        let dirty = !around && outcome.dirty;
+        let new = Owner { resident: path, dirty: if dirty { path } else { PathId::NONE } };
+        // What lies further away came otherwise.
+        let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
+        let mut pages = 0;
+        for number in 0..u64::from(u32::BITS) {
+            let neighbour = start + number * PAGE;
+            let inside = vma.is_none_or(|(range, _)| range.contains(&neighbour));
+            if window & (1 << number) == 0
+                || !inside
+                || !reach.contains(&neighbour)
+                || !self.owners.get(neighbour).is_nobody()
+            {
+                continue;
+            }
+            self.owners.update(neighbour..neighbour + PAGE, |_| new);
+            pages += 1;
+        }
+        pages
+    }
+
+    /// The VMA of a fault, extended if it is a stack that grew.
+    fn vma_of_fault(&mut self, page: u64) -> (Option<(Range<u64>, Vma)>, bool) {
+        let vmas = self.mappings.vmas();
+        if let Some((range, vma)) = vmas.find(page) {
+            return (Some((range, *vma)), false);
+        }
+        let above = vmas
+            .first_from(page)
+            .filter(|(range, vma)| vma.grows_down && range.start - page <= STACK_REACH)
+            .map(|(range, vma)| (range, *vma));
+        let Some((range, vma)) = above else { return (None, false) };
+        self.mappings.map(page..range.start, vma);
+        (Some((page..range.end, vma)), true)
+    }
+}
+
+/// The naturally aligned block of so many pages that holds a page. A folio of a file is aligned
+/// in the file.
+fn block(page: u64, pages: u64, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> {
+    let size = pages.next_power_of_two() * PAGE;
+    let base = match vma {
+        // Huge entries are aligned in memory, whatever the file.
+        Some((_, vma)) if vma.file && size < HUGE => vma.base,
+        _ => 0,
+    };
+    let into = page.wrapping_sub(base) % size;
+    let start = page.saturating_sub(into);
+    let block = start..start.saturating_add(size);
+    match vma {
+        Some((range, _)) => block.start.max(range.start)..block.end.min(range.end),
+        None => block,
+    }
+}
+
+/// Where a fault of so many pages may have mapped neighbours (`do_fault_around`, `mm/memory.c`):
+/// the window starts at a multiple of its size or at the VMA's start, and ends at the VMA's end
+/// or at the page table's.
+fn window(page: u64, pages: u64, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> {
+    if pages * PAGE > FAULT_AROUND {
+        return block(page, pages, vma);
+    }
+    let table = page & !(HUGE - 1)..(page & !(HUGE - 1)).saturating_add(HUGE);
+    let limit = vma.map_or_else(
+        || table.clone(),
+        |(range, _)| table.start.max(range.start)..table.end.min(range.end),
+    );
+    let start = (page & !(FAULT_AROUND - 1)).max(limit.start);
+    start..(start + FAULT_AROUND).min(limit.end)
+}

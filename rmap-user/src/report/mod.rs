@@ -1,0 +1,336 @@
+//! The immutable result of an investigation, as `rmap.report/1`.
+//!
+//! Comes in: nothing; [`crate::reconcile`] fills it. Goes out: serde types whose names and order
+//! are the JSON's own. Sizes are bytes, addresses are lower-case hex strings with `0x`, times are
+//! nanoseconds since the start of the session. `docs/report.md` describes every field.
+
+mod check;
+
+use serde::{Deserialize, Serialize};
+
+pub use check::{IdentityError, check_identity};
+
+/// The `schema` of the JSON report.
+pub const SCHEMA: &str = "rmap.report/1";
+
+/// The whole report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// The version of rmap that made it.
+    pub rmap_version: String,
+    /// The machine.
+    pub host: Host,
+    /// What was traced, when and how it ended.
+    pub session: Session,
+    /// What was seen, and what was lost.
+    pub coverage: Coverage,
+    /// The first process is the command (or the first PID).
+    pub processes: Vec<Process>,
+    /// Every stack that is named above, in the order of its id.
+    pub stacks: Vec<Stack>,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// As `uname -r`.
+    pub kernel: String,
+    /// As `uname -m`.
+    pub arch: String,
+    /// Bytes in a page.
+    pub page_bytes: u64,
+    /// CPUs online.
+    pub cpus: u32,
+}
+
+/// How the session came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// `rmap run`.
+    Run,
+    /// `rmap attach`.
+    Attach,
+}
+
+/// What was traced, when and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// `rmap run` or `rmap attach`.
+    pub mode: Mode,
+    /// The command and its arguments; `None` for `attach`.
+    pub command: Option<Vec<String>>,
+    /// The processes that were named, or the command's.
+    pub pids: Vec<u32>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// From the start to the last event or snapshot.
+    pub duration_ns: u64,
+    /// How the command ended; `None` if it goes on.
+    pub exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// By `exit`, with this status.
+    Code(i32),
+    /// By a signal, for example `SIGKILL`.
+    Signal(String),
+}
+
+/// What was seen, and what was lost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// Every probe of the plan.
+    pub probes: Vec<Probe>,
+    /// What was lost; zeros are said too.
+    pub lost: Lost,
+    /// How the walks of stacks ended, in faults.
+    pub unwind: Unwind,
+}
+
+/// One probe of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// For example `tp_btf:page_fault_user`.
+    pub name: String,
+    /// Whether it served.
+    pub attached: bool,
+    /// Why not, and what follows.
+    pub why_not: Option<String>,
+}
+
+/// What was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// Records that found no room in the ring buffer, or that could not be read.
+    pub events: u64,
+    /// Stacks that found no room in the ring buffer.
+    pub stacks: u64,
+    /// Snapshots that failed, or that could not be taken.
+    pub snapshots: u64,
+}
+
+/// How the walks of stacks ended, counted in faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unwind {
+    /// At the outermost frame.
+    pub complete: u64,
+    /// Before it.
+    pub incomplete: u64,
+    /// The same, by reason.
+    pub reasons: std::collections::BTreeMap<String, u64>,
+}
+
+/// A size at the start of the session (or of the process) and at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// At the start; 0 for what began later.
+    pub before: u64,
+    /// At the last snapshot.
+    pub after: u64,
+}
+
+/// Which snapshot `after` is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SnapshotKind {
+    /// The process stood at its exit.
+    AtExit,
+    /// The process goes on.
+    Live,
+    /// It ended before another could be taken.
+    LastPeriodic,
+    /// There is none.
+    None,
+}
+
+/// One process (an address space's last program).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its process id in the initial PID namespace.
+    pub pid: u32,
+    /// Its parent's, 0 if not known.
+    pub parent_pid: u32,
+    /// Its command line, its parts joined by blanks.
+    pub command: String,
+    /// The program's path.
+    pub exe: String,
+    /// Its start.
+    pub started_ns: u64,
+    /// Its end; `None` if it goes on.
+    pub ended_ns: Option<u64>,
+    /// Which snapshot the sizes are of.
+    pub snapshot: SnapshotKind,
+    /// Σ Rss of smaps.
+    pub rss_bytes: BeforeAfter,
+    /// Σ Shared_Dirty + Private_Dirty of smaps.
+    pub dirty_bytes: BeforeAfter,
+    /// Σ Swap of smaps.
+    pub swap_bytes: BeforeAfter,
+    /// Highest resident size (`VmHWM`).
+    pub peak_rss_bytes: u64,
+    /// In the order of their addresses.
+    pub segments: Vec<Segment>,
+    /// Code paths that touched memory of which nothing is left.
+    pub gone: Vec<Gone>,
+    /// Who gave memory back.
+    pub released: Vec<Released>,
+}
+
+/// What a segment's sizes show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pattern {
+    /// Dirty near RSS.
+    Written,
+    /// RSS high, Dirty low.
+    ReadMostly,
+    /// RSS far below the size.
+    Reserved,
+    /// RSS or Dirty rose through the snapshots.
+    Growing,
+}
+
+/// One mapping.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Segment {
+    /// First byte.
+    pub start: String,
+    /// First byte behind it.
+    pub end: String,
+    /// For example `rw-p`.
+    pub perms: String,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Major and minor in hex, for example `fe:00`.
+    pub device: String,
+    /// 0 if there is no file.
+    pub inode: u64,
+    /// As in maps; empty for anonymous memory. Not safe to print as is.
+    pub name: String,
+    /// `end` − `start`.
+    pub size_bytes: u64,
+    /// `Rss`.
+    pub rss_bytes: BeforeAfter,
+    /// `Shared_Dirty` + `Private_Dirty`.
+    pub dirty_bytes: BeforeAfter,
+    /// `Swap`.
+    pub swap_bytes: BeforeAfter,
+    /// What the sizes show; `None` where they show nothing of note.
+    pub pattern: Option<Pattern>,
+    /// Who made the mapping.
+    pub mapped_by: Option<MappedBy>,
+    /// Who is responsible for the pages that are resident or dirty at the last snapshot, the
+    /// largest first, and who touched pages of it that are not.
+    pub paths: Vec<Path>,
+    /// What no code path explains. Σ paths + Σ unexplained = after, for rss and dirty alike.
+    pub unexplained: Vec<Unexplained>,
+}
+
+/// Who made a mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedBy {
+    /// `mmap`, `brk`, `mremap`, `shmat`, `exec`, `stack`, `fork` or `unknown`.
+    pub call: String,
+    /// The caller's stack.
+    pub stack: Option<u32>,
+    /// The process that called.
+    pub pid: u32,
+    /// The thread that called.
+    pub tid: u32,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// One code path's share of a segment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Path {
+    /// The code path; `None` where the kernel did it with no code of the process to name.
+    pub stack: Option<u32>,
+    /// Why the pages became resident or dirty; the names are the contract's.
+    pub cause: String,
+    /// Of the segment's RSS, the bytes that this path last made resident.
+    pub rss_bytes: u64,
+    /// Of the segment's Dirty, the bytes that this path last made dirty.
+    pub dirty_bytes: u64,
+    /// Bytes that it made resident or dirty in all, freed ones included.
+    pub touched_bytes: u64,
+    /// Faults that it took.
+    pub faults: u64,
+    /// Its first.
+    pub first_ns: u64,
+    /// Its last.
+    pub last_ns: u64,
+    /// The threads that took them.
+    pub tids: Vec<u32>,
+}
+
+/// What no code path explains.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unexplained {
+    /// Why; the names are the contract's.
+    pub reason: String,
+    /// May be negative: more was attributed than there is.
+    pub rss_bytes: i64,
+    /// May be negative.
+    pub dirty_bytes: i64,
+}
+
+/// A code path that touched memory of which nothing is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gone {
+    /// The code path.
+    pub stack: Option<u32>,
+    /// Why the pages became resident or dirty.
+    pub cause: String,
+    /// Bytes that it made resident or dirty in all.
+    pub touched_bytes: u64,
+    /// In how many mappings.
+    pub segments: u64,
+}
+
+/// Who gave memory back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The code path; `None` where there is none.
+    pub stack: Option<u32>,
+    /// `munmap`, `dontneed`, `mmap-fixed`, `mremap`, `brk`, `exec`, …: see `docs/report.md`.
+    pub how: String,
+    /// Bytes that were resident.
+    pub rss_bytes: u64,
+}
+
+/// One user stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stack {
+    /// Its id in this report.
+    pub id: u32,
+    /// Whether it was walked to its outermost frame.
+    pub complete: bool,
+    /// From the innermost outwards; inlined functions are frames of their own.
+    pub frames: Vec<Frame>,
+}
+
+/// One frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// The function's name, demangled; `None` if it could not be found.
+    pub function: Option<String>,
+    /// The file that holds the code, or its name in brackets.
+    pub module: String,
+    /// Lower-case hex.
+    pub build_id: Option<String>,
+    /// The instruction's virtual address as the file has it, in hex with `0x`.
+    pub offset: String,
+    /// The source file.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// The function was inlined into the next frame's.
+    pub inlined: bool,
+}

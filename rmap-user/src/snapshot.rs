@@ -1,0 +1,136 @@
+//! What a snapshot of one process's memory is: plain data.
+//!
+//! Comes in: nothing; `live` takes snapshots from `/proc`, a recording holds them. Goes out: the
+//! types. All addresses and sizes are bytes.
+
+use std::ops::Range;
+
+/// Why a snapshot was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Moment {
+    /// At the start of tracing a process that already ran.
+    Start,
+    /// A forked child stands before its first instruction: what it holds was copied.
+    Forked,
+    /// A program was just loaded and stands before its first instruction.
+    Executed,
+    /// In between, because of `--interval`.
+    Periodic,
+    /// At the end of tracing a process that goes on.
+    Live,
+    /// The last thread stands at its exit; the memory is still whole.
+    AtExit,
+}
+
+/// One process's memory at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `CLOCK_MONOTONIC` in nanoseconds, read before the first file.
+    pub time_ns: u64,
+    /// The process (tgid).
+    pub pid: u32,
+    /// Why it was taken.
+    pub moment: Moment,
+    /// The segments in the order of their addresses, as smaps has them.
+    pub segments: Vec<Segment>,
+    /// Which pages are there, in the order of their addresses, neighbours of equal kind joined.
+    /// `None`: not read for this snapshot, only sizes.
+    pub pages: Option<Vec<PageRun>>,
+    /// Highest resident size so far (`VmHWM` of `status`), 0 if it could not be read.
+    pub peak_rss: u64,
+}
+
+/// One mapping with the sizes that smaps gives.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Segment {
+    /// First byte.
+    pub start: u64,
+    /// First byte behind it.
+    pub end: u64,
+    /// As in maps, for example `rw-p`.
+    pub perms: String,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Device of the file, major and minor.
+    pub device: (u32, u32),
+    /// Inode of the file, 0 if there is none.
+    pub inode: u64,
+    /// Path or name in brackets as in maps, empty for anonymous memory. Not safe to print as is.
+    pub name: String,
+    /// `Rss`.
+    pub rss: u64,
+    /// `Shared_Dirty` + `Private_Dirty`.
+    pub dirty: u64,
+    /// `Swap`.
+    pub swap: u64,
+    /// `Anonymous`.
+    pub anonymous: u64,
+    /// `LazyFree`: pages given up by `MADV_FREE`, counted in `rss`, not in `dirty`.
+    pub lazy_free: u64,
+    /// `Private_Hugetlb` + `Shared_Hugetlb`, never part of `rss`.
+    pub hugetlb: u64,
+    /// `VmFlags`, two letters each.
+    pub vm_flags: Vec<String>,
+}
+
+/// A run of pages of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PageRun {
+    /// Addresses.
+    pub range: Range<u64>,
+    /// What they are.
+    pub kind: PageKind,
+}
+
+/// What a page-table entry holds, as far as the kernel tells (`PAGEMAP_SCAN`, `pagemap`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PageKind {
+    /// Resident, in a page of the kernel's own counting.
+    pub state: PageState,
+    /// Mapped by a huge entry (2 MiB).
+    pub huge: bool,
+    /// The folio's dirty flag (`KPF_DIRTY` of `kpageflags`), for page-cache pages in segments of
+    /// which the dirty size needs it; `None`: not read.
+    pub folio_dirty: Option<bool>,
+    /// The page is part of a large folio (`KPF_COMPOUND_HEAD` or `_TAIL`); `None`: not read.
+    pub large_folio: Option<bool>,
+}
+
+/// Resident or not, and of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum PageState {
+    /// An anonymous page.
+    Anonymous,
+    /// A page of the page cache: of a file, or of shared memory.
+    File,
+    /// The zero page, or memory with no page of its own: not part of RSS.
+    Zero,
+    /// In swap, or under migration.
+    Swapped,
+}
+
+impl Segment {
+    /// The size of its address range in bytes.
+    #[must_use]
+    pub const fn size(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Whether writes are kept from other processes and from the file.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.perms.as_bytes().get(3) == Some(&b'p')
+    }
+
+    /// Whether it may be written.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        self.perms.as_bytes().get(1) == Some(&b'w')
+    }
+
+    /// Whether a file (or shared memory, which has an inode too) is behind it.
+    #[must_use]
+    pub const fn has_file(&self) -> bool {
+        self.inode != 0
+    }
+}

@@ -1,0 +1,31 @@
+//! Stacks become functions, files and lines.
+//!
+//! Comes in: [`RawStack`]s (addresses of one process) and the [`ModuleMap`] of their address
+//! space. Goes out: [`report::Stack`](crate::report::Stack)s and [`Stats`]. Every distinct place
+//! (file and offset) is looked up once, at the end, one file after the other; so processes may
+//! have ended and files may be deleted: a [`Binary`] keeps the very file that was mapped open.
+//!
+//! Whose files these are, nobody knows: headers are read with limits ([`elf`]), names are
+//! demangled with limits, a panic of a parser costs the one file its debug information, and a
+//! file that changed since it was mapped names nothing. Where no name is sure there is none.
+//!
+//! * [`module`]: what is mapped where and when, and which file it is;
+//! * [`elf`]: ELF headers, build id, and what is fit to be given to blazesym;
+//! * `debug_file`: separate debug files;
+//! * `depth`: debug information on which a recursive reader would run out of stack;
+//! * `resolve`: one file's offsets → frames, through blazesym;
+//! * `stacks`: many stacks → frames, markers, counts.
+
+mod debug_file;
+mod demangle;
+mod depth;
+pub mod elf;
+mod guard;
+pub mod module;
+mod resolve;
+mod stacks;
+#[cfg(test)]
+mod tests;
+
+pub use module::{Binary, Module, ModuleMap};
+pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize};

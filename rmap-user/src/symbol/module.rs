@@ -1,0 +1,288 @@
+//! What executable memory an address space has, when, and of which file.
+//!
+//! Comes in: modules as `live` finds them in `/proc/PID/maps`. Goes out: for an address and a
+//! time, the [`Module`].
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
+
+use super::elf;
+
+/// A file with code, shared by all mappings and processes that have it.
+#[derive(Debug)]
+pub struct Binary {
+    /// Lower-case hex, as it was when the file was first seen.
+    pub build_id: Option<String>,
+    /// The very file that was mapped, open; it serves after it was deleted or replaced.
+    pub file: Option<File>,
+    /// Why `file` is `None`.
+    pub why_no_file: Option<String>,
+    /// What the file was when it was opened.
+    pub stamp: Option<Stamp>,
+}
+
+/// Tells one version of a file from another, as `stat(2)` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// `st_dev`; on btrfs and overlayfs not the device that maps shows.
+    pub device: u64,
+    /// `st_ino`.
+    pub inode: u64,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds.
+    pub modified: (i64, i64),
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(m: &Metadata) -> Self {
+        Self {
+            device: m.dev(),
+            inode: m.ino(),
+            size: m.size(),
+            modified: (m.mtime(), m.mtime_nsec()),
+        }
+    }
+}
+
+impl Binary {
+    /// Keeps `file` and reads its build id; a file that is no ELF has none.
+    ///
+    /// # Errors
+    /// The file cannot be asked for its metadata.
+    pub fn keep(file: File) -> io::Result<Self> {
+        let stamp = Stamp::from(&file.metadata()?);
+        let build_id = elf::Headers::read(&file).ok().and_then(|headers| headers.build_id);
+        Ok(Self { build_id, file: Some(file), why_no_file: None, stamp: Some(stamp) })
+    }
+
+    /// A file that could not be opened, or that a recording names.
+    #[must_use]
+    pub fn without_file(build_id: Option<String>, why: impl Into<String>) -> Self {
+        Self { build_id, file: None, why_no_file: Some(why.into()), stamp: None }
+    }
+}
+
+/// One executable mapping.
+#[derive(Clone, Debug)]
+pub struct Module {
+    /// Addresses in the process.
+    pub range: Range<u64>,
+    /// The file offset of the first byte.
+    pub offset: u64,
+    /// As in maps: may end in ` (deleted)`, be a name in brackets, or empty. Not safe to print.
+    pub path: String,
+    /// As in maps.
+    pub device: (u32, u32),
+    /// As in maps; 0 if there is no file.
+    pub inode: u64,
+    /// The file; `None` for anonymous memory.
+    pub binary: Option<Arc<Binary>>,
+}
+
+impl Module {
+    /// What a frame's `module` is: the path without ` (deleted)`, `[anon]` for memory without a
+    /// name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self.path.strip_suffix(" (deleted)").unwrap_or(&self.path) {
+            "" => "[anon]",
+            name => name,
+        }
+    }
+
+    fn is_same_mapping(&self, other: &Self) -> bool {
+        self.range == other.range
+            && self.offset == other.offset
+            && self.device == other.device
+            && self.inode == other.inode
+            && self.name() == other.name()
+    }
+
+    /// The part of it that lies in `range`.
+    fn part(&self, range: Range<u64>) -> Self {
+        let offset = self.offset.wrapping_add(range.start.wrapping_sub(self.range.start));
+        Self { range, offset, ..self.clone() }
+    }
+}
+
+/// The executable mappings of one address space through time.
+///
+/// A clone is what a forked child starts with.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleMap {
+    /// In the order of their first address.
+    entries: Vec<Entry>,
+    /// For each entry, the highest end of it and all before it.
+    highest_end: Vec<u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    since: u64,
+    until: u64,
+    module: Module,
+}
+
+impl Entry {
+    fn lives(&self) -> bool {
+        self.until == u64::MAX
+    }
+}
+
+impl ModuleMap {
+    /// An empty one, for a new address space.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes over all executable mappings as they are at `time_ns`: what is not among them ends,
+    /// what was there already goes on.
+    pub fn update(&mut self, time_ns: u64, modules: Vec<Module>) {
+        let mut fresh: Vec<Option<Module>> = modules.into_iter().map(Some).collect();
+        for entry in self.entries.iter_mut().filter(|entry| entry.lives()) {
+            let same = fresh.iter_mut().find(|module| {
+                module.as_ref().is_some_and(|module| module.is_same_mapping(&entry.module))
+            });
+            match same {
+                Some(module) => *module = None,
+                None => entry.until = time_ns,
+            }
+        }
+        let fresh = fresh.into_iter().flatten();
+        self.entries.extend(fresh.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
+        self.index();
+    }
+
+    /// Takes over one mapping made at `time_ns`, in place of what was there.
+    pub fn add(&mut self, time_ns: u64, module: Module) {
+        let new = module.range.clone();
+        let mut rests = vec![module];
+        for entry in self.entries.iter_mut().filter(|entry| entry.lives()) {
+            let old = entry.module.range.clone();
+            if old.start < new.end && new.start < old.end {
+                entry.until = time_ns;
+                if old.start < new.start {
+                    rests.push(entry.module.part(old.start..new.start));
+                }
+                if new.end < old.end {
+                    rests.push(entry.module.part(new.end..old.end));
+                }
+            }
+        }
+        let rests = rests.into_iter();
+        self.entries.extend(rests.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
+        self.index();
+    }
+
+    /// What was mapped at `address` at `time_ns`. A mapping is often seen later than its code
+    /// runs: where nothing was known at that time, it is what was seen there first afterwards.
+    #[must_use]
+    pub fn find(&self, address: u64, time_ns: u64) -> Option<&Module> {
+        let mut later: Option<&Entry> = None;
+        let behind = self.entries.partition_point(|entry| entry.module.range.start <= address);
+        for (entry, highest_end) in
+            self.entries[..behind].iter().zip(&self.highest_end[..behind]).rev()
+        {
+            if *highest_end <= address {
+                break;
+            }
+            if !entry.module.range.contains(&address) || entry.until <= time_ns {
+                continue;
+            }
+            if entry.since <= time_ns {
+                return Some(&entry.module);
+            }
+            if later.is_none_or(|later| entry.since < later.since) {
+                later = Some(entry);
+            }
+        }
+        later.map(|entry| &entry.module)
+    }
+
+    /// Whether executable mappings, read later, can be those of the same program: its own file,
+    /// which is the first in the order of addresses, is still mapped where it was. Another program
+    /// takes its place, and never the other way round.
+    #[must_use]
+    pub fn is_same_program(&self, modules: &[Module]) -> bool {
+        match self.living().find(|module| module.inode != 0) {
+            Some(own) => modules.iter().any(|module| module.is_same_mapping(own)),
+            None => false,
+        }
+    }
+
+    /// The mappings that live, in the order of their addresses.
+    pub fn living(&self) -> impl Iterator<Item = &Module> {
+        self.entries.iter().filter(|entry| entry.lives()).map(|entry| &entry.module)
+    }
+
+    fn index(&mut self) {
+        self.entries.sort_by_key(|entry| entry.module.range.start);
+        let mut highest = 0;
+        self.highest_end.clear();
+        self.highest_end.extend(self.entries.iter().map(|entry| {
+            highest = highest.max(entry.module.range.end);
+            highest
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(range: Range<u64>, offset: u64, path: &str) -> Module {
+        Module { range, offset, path: path.into(), device: (8, 1), inode: 7, binary: None }
+    }
+
+    fn name(map: &ModuleMap, address: u64, time: u64) -> Option<&str> {
+        map.find(address, time).map(Module::name)
+    }
+
+    #[test]
+    fn a_library_that_goes_and_another_that_takes_its_place() {
+        let mut map = ModuleMap::new();
+        map.update(10, vec![module(0..100, 0, "/a"), module(200..300, 0, "/old (deleted)")]);
+        map.update(20, vec![module(0..100, 0, "/a")]);
+        map.update(30, vec![module(0..100, 0, "/a"), module(250..400, 0, "/new")]);
+        assert_eq!(name(&map, 50, 0), Some("/a"), "seen later than it ran");
+        assert_eq!(name(&map, 50, 99), Some("/a"));
+        assert_eq!(name(&map, 260, 15), Some("/old"));
+        assert_eq!(name(&map, 260, 25), Some("/new"), "not the one that is gone");
+        assert_eq!(name(&map, 210, 25), None);
+        assert_eq!(name(&map, 399, 31), Some("/new"));
+        assert_eq!(name(&map, 400, 31), None);
+        assert_eq!(map.living().count(), 2);
+    }
+
+    #[test]
+    fn another_program_is_known_by_its_own_file() {
+        let mut map = ModuleMap::new();
+        map.update(10, vec![module(100..200, 0, "/program"), module(800..900, 0, "/ld.so")]);
+        let more = [
+            module(100..200, 0, "/program"),
+            module(600..700, 0, "/library"),
+            module(800..900, 0, "/ld.so"),
+        ];
+        assert!(map.is_same_program(&more));
+        assert!(!map.is_same_program(&[module(800..900, 0, "/ld.so")]), "the linker alone");
+        let other = [module(100..200, 0, "/other"), module(800..900, 0, "/ld.so")];
+        assert!(!map.is_same_program(&other), "in the same place");
+        assert!(!ModuleMap::new().is_same_program(&more), "nothing is known of it yet");
+    }
+
+    #[test]
+    fn one_mapping_over_the_middle_of_another() {
+        let mut map = ModuleMap::new();
+        map.add(1, module(100..400, 0x1000, "/a"));
+        map.add(2, module(200..300, 0, ""));
+        assert_eq!(name(&map, 250, 1), Some("/a"));
+        assert_eq!(name(&map, 250, 2), Some("[anon]"));
+        assert_eq!(map.find(150, 2).map(|m| m.offset), Some(0x1000));
+        assert_eq!(map.find(350, 2).map(|m| m.offset), Some(0x1000 + 200));
+    }
+}

@@ -1,0 +1,262 @@
+//! One file's offsets → frames.
+//!
+//! Comes in: a [`Binary`], the name of its module, the file offsets to look up. Goes out: for
+//! each offset its frames, innermost first: inlined functions, then the function itself.
+//!
+//! blazesym takes paths, so it gets `/proc/self/fd/N` of files that stay open meanwhile. Each
+//! file has a symbolizer of its own, dropped with all its caches at the end. The separate debug
+//! file is found here and not by blazesym, which would follow any name that a file gives.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use blazesym::symbolize::source::{Elf, Source};
+use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
+
+use super::debug_file;
+use super::demangle::demangle;
+use super::depth;
+use super::elf::{Headers, Sections};
+use super::guard::guarded;
+use super::module::{Binary, Stamp};
+use crate::report::Frame;
+
+/// After this long in one file its debug information is left aside; its symbols are quick.
+const TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The frames of one file.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    /// By file offset. Each has one frame or more.
+    pub frames: HashMap<u64, Vec<Frame>>,
+    /// Why names are missing for the file as a whole.
+    pub problem: Option<String>,
+}
+
+/// Looks up `offsets` in the file of `binary`, which was mapped as `module`.
+pub(super) fn resolve(binary: &Binary, module: &str, offsets: &[u64]) -> Resolved {
+    let mut resolved = Resolved::default();
+    let unnamed = |offset: u64| Frame {
+        module: module.to_owned(),
+        build_id: binary.build_id.clone(),
+        offset: format!("{offset:#x}"),
+        ..Frame::default()
+    };
+    let opened = open(binary, module).map(|(file, headers)| {
+        let sections = Sections::read(&file).map_err(|error| error.to_string());
+        (file, headers, sections)
+    });
+    let (file, headers, sections) = match opened {
+        Ok(opened) => opened,
+        Err(problem) => {
+            resolved.problem = Some(problem);
+            resolved.frames = offsets.iter().map(|at| (*at, vec![unnamed(*at)])).collect();
+            return resolved;
+        }
+    };
+    let mut sources = match sections {
+        Ok(sections) => sources(file, sections, binary.build_id.as_deref(), module),
+        Err(problem) => {
+            resolved.problem = Some(problem);
+            Vec::new()
+        }
+    };
+    resolved.problem = sources.iter().find_map(|s| s.refused.clone()).or(resolved.problem);
+    let started = Instant::now();
+    for &offset in offsets {
+        let Some(address) = headers.address_of(offset) else {
+            resolved.frames.insert(offset, vec![unnamed(offset)]);
+            continue;
+        };
+        let bare = unnamed(address);
+        let mut frames = None;
+        for source in &mut sources {
+            if source.dwarf && started.elapsed() > TIME_MAX {
+                resolved.problem = Some("its debug information takes too long to read".to_owned());
+                source.without_dwarf();
+            }
+            match source.look_up(address) {
+                Ok(Some(found)) => {
+                    frames = Some(found.into_iter().map(|f| f.frame(&bare)).collect::<Vec<_>>());
+                    break;
+                }
+                Ok(None) => {}
+                Err(problem) => resolved.problem = Some(problem),
+            }
+        }
+        resolved.frames.insert(offset, frames.unwrap_or_else(|| vec![bare]));
+    }
+    resolved
+}
+
+/// The file that was mapped, if it still is what it was.
+fn open(binary: &Binary, module: &str) -> Result<(File, Headers), String> {
+    let (file, kept) = match &binary.file {
+        Some(file) => (file.try_clone().map_err(|error| error.to_string())?, true),
+        None => {
+            let why = binary.why_no_file.as_deref().unwrap_or("it was not kept open");
+            if binary.build_id.is_none() {
+                return Err(why.to_owned());
+            }
+            let file = debug_file::open_regular(Path::new(module))
+                .map_err(|error| format!("{why}; opening it by its name: {error}"))?;
+            (file, false)
+        }
+    };
+    let headers = Headers::read(&file).map_err(|error| error.to_string())?;
+    let same = match (&binary.build_id, &binary.stamp) {
+        (Some(_), _) => headers.build_id == binary.build_id,
+        (None, Some(stamp)) => file.metadata().is_ok_and(|meta| Stamp::from(&meta) == *stamp),
+        (None, None) => kept,
+    };
+    if same { Ok((file, headers)) } else { Err("the file changed since it was mapped".to_owned()) }
+}
+
+/// Where to look, in this order. The first that knows an address is believed.
+fn sources(file: File, sections: Sections, build_id: Option<&str>, module: &str) -> Vec<Lookup> {
+    let mut sources = Vec::new();
+    if !sections.has_dwarf()
+        && let Some(id) = build_id
+        && let Some(debug) = debug_file::find(id, sections.debug_link.as_deref(), module)
+        && let Ok(debug_sections) = Sections::read(&debug)
+    {
+        sources.push(Lookup::new(debug, debug_sections));
+    }
+    sources.push(Lookup::new(file, sections));
+    sources
+}
+
+/// One file in which addresses are looked up.
+struct Lookup {
+    file: File,
+    sections: Sections,
+    dwarf: bool,
+    /// Why there is debug information that is not used.
+    refused: Option<String>,
+    symbolizer: Symbolizer,
+}
+
+/// One function at an address.
+struct Function {
+    name: Option<String>,
+    file: Option<String>,
+    line: Option<u32>,
+    inlined: bool,
+}
+
+impl Function {
+    fn new(name: &str, at: Option<&CodeInfo<'_>>, inlined: bool) -> Self {
+        Self {
+            name: (!name.is_empty()).then(|| demangle(name)),
+            file: at.map(|at| at.to_path().to_string_lossy().into_owned()),
+            line: at.and_then(|at| at.line),
+            inlined,
+        }
+    }
+
+    fn frame(self, bare: &Frame) -> Frame {
+        Frame {
+            function: self.name,
+            file: self.file,
+            line: self.line,
+            inlined: self.inlined,
+            ..bare.clone()
+        }
+    }
+}
+
+impl Lookup {
+    fn new(file: File, sections: Sections) -> Self {
+        let refused = if !sections.has_dwarf() || sections.is_systems {
+            None
+        } else if sections.has_links {
+            // blazesym follows links to wherever they lead.
+            Some("its debug information refers to other files".to_owned())
+        } else {
+            depth::check(&file, &sections).err()
+        };
+        let dwarf = sections.has_dwarf() && refused.is_none();
+        Self { file, sections, dwarf, refused, symbolizer: symbolizer() }
+    }
+
+    /// Symbols only from here on.
+    fn without_dwarf(&mut self) {
+        self.dwarf = false;
+        // A parser that failed may have left half of its caches.
+        self.symbolizer = symbolizer();
+    }
+
+    /// The functions at `address`, innermost first. `None`: this file names none.
+    fn look_up(&mut self, address: u64) -> Result<Option<Vec<Function>>, String> {
+        if self.dwarf {
+            match self.look_up_once(address, true) {
+                Ok(found) => return Ok(found),
+                Err(problem) => {
+                    self.without_dwarf();
+                    let symbol = self.look_up_once(address, false).unwrap_or(None);
+                    return symbol.map_or(Err(problem), |found| Ok(Some(found)));
+                }
+            }
+        }
+        self.look_up_once(address, false)
+    }
+
+    fn look_up_once(&self, address: u64, dwarf: bool) -> Result<Option<Vec<Function>>, String> {
+        let found = guarded(|| {
+            let sym = self.blazesym(address, dwarf)?;
+            let sure = sym.filter(|sym| self.is_sure(sym, address, dwarf));
+            let mut found = sure.map(|sym| functions(&sym));
+            if dwarf
+                && let Some(function) = found.as_mut().and_then(|found| found.last_mut())
+                && function.name.is_none()
+            {
+                let symbol = self.blazesym(address, false)?;
+                let sure = symbol.filter(|symbol| self.is_sure(symbol, address, false));
+                function.name = sure.map(|symbol| demangle(&symbol.name));
+            }
+            Ok(found)
+        });
+        found.unwrap_or_else(|_| Err("it is malformed: the parser panicked".to_owned()))
+    }
+
+    fn blazesym(&self, address: u64, dwarf: bool) -> Result<Option<Sym<'_>>, String> {
+        let mut elf = Elf::new(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        elf.debug_syms = dwarf;
+        match self.symbolizer.symbolize_single(&Source::Elf(elf), Input::VirtOffset(address)) {
+            Ok(Symbolized::Sym(sym)) => Ok(Some(sym)),
+            Ok(Symbolized::Unknown(_)) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// blazesym lets a symbol without a size reach up to the next symbol; that may be another
+    /// section (the nearest symbol before a PLT is `_init`).
+    fn is_sure(&self, sym: &Sym<'_>, address: u64, dwarf: bool) -> bool {
+        if sym.size.is_some() || self.sections.share_section(sym.addr, address) {
+            return true;
+        }
+        // A function of several address ranges comes from DWARF without a start and a size, but
+        // it was found by its ranges. That it is no symbol is known from the symbol table alone.
+        dwarf
+            && sym.addr == 0
+            && self.blazesym(address, false).is_ok_and(|symbol| {
+                symbol.is_none_or(|symbol| symbol.addr != 0 || symbol.size.is_some())
+            })
+    }
+}
+
+fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_auto_reload(false).build()
+}
+
+/// blazesym gives the function itself, then the inlined ones from the outermost inwards.
+fn functions(sym: &Sym<'_>) -> Vec<Function> {
+    let inlined = sym.inlined.iter().rev();
+    let mut functions: Vec<_> =
+        inlined.map(|f| Function::new(&f.name, f.code_info.as_ref(), true)).collect();
+    functions.push(Function::new(&sym.name, sym.code_info.as_deref(), false));
+    functions
+}

@@ -1,0 +1,241 @@
+//! Many stacks → frames.
+//!
+//! Comes in: [`RawStack`]s, each with the [`ModuleMap`] of its address space. Goes out:
+//! [`Symbolized`].
+//!
+//! **The address that is looked up** is the instruction's own for the innermost frame, and the
+//! return address − 1 for its callers, which lies in the call. A frame's `offset` is that same
+//! address as the file has it, so `addr2line -e MODULE OFFSET` finds the same function and line.
+//! The frame that a signal interrupted, and the signal's trampoline, are taken as they are.
+//!
+//! **Modules without a file**: `[anon]` is executable memory without a name (code made at run
+//! time), `[unknown]` an address in no mapping that was seen; their `offset` is the address in
+//! the process. Where a file's headers could not be read it is the offset in the file.
+//!
+//! **Markers**: a stack that is not [`StackEnd::Complete`] ends in a frame without a function
+//! whose module is [`incomplete_marker`].
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::thread;
+
+use super::module::{Binary, ModuleMap};
+use super::resolve::{Resolved, resolve};
+use crate::event::StackEnd;
+use crate::report::{Frame, Stack};
+
+/// Parsers of debug information recurse; memory for it is only used where they do.
+const PARSER_STACK: usize = 64 << 20;
+
+/// `mov $15, %rax; syscall`: `rt_sigreturn`, by which unwinders know a signal frame on x86-64.
+#[cfg(target_arch = "x86_64")]
+const SIGRETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
+/// `mov x8, #139; svc #0`, the same on arm64 (there it stands in the vDSO).
+#[cfg(not(target_arch = "x86_64"))]
+const SIGRETURN: [u8; 8] = [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
+
+/// One user stack as it was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawStack {
+    /// Its id in the report.
+    pub id: u32,
+    /// When it was first seen: which library was mapped then.
+    pub time_ns: u64,
+    /// How the walk ended.
+    pub end: StackEnd,
+    /// Innermost first, as in [`crate::event::Stack`].
+    pub ips: Vec<u64>,
+}
+
+/// Stacks with names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbolized {
+    /// In the order in which they came.
+    pub stacks: Vec<Stack>,
+    /// What could be named.
+    pub stats: Stats,
+}
+
+/// What could be named, in distinct places (an offset in a file, or an address without one).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// All of them.
+    pub places: u64,
+    /// Those with a function.
+    pub named: u64,
+    /// Those in memory without a file: `[anon]`, `[unknown]`.
+    pub no_file: u64,
+    /// Those in a file that has no symbol for them.
+    pub no_symbol: u64,
+    /// By module, why names or lines of it are missing.
+    pub problems: BTreeMap<String, String>,
+}
+
+/// The module of the marker frame that stands outermost; `None` for a complete stack.
+#[must_use]
+pub const fn incomplete_marker(end: StackEnd) -> Option<&'static str> {
+    Some(match end {
+        StackEnd::Complete => return None,
+        StackEnd::Approximate => "[approximate: walked by frame pointers]",
+        StackEnd::Truncated => "[incomplete: too many frames]",
+        StackEnd::Unreadable => "[incomplete: stack memory not readable]",
+        StackEnd::NoMapping => "[incomplete: no known mapping]",
+        StackEnd::NoRow => "[incomplete: no unwind row]",
+        StackEnd::Unsupported => "[incomplete: unwind rule not supported]",
+        StackEnd::Inconsistent => "[incomplete: stack pointer did not rise]",
+        StackEnd::None => "[incomplete: no user registers]",
+        StackEnd::Unknown => "[incomplete: unknown end]",
+    })
+}
+
+/// Where a frame's code is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Place {
+    /// File (index) and offset in it.
+    File(usize, u64),
+    /// An address in executable memory without a file that could be opened; the name's index.
+    /// Names that a program writes for its own code (perf map files) belong here.
+    Memory(usize, u64),
+}
+
+/// The files and places that stacks name, each once.
+#[derive(Default)]
+struct Places<'a> {
+    files: Vec<(&'a Arc<Binary>, &'a str)>,
+    file_index: HashMap<(*const Binary, &'a str), usize>,
+    names: Vec<&'a str>,
+    offsets: Vec<HashSet<u64>>,
+    memory: HashSet<(usize, u64)>,
+    trampolines: HashMap<(usize, u64), bool>,
+}
+
+/// Names all frames of all stacks, each with the map of its own address space.
+pub fn symbolize<'a>(
+    stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
+) -> Symbolized {
+    let mut places = Places::default();
+    let located: Vec<(&RawStack, Vec<Place>)> =
+        stacks.into_iter().map(|(raw, map)| (raw, places.locate(raw, map))).collect();
+
+    let mut stats = Stats::default();
+    let resolved: Vec<Resolved> = places
+        .files
+        .iter()
+        .zip(&places.offsets)
+        .map(|((binary, module), offsets)| {
+            let mut offsets: Vec<u64> = offsets.iter().copied().collect();
+            offsets.sort_unstable();
+            with_stack(|| resolve(binary, module, &offsets))
+        })
+        .collect();
+    for ((_, module), file) in places.files.iter().zip(&resolved) {
+        for frames in file.frames.values() {
+            stats.places += 1;
+            let named = frames.iter().any(|frame| frame.function.is_some());
+            *if named { &mut stats.named } else { &mut stats.no_symbol } += 1;
+        }
+        if let Some(problem) = &file.problem {
+            stats.problems.insert((*module).to_owned(), problem.clone());
+        }
+    }
+    stats.no_file = places.memory.len() as u64;
+    stats.places += stats.no_file;
+
+    let stacks = located
+        .into_iter()
+        .map(|(raw, at)| {
+            let mut frames: Vec<Frame> = Vec::with_capacity(at.len() + 1);
+            for place in at {
+                match place {
+                    Place::File(file, offset) => {
+                        let found = resolved[file].frames.get(&offset);
+                        frames.extend(found.into_iter().flatten().cloned());
+                    }
+                    Place::Memory(name, address) => {
+                        frames.push(bare(places.names[name], address));
+                    }
+                }
+            }
+            let marker = incomplete_marker(raw.end);
+            frames.extend(marker.map(|marker| bare(marker, 0)));
+            Stack { id: raw.id, complete: marker.is_none(), frames }
+        })
+        .collect();
+    Symbolized { stacks, stats }
+}
+
+fn bare(module: &str, offset: u64) -> Frame {
+    Frame { module: module.to_owned(), offset: format!("{offset:#x}"), ..Frame::default() }
+}
+
+/// Runs `work` on a thread with room for recursion, or here if there can be none.
+fn with_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    let on_thread = thread::scope(|scope| {
+        let name = "rmap-symbol".to_owned();
+        let builder = thread::Builder::new().name(name).stack_size(PARSER_STACK);
+        builder.spawn_scoped(scope, &work).ok()?.join().ok()
+    });
+    on_thread.unwrap_or_else(work)
+}
+
+impl<'a> Places<'a> {
+    /// Where the frames of one stack are; notes what is to be looked up.
+    fn locate(&mut self, raw: &RawStack, map: &'a ModuleMap) -> Vec<Place> {
+        let mut exact = true;
+        let mut at = Vec::with_capacity(raw.ips.len());
+        for &ip in &raw.ips {
+            let trampoline = !exact && self.is_trampoline(ip, raw.time_ns, map);
+            let address = if exact || trampoline { ip } else { ip.wrapping_sub(1) };
+            exact = trampoline;
+            at.push(self.place(address, raw.time_ns, map));
+        }
+        at
+    }
+
+    fn place(&mut self, address: u64, time_ns: u64, map: &'a ModuleMap) -> Place {
+        let Some(module) = map.find(address, time_ns) else {
+            return self.memory("[unknown]", address);
+        };
+        let Some(binary) = &module.binary else {
+            return self.memory(module.name(), address);
+        };
+        let file = self.file(binary, module.name());
+        let offset = module.offset.wrapping_add(address.wrapping_sub(module.range.start));
+        self.offsets[file].insert(offset);
+        Place::File(file, offset)
+    }
+
+    fn file(&mut self, binary: &'a Arc<Binary>, module: &'a str) -> usize {
+        *self.file_index.entry((Arc::as_ptr(binary), module)).or_insert_with(|| {
+            self.files.push((binary, module));
+            self.offsets.push(HashSet::new());
+            self.files.len() - 1
+        })
+    }
+
+    fn memory(&mut self, name: &'a str, address: u64) -> Place {
+        let known = self.names.iter().position(|known| *known == name);
+        let name = known.unwrap_or_else(|| {
+            self.names.push(name);
+            self.names.len() - 1
+        });
+        self.memory.insert((name, address));
+        Place::Memory(name, address)
+    }
+
+    /// Whether `ip` is the code to which a signal handler returns. What follows it in the stack
+    /// is not a return address, and the byte before it is another function's.
+    fn is_trampoline(&mut self, ip: u64, time_ns: u64, map: &'a ModuleMap) -> bool {
+        let Some(module) = map.find(ip, time_ns) else { return false };
+        let Some(binary) = &module.binary else { return false };
+        let file = self.file(binary, module.name());
+        let offset = module.offset.wrapping_add(ip.wrapping_sub(module.range.start));
+        *self.trampolines.entry((file, offset)).or_insert_with(|| {
+            let mut code = [0; SIGRETURN.len()];
+            let file = binary.file.as_ref();
+            file.is_some_and(|file| file.read_exact_at(&mut code, offset).is_ok())
+                && code == SIGRETURN
+        })
+    }
+}

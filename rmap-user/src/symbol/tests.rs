@@ -1,0 +1,418 @@
+//! Programs that are compiled here, and what their addresses become.
+
+use std::fs;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::StackEnd;
+use crate::report::Frame;
+
+/// Line numbers below count from here. `sink` reports where it was called from.
+const C: &str = r#"#include <stdio.h>
+__attribute__((noinline)) void sink(void) { printf("%p\n", __builtin_return_address(0)); }
+static inline __attribute__((always_inline)) void inner(int n) {
+    if (n) sink();
+    __asm__ volatile("");
+}
+static inline __attribute__((always_inline)) void middle(int n) {
+    inner(n);
+    __asm__ volatile("");
+}
+static __attribute__((noinline)) void outer(int n) {
+    middle(n);
+    __asm__ volatile("");
+}
+int main(int argc, char **argv) {
+    printf("%p\n", (void *)&outer);
+    printf("%p\n", (void *)&main);
+    outer(argc);
+    return 0;
+}
+"#;
+
+const CPP: &str = r#"#include <cstdio>
+namespace shop {
+template <class T> struct Cart {
+    __attribute__((noinline)) int add(T item, const char *name) {
+        std::printf("%p\n", __builtin_return_address(0));
+        return item + (name != nullptr);
+    }
+};
+__attribute__((noinline)) int buy(Cart<int> &cart, int n) { return cart.add(n, "x") + n; }
+}
+int main(int argc, char **) { shop::Cart<int> cart; return shop::buy(cart, argc) == 0; }
+"#;
+
+const RUST: &str = r#"
+#[inline(never)]
+fn sink() { println!("{:p}", std::hint::black_box(bake::<u8> as fn() -> u8)); }
+#[inline(never)]
+fn bake<T: Default>() -> T { std::hint::black_box(T::default()) }
+fn main() { sink(); bake::<u8>(); }
+"#;
+
+fn compile(directory: &Path, name: &str, source: &str, options: &[&str]) -> PathBuf {
+    let extension = name.rsplit('.').next().unwrap();
+    let compiler = match extension {
+        "cc" => "c++",
+        "rs" => "rustc",
+        _ => "cc",
+    };
+    let file = directory.join(name);
+    fs::write(&file, source).unwrap();
+    let program = file.with_extension("");
+    let done = Command::new(compiler)
+        .args(options)
+        .arg("-o")
+        .args([&program, &file])
+        .output()
+        .unwrap_or_else(|error| panic!("these tests need {compiler}: {error}"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    program
+}
+
+/// The addresses that a program prints, a line each. They are the file's own: it is no PIE.
+fn printed(program: &Path) -> Vec<u64> {
+    let output = Command::new(program).output().unwrap().stdout;
+    let text = String::from_utf8(output).unwrap();
+    text.lines().map(|l| u64::from_str_radix(l.trim_start_matches("0x"), 16).unwrap()).collect()
+}
+
+/// A map with one file from address 0 to `u64::MAX`, mapped so that a program at fixed addresses
+/// lies where its file says.
+fn mapped(binary: Arc<Binary>, path: &Path) -> ModuleMap {
+    let mut map = ModuleMap::new();
+    // These linkers give the text of a fixed-address program the offset address − 0x400000.
+    let module = Module {
+        range: 0x40_0000..0x4000_0000,
+        offset: 0,
+        path: path.to_str().unwrap().to_owned(),
+        device: (0, 0),
+        inode: 1,
+        binary: Some(binary),
+    };
+    map.add(0, module);
+    map
+}
+
+fn keep(path: &Path) -> Arc<Binary> {
+    Arc::new(Binary::keep(File::open(path).unwrap()).unwrap())
+}
+
+fn named(map: &ModuleMap, ips: &[u64]) -> Symbolized {
+    let raw = RawStack { id: 5, time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
+    symbolize([(&raw, map)])
+}
+
+fn functions(frames: &[Frame]) -> Vec<&str> {
+    frames.iter().map(|f| f.function.as_deref().unwrap_or("?")).collect()
+}
+
+const FIXED: &[&str] = &["-O2", "-g", "-no-pie", "-Wl,--build-id=sha1"];
+
+#[test]
+fn inlined_functions_are_frames_with_their_own_lines() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let [_, main, call] = printed(&program)[..] else { panic!() };
+    let map = mapped(keep(&program), &program);
+    // The innermost frame is the start of main; the call is a return address.
+    let found = named(&map, &[main, call]);
+    let frames = &found.stacks[0].frames;
+    assert!(found.stacks[0].complete);
+    assert_eq!(functions(frames), ["main", "inner", "middle", "outer"]);
+    let inlined: Vec<_> = frames.iter().map(|f| f.inlined).collect();
+    assert_eq!(inlined, [false, true, true, false]);
+    let lines: Vec<_> = frames.iter().map(|f| f.line.unwrap()).collect();
+    assert_eq!(lines, [15, 4, 8, 12]);
+    assert_eq!(frames[1].offset, format!("{:#x}", call - 1), "the address looked up");
+    for frame in frames {
+        assert!(frame.file.as_deref().unwrap().ends_with("/a.c"));
+        assert_eq!(frame.module, program.to_str().unwrap());
+        assert_eq!(frame.build_id.as_ref().unwrap().len(), 40);
+    }
+    assert_eq!(found.stats.named, 2);
+    assert!(found.stats.problems.is_empty(), "{:?}", found.stats);
+}
+
+#[test]
+fn compressed_debug_information_serves_too() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["-gz=zlib", "-gdwarf-4"] {
+        let options = [FIXED, &[kind]].concat();
+        let program = compile(dir.path(), "a.c", C, &options);
+        let call = printed(&program)[2];
+        let found = named(&mapped(keep(&program), &program), &[0x1, call]);
+        let frames = &found.stacks[0].frames;
+        assert_eq!(functions(frames), ["?", "inner", "middle", "outer"], "{kind}");
+        assert_eq!(frames[0].module, "[unknown]");
+    }
+}
+
+#[test]
+fn names_are_demangled() {
+    let dir = tempfile::tempdir().unwrap();
+    for debug in ["-g", "-g0"] {
+        let program = compile(dir.path(), "b.cc", CPP, &["-O2", "-no-pie", debug]);
+        let call = printed(&program)[0];
+        let found = named(&mapped(keep(&program), &program), &[1, call]);
+        assert_eq!(functions(&found.stacks[0].frames)[1], "shop::buy(shop::Cart<int>&, int)");
+    }
+    let options = ["-Crelocation-model=static", "-g", "--crate-name=baker"];
+    // Without the choice it is what the compiler's version makes.
+    for (mangling, name) in
+        [(&["-Csymbol-mangling-version=v0"][..], "baker::bake::<u8>"), (&[], "")]
+    {
+        let options = &[&options, mangling].concat();
+        let program = compile(dir.path(), "c.rs", RUST, options);
+        let bake = printed(&program)[0];
+        let binary = keep(&program);
+        // rustc's linker may lay the text out at another offset; the headers say which.
+        let headers = elf::Headers::read(binary.file.as_ref().unwrap()).unwrap();
+        let offset = (0..0x40_0000).find(|at| headers.address_of(*at) == Some(bake)).unwrap();
+        let mut map = ModuleMap::new();
+        let path = program.to_str().unwrap().to_owned();
+        let range = bake..bake + 1;
+        map.add(0, Module { range, offset, path, device: (0, 0), inode: 1, binary: Some(binary) });
+        let found = named(&map, &[bake]);
+        let frame = found.stacks[0].frames.last().unwrap();
+        let function = frame.function.as_deref().unwrap();
+        assert!(function.starts_with("baker::bake"), "{function}");
+        assert!(name.is_empty() || function == name, "{function}");
+        assert_eq!(frame.line, Some(5));
+    }
+}
+
+#[test]
+fn static_functions_by_symbols_alone_and_nothing_when_stripped() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, &["-O2", "-no-pie", "-Wl,--build-id=sha1"]);
+    let [outer, _, call] = printed(&program)[..] else { panic!() };
+    let found = named(&mapped(keep(&program), &program), &[outer, call]);
+    assert_eq!(functions(&found.stacks[0].frames), ["outer", "outer"]);
+    assert_eq!(found.stacks[0].frames[0].line, None);
+
+    assert!(Command::new("strip").arg(&program).status().unwrap().success());
+    let found = named(&mapped(keep(&program), &program), &[outer, call]);
+    let frames = &found.stacks[0].frames;
+    assert_eq!(functions(frames), ["?", "?"]);
+    assert_eq!(frames[0].offset, format!("{outer:#x}"));
+    assert_eq!(frames[0].build_id.as_ref().unwrap().len(), 40);
+    assert_eq!(found.stats.no_symbol, 2);
+}
+
+#[test]
+fn a_symbol_without_size_does_not_reach_into_the_next_section() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, &["-O2", "-no-pie"]);
+    let plt = Command::new("objdump").args(["-h", "-j", ".plt"]).arg(&program).output().unwrap();
+    let plt = String::from_utf8(plt.stdout).unwrap();
+    let line = plt.lines().find(|l| l.contains(" .plt ")).unwrap();
+    let plt = u64::from_str_radix(line.split_whitespace().nth(3).unwrap(), 16).unwrap();
+    let found = named(&mapped(keep(&program), &program), &[plt + 16]);
+    assert_eq!(functions(&found.stacks[0].frames), ["?"], "not _init");
+}
+
+#[test]
+fn separate_debug_files_are_found_by_name_and_believed_by_build_id() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let call = printed(&program)[2];
+    let debug = dir.path().join("a.debug");
+    let run = |command: &str, arguments: &[&Path]| {
+        let done = Command::new(command).args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    run("objcopy", &[Path::new("--only-keep-debug"), &program, &debug]);
+    run("strip", &[&program]);
+    let link = format!("--add-gnu-debuglink={}", debug.display());
+    run("objcopy", &[Path::new(&link), &program]);
+    let map = mapped(keep(&program), &program);
+    let found = named(&map, &[1, call]);
+    let frames = &found.stacks[0].frames;
+    assert_eq!(functions(frames), ["?", "inner", "middle", "outer"]);
+    assert_eq!(frames[1].line, Some(4));
+
+    let other = compile(dir.path(), "other.c", &C.replace("outer", "wrong"), FIXED);
+    run("objcopy", &[Path::new("--only-keep-debug"), &other, &debug]);
+    assert_eq!(functions(&named(&map, &[1, call]).stacks[0].frames), ["?", "?"]);
+
+    fs::remove_file(&debug).unwrap();
+    run("mkfifo", &[&debug]);
+    assert_eq!(functions(&named(&map, &[1, call]).stacks[0].frames), ["?", "?"], "does not wait");
+}
+
+#[test]
+fn a_kept_file_serves_after_it_was_deleted_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let call = printed(&program)[2];
+    let old = keep(&program);
+    fs::remove_file(&program).unwrap();
+    let renamed = C.replace("inner", "inside").replace("middle", "between");
+    compile(dir.path(), "a.c", &renamed, FIXED);
+    let new_call = printed(&program)[2];
+    let new = keep(&program);
+
+    let (old, new) = (mapped(old, &program), mapped(new, &program));
+    let raw =
+        |ips: &[u64]| RawStack { id: 1, time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };
+    let (first, second) = (raw(&[1, call]), raw(&[1, new_call]));
+    let found = symbolize([(&first, &old), (&second, &new)]);
+    assert_eq!(functions(&found.stacks[0].frames)[1..], ["inner", "middle", "outer"]);
+    assert_eq!(functions(&found.stacks[1].frames)[1..], ["inside", "between", "outer"]);
+}
+
+#[test]
+fn a_file_written_over_names_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let call = printed(&program)[2];
+    let map = mapped(keep(&program), &program);
+    let other = compile(dir.path(), "other.c", &C.replace("outer", "wrong"), FIXED);
+    fs::write(&program, fs::read(other).unwrap()).unwrap();
+    let found = named(&map, &[1, call]);
+    assert_eq!(functions(&found.stacks[0].frames), ["?", "?"]);
+    let problem = &found.stats.problems[program.to_str().unwrap()];
+    assert_eq!(problem, "the file changed since it was mapped");
+}
+
+#[test]
+fn a_signal_frame_is_no_call() {
+    let dir = tempfile::tempdir().unwrap();
+    // What a handler returns to stands first in its function, so the byte before is another's.
+    let source = r#"#include <stdio.h>
+__asm__(".text\n.type before,@function\nbefore: nop\nret\n.size before,.-before\n"
+        ".type restorer,@function\nrestorer: mov $15,%rax\nsyscall\n.size restorer,.-restorer\n"
+        ".type behind,@function\nbehind: nop\nret\n.size behind,.-behind\n");
+extern char restorer, behind;
+int main(void) { printf("%p\n%p\n", &restorer, &behind); }
+"#;
+    if cfg!(target_arch = "x86_64") {
+        let program = compile(dir.path(), "s.c", source, &["-no-pie"]);
+        let [restorer, behind] = printed(&program)[..] else { panic!() };
+        let map = mapped(keep(&program), &program);
+        let found = named(&map, &[1, restorer, behind, behind]);
+        let names = functions(&found.stacks[0].frames).join(" ");
+        assert_eq!(names, "? restorer behind restorer", "only the last is a return address");
+    }
+}
+
+#[test]
+fn incomplete_stacks_end_in_a_marker() {
+    let raw = RawStack { id: 9, time_ns: 0, end: StackEnd::NoRow, ips: vec![0x1000] };
+    let mut map = ModuleMap::new();
+    map.add(
+        0,
+        Module {
+            range: 0x1000..0x2000,
+            offset: 0,
+            path: String::new(),
+            device: (0, 0),
+            inode: 0,
+            binary: None,
+        },
+    );
+    let found = symbolize([(&raw, &map)]);
+    let stack = &found.stacks[0];
+    assert_eq!((stack.id, stack.complete), (9, false));
+    let modules: Vec<_> = stack.frames.iter().map(|f| f.module.as_str()).collect();
+    assert_eq!(modules, ["[anon]", "[incomplete: no unwind row]"]);
+    assert_eq!(stack.frames[0].offset, "0x1000");
+    assert_eq!((found.stats.places, found.stats.no_file), (1, 1));
+}
+
+/// A hostile file: whatever is cut off or flipped, a stack comes back with as many places.
+#[test]
+fn damaged_files_never_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = &C.replace("#include <stdio.h>", "int printf(const char *, ...);");
+    let mut wholes = Vec::new();
+    for options in [FIXED, &[FIXED, &["-gz=zlib"]].concat()] {
+        let program = compile(dir.path(), "a.c", source, options);
+        wholes.push((printed(&program)[2], fs::read(&program).unwrap()));
+    }
+    let check = |bytes: &[u8], call: u64| {
+        let path = dir.path().join("damaged");
+        fs::remove_file(&path).ok();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
+        let found = named(&mapped(keep(&path), &path), &[call, call, 0x40_1000]);
+        assert!(found.stacks[0].frames.len() >= 3);
+    };
+    for (call, whole) in &wholes {
+        for cut in (0..whole.len()).step_by(whole.len() / 40) {
+            check(&whole[..cut], *call);
+        }
+    }
+    let any = (0..wholes.len(), prop::collection::vec((any::<u16>(), any::<u8>()), 1..40));
+    proptest!(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() },
+        |((which, flips) in any)| {
+        let (call, mut bytes) = wholes[which].clone();
+        for (at, value) in flips {
+            let size = bytes.len();
+            bytes[usize::from(at) % size] = value;
+        }
+        check(&bytes, call);
+    });
+}
+
+#[test]
+fn sizes_that_lie_cost_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, &[FIXED, &["-gz=zlib"]].concat());
+    let call = printed(&program)[2];
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o777)).unwrap();
+    let bytes = fs::read(&program).unwrap();
+    let shoff = u64::from_le_bytes(bytes[0x28..0x30].try_into().unwrap());
+    let count = u16::from_le_bytes(bytes[0x3c..0x3e].try_into().unwrap());
+    for section in 1..u64::from(count) {
+        let file = File::options().read(true).write(true).open(&program).unwrap();
+        // 4 GiB that are not there, then 4 GiB that are a hole.
+        file.write_all_at(&(4u64 << 30).to_le_bytes(), shoff + section * 64 + 0x20).unwrap();
+        named(&mapped(keep(&program), &program), &[call]);
+        file.set_len(8 << 30).unwrap();
+        let started = std::time::Instant::now();
+        named(&mapped(keep(&program), &program), &[call]);
+        assert!(started.elapsed().as_secs() < 20, "section {section}");
+        file.set_len(0).unwrap();
+        file.write_all_at(&bytes, 0).unwrap();
+    }
+}
+
+#[test]
+fn debug_information_that_nests_without_end_is_left_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    // A unit, a function over main, and in it 8 million inlined functions, each in the other.
+    let source = r#"#include <stdio.h>
+int main(void) {
+    __asm__(".file 1 \"deep.c\"\n.loc 1 2\n");
+    printf("%p\n", (void *)&main);
+}
+__asm__(".section .debug_abbrev,\"\",@progbits\n"
+    ".uleb128 1,0x11; .byte 1; .uleb128 0x11,1, 0x12,7, 0x10,0x17, 0,0\n"
+    ".uleb128 2,0x2e; .byte 1; .uleb128 0x11,1, 0x12,7, 0,0\n"
+    ".uleb128 3,0x1d; .byte 1; .uleb128 0,0\n"
+    ".byte 0\n"
+    ".section .debug_info,\"\",@progbits\n"
+    ".long 2f-1f\n1: .short 4; .long 0; .byte 8\n"
+    ".byte 1; .quad main, 64; .long 0; .byte 2; .quad main, 64\n"
+    ".fill 8000000,1,3\n"
+    "2:\n.text\n");
+"#;
+    let program = compile(dir.path(), "deep.c", source, &["-no-pie", "-O1"]);
+    // Not the system's file, whoever runs this test.
+    let open = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(&program, open).unwrap();
+    let main = printed(&program)[0];
+    let found = named(&mapped(keep(&program), &program), &[main + 16]);
+    assert_eq!(functions(&found.stacks[0].frames), ["main"], "by its symbol");
+    let problem = &found.stats.problems[program.to_str().unwrap()];
+    assert!(problem.ends_with("it nests too deep"), "{problem}");
+}

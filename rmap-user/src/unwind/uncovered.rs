@@ -1,0 +1,100 @@
+//! Rows of code that no call frame information covers.
+//!
+//! Comes in: gaps between functions. Goes out: rows that say so, but for the two pieces of code
+//! that are known all the same: the signal trampoline by its bytes, and the entry stub.
+
+use super::elf::Elf;
+use super::table::Stats;
+use rmap_ebpf::abi::{SPECIAL_END, SPECIAL_SIGNAL};
+use rmap_ebpf::logic::unwind_row::{ROW_NONE, special_row};
+
+/// Rows in the order of their addresses, equal neighbours as one.
+pub struct Joined {
+    /// Addresses from the table's base, and rows without their byte.
+    pub rows: Vec<(u32, u32)>,
+    /// How many bytes of code may still be searched.
+    pub search: usize,
+}
+
+impl Joined {
+    /// Adds a row that begins at `at`.
+    pub fn push(&mut self, at: u32, row: u32) {
+        match self.rows.last_mut() {
+            Some((_, same)) if *same == row => {}
+            Some((place, other)) if *place == at => *other = row,
+            None if row == ROW_NONE => {}
+            _ => self.rows.push((at, row)),
+        }
+    }
+}
+
+/// `mov $15, %rax; syscall`: the return from a signal handler, known to debuggers by its bytes.
+pub const SIGRETURN: [u8; 9] = [0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05];
+/// How long the entry stub of a C library or of the dynamic linker is at most, in bytes.
+const STUB_BYTES: u32 = 64;
+
+/// Rows of a range that no function covers: none, but for a signal trampoline (of which musl and
+/// Go have one without call frame information) and for the entry stub of the program.
+pub fn gap(
+    joined: &mut Joined,
+    elf: &Elf<'_>,
+    base: u64,
+    range: std::ops::Range<u32>,
+    stats: &mut Stats,
+) {
+    if range.is_empty() {
+        return;
+    }
+    joined.push(range.start, ROW_NONE);
+    let mut found: Vec<(u32, u32, u32)> = Vec::new();
+    let bytes = |from: u32| {
+        let bytes = elf.bytes_from(base + u64::from(from))?;
+        bytes.get(..bytes.len().min((range.end - from) as usize))
+    };
+    // The gap may begin before its segment does.
+    let start = elf
+        .segments
+        .iter()
+        .filter(|s| s.executable)
+        .filter_map(|s| u32::try_from(s.address.checked_sub(base)?).ok())
+        .filter(|start| range.contains(start))
+        .chain([range.start]);
+    for start in start {
+        let Some(bytes) = bytes(start) else { continue };
+        let bytes = bytes.get(..bytes.len().min(joined.search)).unwrap_or_default();
+        joined.search -= bytes.len();
+        if let Some(at) = find(bytes, &SIGRETURN) {
+            // The handler returns to the trampoline's first byte, and the byte before a return
+            // address is looked up.
+            let at = start + at as u32;
+            found.push((at.saturating_sub(1), at + SIGRETURN.len() as u32, SPECIAL_SIGNAL));
+        }
+    }
+    let entry = elf.entry.checked_sub(base).and_then(|entry| u32::try_from(entry).ok());
+    // Nobody calls the entry point: the kernel starts there, with nothing to return to. The
+    // dynamic linker's stub makes several calls.
+    if let Some(entry) = entry.filter(|entry| range.contains(entry)) {
+        let end = entry.saturating_add(STUB_BYTES);
+        found.push((entry, end.min(range.end), SPECIAL_END));
+    }
+    found.sort_unstable();
+    for (start, end, special) in found {
+        if joined.rows.last().is_none_or(|&(at, _)| at <= start) {
+            stats.by_code += 1;
+            joined.push(start, special_row(special));
+            joined.push(end, ROW_NONE);
+        }
+    }
+}
+
+fn find(bytes: &[u8], pattern: &[u8; 9]) -> Option<usize> {
+    // The last byte but one is rare enough to go by.
+    let mut from = 7;
+    loop {
+        let hit = bytes.get(from..)?.iter().position(|&byte| byte == 0x0f)? + from;
+        if bytes.get(hit - 7..hit + 2) == Some(pattern) {
+            return Some(hit - 7);
+        }
+        from = hit + 1;
+    }
+}

@@ -1,0 +1,132 @@
+//! Who may look at whom, as ARCHITECTURE.md tells it: read from the sources.
+//!
+//! Comes in: the files of `src/`. Goes out: every mention of a room by a room that may not know
+//! it, with file and line. A room is a module of the crate's root.
+
+#![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Room by room: the other rooms that it may name. `*` is every room.
+const MAY_SEE: &[(&str, &[&str])] = &[
+    ("event", &[]),
+    ("snapshot", &[]),
+    ("report", &[]),
+    ("unwind", &["event"]),
+    ("model", &["event"]),
+    ("symbol", &["event", "snapshot", "report"]),
+    ("reconcile", &["model", "event", "snapshot", "symbol", "report"]),
+    ("view", &["report"]),
+    ("investigate", &["event", "snapshot", "model", "reconcile", "symbol", "report"]),
+    // Its session feeds the investigation, in which `model::MmKey` names an address space.
+    ("live", &["event", "snapshot", "unwind", "symbol", "report", "investigate", "model"]),
+    ("cli", &["*"]),
+];
+
+/// Rooms whose files may name the wire records of the probes.
+const SEE_THE_RECORDS: &[&str] = &["event", "live", "unwind"];
+
+/// Modules below `src/` that are no rooms: the roots of the library and of the binary.
+const ROOTS: &[&str] = &["lib", "main"];
+
+#[test]
+fn no_room_names_one_that_it_may_not_know() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed: BTreeMap<&str, &[&str]> = MAY_SEE.iter().copied().collect();
+    let mut broken = Vec::new();
+    for file in files(&source) {
+        let place = file.strip_prefix(&source).unwrap();
+        let room = place.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
+        if ROOTS.contains(&room) {
+            continue;
+        }
+        let Some(may) = allowed.get(room) else {
+            broken.push(format!("{}: the room {room} is not in the list", place.display()));
+            continue;
+        };
+        let text = fs::read_to_string(&file).unwrap();
+        for (line, seen) in mentions(&text) {
+            let known = allowed.contains_key(seen.as_str());
+            let right = match seen.as_str() {
+                "rmap_ebpf" => SEE_THE_RECORDS.contains(&room),
+                seen => seen == room || may.contains(&"*") || may.contains(&seen) || !known,
+            };
+            if !right {
+                broken.push(format!("{}:{line}: {room} must not know {seen}", place.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn mentions_are_found_in_every_form() {
+    let text = "use crate::{event::{A, B},\n    report, model as m};\n/// [`crate::view`]\n\
+                let x = crate::live::probe(); // crate::cli\nuse rmap_ebpf::abi;\n";
+    let found: Vec<(usize, String)> = mentions(text);
+    let expected = [(1, "event"), (1, "report"), (1, "model"), (4, "live"), (5, "rmap_ebpf")];
+    assert_eq!(found, expected.map(|(line, room)| (line, room.to_owned())));
+}
+
+/// The Rust files below `folder`.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The rooms (and `rmap_ebpf`) that the code names, with their lines. Comments may name anybody.
+fn mentions(text: &str) -> Vec<(usize, String)> {
+    let code: String =
+        text.lines().flat_map(|line| [line.split("//").next().unwrap_or_default(), "\n"]).collect();
+    let mut found = Vec::new();
+    for (at, path) in code.match_indices("crate::").chain(code.match_indices("rmap_ebpf::")) {
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '$') {
+            continue;
+        }
+        let line = code[..at].matches('\n').count() + 1;
+        let rest = &code[at + path.len()..];
+        if path == "rmap_ebpf::" {
+            found.push((line, "rmap_ebpf".to_owned()));
+        } else if let Some(group) = rest.strip_prefix('{') {
+            found.extend(heads(group).into_iter().map(|room| (line, room)));
+        } else {
+            found.push((line, first_name(rest)));
+        }
+    }
+    found.sort_by_key(|(line, _)| *line);
+    found
+}
+
+/// The first name of every path in a `{…}` group of a `use`, its opening brace already read.
+fn heads(group: &str) -> Vec<String> {
+    let mut heads = vec![String::new()];
+    let mut depth = 1;
+    for c in group.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => heads.push(String::new()),
+            _ if depth == 1 => heads.last_mut().unwrap().push(c),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    heads.iter().map(|path| first_name(path.trim())).filter(|name| !name.is_empty()).collect()
+}
+
+fn first_name(path: &str) -> String {
+    path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}

@@ -1,0 +1,112 @@
+//! The help, and what is and is not accepted on the command line.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, error::ErrorKind};
+use rmap::cli::{Cli, Command, run::RunOptions};
+
+use crate::assert_golden;
+
+fn help(name: Option<&str>, long: bool) -> String {
+    let mut command = Cli::command().term_width(80);
+    command.build();
+    let command = match name {
+        Some(name) => command.find_subcommand_mut(name).unwrap(),
+        None => &mut command,
+    };
+    let help = if long { command.render_long_help() } else { command.render_help() };
+    help.to_string()
+}
+
+#[test]
+fn help_fits_and_is_as_it_was() {
+    for name in [None, Some("run"), Some("pmap"), Some("doctor")] {
+        let file = name.unwrap_or("rmap");
+        let short = help(name, false);
+        assert!(short.lines().count() <= 24, "{short}");
+        for line in short.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert_golden(&format!("help-{file}.txt"), &short);
+        assert_golden(&format!("help-{file}.long.txt"), &help(name, true));
+    }
+}
+
+fn run(words: &[&str]) -> RunOptions {
+    let words = ["rmap", "run"].iter().chain(words);
+    match Cli::try_parse_from(words).unwrap().command {
+        Command::Run(options) => options,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_follows_the_command_is_the_commands() {
+    for words in [&["--", "ls", "-l", "--top", "3"][..], &["ls", "-l", "--top", "3"]] {
+        let options = run(words);
+        assert_eq!(options.command, ["ls", "-l", "--top", "3"].map(OsString::from), "{words:?}");
+        assert_eq!(options.output.top, 15);
+    }
+    assert_eq!(run(&["--", "ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
+    assert_eq!(run(&["ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
+    assert_eq!(run(&["--", "-x"]).command, ["-x"].map(OsString::from));
+    assert_eq!(run(&["ls", "-h"]).command, ["ls", "-h"].map(OsString::from));
+}
+
+#[test]
+fn options_are_read() {
+    let options = run(&[
+        "--json",
+        "-",
+        "-o",
+        "t.txt",
+        "--interval",
+        "0.25",
+        "--top",
+        "0",
+        "--no-follow",
+        "--user",
+        "nobody",
+        "-vv",
+        "true",
+    ]);
+    assert_eq!(options.output.json.as_deref(), Some("-".as_ref()));
+    assert_eq!(options.output.output.as_deref(), Some("t.txt".as_ref()));
+    assert_eq!(options.interval, Some(Duration::from_millis(250)));
+    assert_eq!((options.output.top, options.output.verbose), (0, 2));
+    assert!(options.no_follow);
+    assert_eq!(options.user.as_deref(), Some("nobody"));
+}
+
+#[test]
+fn wrong_usage_exits_2() {
+    for words in [
+        &["rmap"][..],
+        &["rmap", "run"],
+        &["rmap", "run", "--"],
+        &["rmap", "run", "--bogus", "true"],
+        &["rmap", "run", "--interval", "0", "true"],
+        &["rmap", "run", "--interval", "-1", "true"],
+        &["rmap", "run", "--interval", "nan", "true"],
+        &["rmap", "run", "--interval", "1e-12", "true"],
+        &["rmap", "run", "--top", "-1", "true"],
+        &["rmap", "pmap"],
+        &["rmap", "pmap", "0"],
+        &["rmap", "pmap", "x"],
+        &["rmap", "doctor", "x"],
+        &["rmap", "frobnicate"],
+    ] {
+        let error = Cli::try_parse_from(words).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{words:?}: {error}");
+    }
+    let version = Cli::try_parse_from(["rmap", "--version"]).unwrap_err();
+    assert_eq!(version.kind(), ErrorKind::DisplayVersion);
+    assert_eq!(version.exit_code(), 0);
+    assert_eq!(version.to_string(), format!("rmap {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_definitions_hold_together() {
+    Cli::command().debug_assert();
+}

@@ -1,0 +1,39 @@
+//! Workloads whose truth is known, and the end-to-end tests that rmap must pass on them.
+//!
+//! Comes in: the C programs of `workloads/`, which do something exact to their memory and then
+//! say what they did; and the `rmap` binary. Goes out: what the integration tests in `tests/`
+//! need: [`workload`] builds the programs, [`process`] runs commands, [`rmap`] runs them under
+//! rmap, [`truth`] reads what a workload says, [`facts`] reads what a report says, and [`job`]
+//! holds the one against the other. [`machine`] says what cannot run here.
+//!
+//! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
+//! tests. `cargo xtask test` builds it first.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole package is tests: a failed expectation is the message"
+)]
+
+pub mod bpf;
+pub mod facts;
+pub mod job;
+pub mod machine;
+pub mod pmap;
+pub mod process;
+pub mod rmap;
+pub mod truth;
+pub mod workload;
+
+/// Starts a test: its privileges and its turn. Returns from the test, and says why, where it
+/// cannot run.
+#[macro_export]
+macro_rules! begin {
+    () => {{
+        fn here() {}
+        let name = std::any::type_name_of_val(&here).trim_end_matches("::here");
+        match $crate::machine::begin(name) {
+            Some(machine) => machine,
+            None => return,
+        }
+    }};
+}

@@ -1,0 +1,80 @@
+//! Runs commands under rmap.
+//!
+//! Comes in: a command. Goes out: a [`Traced`]: how rmap ended, and the report as JSON and as the
+//! table. Both go to files, so that the command's own output stays as it is.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ::rmap::report::Report;
+
+use crate::process::{Ended, Running};
+
+/// The binary under test: `RMAP_BIN`, or the one that Cargo puts beside the tests.
+#[must_use]
+pub fn binary() -> PathBuf {
+    std::env::var_os("RMAP_BIN")
+        .map_or_else(|| crate::machine::profile_dir().join("rmap"), PathBuf::from)
+}
+
+/// A call of rmap with these arguments.
+#[must_use]
+pub fn rmap<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(binary());
+    command.args(args);
+    command
+}
+
+/// `rmap run` that writes both reports into `dir`, with every row, ready for its command. Older
+/// reports are removed.
+#[must_use]
+pub fn rmap_run(dir: &Path) -> Command {
+    for name in ["report.json", "table.txt"] {
+        let _ = std::fs::remove_file(dir.join(name));
+    }
+    let mut command = rmap(["run", "--top", "10000", "--json"]);
+    command.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt")).arg("--");
+    command
+}
+
+/// A command that was run under rmap.
+#[derive(Debug)]
+pub struct Traced {
+    /// How rmap ended, and what the command wrote.
+    pub ended: Ended,
+    /// The JSON report as it was written.
+    pub json: String,
+    /// The same, read.
+    pub report: Report,
+    /// The report for people.
+    pub table: String,
+}
+
+/// Runs the command under rmap, with `dir` for the reports.
+///
+/// # Panics
+/// rmap takes too long, or writes no report that can be read.
+#[must_use]
+pub fn trace<S: AsRef<OsStr>>(dir: &Path, command: impl IntoIterator<Item = S>) -> Traced {
+    let mut rmap = rmap_run(dir);
+    rmap.args(command);
+    finish(dir, Running::start(&mut rmap, None))
+}
+
+/// Waits for an rmap that [`rmap_run`] described.
+///
+/// # Panics
+/// rmap takes too long, or writes no report that can be read.
+#[must_use]
+pub fn finish(dir: &Path, running: Running) -> Traced {
+    let ended = running.wait();
+    let read = |name: &str| {
+        std::fs::read_to_string(dir.join(name)).unwrap_or_else(|e| {
+            panic!("{name}: {e}; rmap ended {:?}: {}", ended.status, ended.err())
+        })
+    };
+    let json = read("report.json");
+    let report = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e} in {json}"));
+    Traced { table: read("table.txt"), json, report, ended }
+}

@@ -1,0 +1,64 @@
+//! Builds the C and C++ programs of `workloads/`.
+//!
+//! Comes in: a program's name and how to compile it. Goes out: the path of the binary, kept in
+//! `target/<profile>/workloads` under a name that holds the hash of all that went into it.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Frame pointers, so that a walk without unwind tables has a chance; symbols with lines; a build
+/// id.
+const FLAGS: [&str; 7] =
+    ["-O1", "-g", "-Wall", "-Wextra", "-fno-omit-frame-pointer", "-pthread", "-Wl,--build-id"];
+
+/// The binary of `workloads/<name>.c`, or of `<name>.cpp` where that is there.
+///
+/// # Panics
+/// It does not compile.
+#[must_use]
+pub fn build(name: &str) -> PathBuf {
+    build_with(name, &[])
+}
+
+/// The same with further flags for the compiler.
+///
+/// # Panics
+/// It does not compile.
+#[must_use]
+pub fn build_with(name: &str, flags: &[&str]) -> PathBuf {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+    let cpp = sources.join(name).with_extension("cpp");
+    let (compiler, source) =
+        if cpp.is_file() { ("c++", cpp) } else { ("cc", sources.join(name).with_extension("c")) };
+    let mut hasher = DefaultHasher::new();
+    for file in [&source, &sources.join("truth.h")] {
+        std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).hash(&mut hasher);
+    }
+    (FLAGS, flags).hash(&mut hasher);
+    let dir = crate::machine::built_dir("workloads");
+    let binary = dir.join(format!("{name}-{:016x}", hasher.finish()));
+    if binary.exists() {
+        return binary;
+    }
+    let made = tempfile::Builder::new().prefix(name).tempfile_in(&dir).unwrap().into_temp_path();
+    let output = Command::new(compiler)
+        .args(FLAGS)
+        .args(flags)
+        .arg("-o")
+        .arg(&made)
+        .arg(&source)
+        .output()
+        .unwrap_or_else(|e| panic!("start {compiler}, a compiler: {e}"));
+    assert!(
+        output.status.success(),
+        "{compiler} {}: {}",
+        source.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    // Another test process may have been faster; both made the same.
+    std::fs::rename(&made, &binary).unwrap();
+    // It has its new name, so there is nothing left to remove.
+    let _ = made.keep();
+    binary
+}

@@ -1,0 +1,45 @@
+//! `rmap run` on programs that fork and execute.
+
+use rmap_tests::begin;
+use rmap_tests::facts;
+use rmap_tests::job::PAGE;
+
+#[test]
+fn a_child_owns_what_it_rewrote_of_its_parents_memory() {
+    let machine = begin!();
+    let job = machine.job("fork_cow", &[]);
+    job.expect_kernel_sizes();
+    job.expect("child", "child_rewrites", "fork-cow");
+    let copied = facts::owned_through(job.segment("child"), "fork-copy");
+    let pages = job.truth.number("copied_pages") * PAGE;
+    assert_eq!((copied.rss, copied.dirty), (pages, pages), "{}", job.show("child"));
+    job.expect_whole("child");
+    job.expect("parent", "parent_fills", "first-write");
+    job.expect("parent", "parent_rewrites", "fork-cow");
+    job.expect_whole("parent");
+    let child = job.process("child");
+    assert_eq!(child.parent_pid, job.process("parent").pid);
+    assert_eq!(job.report().processes[0].pid, job.process("parent").pid, "the command is first");
+    let by = job.segment("child").mapped_by.as_ref();
+    assert_eq!(by.map(|by| by.call.as_str()), Some("fork"), "{by:?}");
+}
+
+#[test]
+fn an_exec_in_the_middle_leaves_only_the_new_programs_memory() {
+    let machine = begin!();
+    let job = machine.job("exec_middle", &[]);
+    job.expect_kernel_sizes();
+    job.expect("new", "after_exec", "first-write");
+    job.expect_whole("new");
+    assert_eq!(job.report().processes.len(), 1, "one process, executed twice");
+    let process = job.process("new");
+    for segment in &process.segments {
+        let owned = facts::owned_by(job.report(), segment, &["before_exec"]);
+        assert_eq!((owned.rss, owned.dirty), (0, 0), "{}", facts::show(job.report(), segment));
+    }
+    let before = 64 * PAGE;
+    assert_eq!(job.touched("new", "before_exec"), before, "{:?}", process.gone);
+    let released: u64 =
+        process.released.iter().filter(|r| r.how == "exec").map(|r| r.rss_bytes).sum();
+    assert!(released >= before, "exec gave back {released}: {:?}", process.released);
+}

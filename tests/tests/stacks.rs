@@ -1,0 +1,349 @@
+//! Stacks of code without frame pointers: for every page of a region the whole chain of callers,
+//! with no function missing and none too many, and an end that is said.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use ::rmap::report::Stack;
+use rmap_tests::begin;
+use rmap_tests::facts::{self, MEMSET};
+use rmap_tests::job::{Job, PAGE};
+use rmap_tests::machine::Machine;
+use rmap_tests::process::{has_program, run};
+use rmap_tests::rmap::trace;
+use rmap_tests::workload;
+
+/// What people build for themselves: optimised, and `%rbp` is a register like any other.
+const FLAGS: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
+
+/// The workload's runs: at once, when rmap may not yet know all of its code and walks stacks on
+/// copies; and settled, when the kernel side has all tables.
+fn jobs(machine: &Machine, workload: &str, args: &[&str]) -> [Job; 2] {
+    jobs_of(machine, &workload::build_with(workload, &FLAGS), args)
+}
+
+fn jobs_of(machine: &Machine, binary: &Path, args: &[&str]) -> [Job; 2] {
+    [machine.job_of(binary, args), machine.job_of(binary, &[args, &["settled"]].concat())]
+}
+
+/// libc's own functions have names only where its debug symbols are installed.
+fn libc_has_names() -> bool {
+    Path::new("/usr/lib/debug/.build-id").exists()
+}
+
+/// The stacks that own the region, which they must explain wholly, page by page.
+fn stacks<'a>(job: &'a Job, region: &str) -> Vec<&'a Stack> {
+    job.expect_kernel_sizes();
+    job.expect_whole(region);
+    let segment = job.segment(region);
+    let pages: u64 = job.truth.pages.iter().filter(|p| p.region == region).map(|p| p.pages).sum();
+    assert_eq!(segment.rss_bytes.after, pages * PAGE, "{}", job.show(region));
+    let owners = segment.paths.iter().filter(|path| path.rss_bytes > 0);
+    let stacks: Vec<_> = owners.map(|path| facts::stack(job.report(), path.stack)).collect();
+    assert!(!stacks.is_empty(), "{}", job.show(region));
+    stacks
+}
+
+/// The functions of the workload itself on the stack, the innermost first. Those of libc and of
+/// the loader differ from machine to machine.
+fn own(stack: &Stack) -> Vec<&str> {
+    let own = stack.frames.iter().filter(|frame| {
+        let file = frame.file.as_deref().unwrap_or_default();
+        file.rsplit('/').next().is_some_and(|name| name.starts_with("stacks_"))
+    });
+    own.map(|frame| frame.function.as_deref().unwrap_or("?")).collect()
+}
+
+/// Checks that every stack that owns the region is complete and has exactly these functions of
+/// the workload.
+fn expect_chain(job: &Job, region: &str, functions: &[&str]) {
+    for stack in stacks(job, region) {
+        assert_eq!(own(stack), functions, "{region}: {stack:#?}");
+        assert!(stack.complete, "{region}: {stack:#?}");
+    }
+}
+
+/// Checks that every stack that owns the region has the first of these functions, and, unless it
+/// is complete and has all, says how it ended.
+fn expect_beginning(job: &Job, region: &str, functions: &[&str], at_least: usize) {
+    for stack in stacks(job, region) {
+        let own = own(stack);
+        assert!(own.len() >= at_least && functions.starts_with(&own), "{region}: {stack:#?}");
+        let marker =
+            stack.frames.last().is_some_and(|frame| frame.module.starts_with("[incomplete"));
+        assert_eq!((stack.complete, marker), (own == functions, own != functions), "{stack:#?}");
+    }
+}
+
+/// Checks that every stack that owns the region has one of these functions as its innermost.
+fn expect_leaf(job: &Job, region: &str, functions: &[&str]) {
+    if libc_has_names() {
+        let report = job.report();
+        let mut paths = job.segment(region).paths.iter().filter(|path| path.rss_bytes > 0);
+        let all = paths.all(|path| facts::leaf_is(report, path.stack, functions));
+        assert!(all, "{}", job.show(region));
+    }
+}
+
+#[test]
+fn memset_and_memcpy_are_leaves_under_their_callers() {
+    let machine = begin!();
+    // The same code has both names, and tables of symbols name either.
+    let moves = ["memcpy", "memmove"].map(|to| MEMSET.map(|name| name.replace("memset", to)));
+    let memcpy: Vec<_> = moves.iter().flatten().map(String::as_str).collect();
+    for (how, caller, leaves) in
+        [("memset", "call_memset", &MEMSET[..]), ("memcpy", "call_memcpy", &memcpy)]
+    {
+        for job in jobs(&machine, "stacks_calls", &[how]) {
+            expect_chain(&job, "memory", &[caller, "main"]);
+            expect_leaf(&job, "memory", leaves);
+        }
+    }
+}
+
+#[test]
+fn a_hundred_frames_are_a_hundred_frames() {
+    let machine = begin!();
+    let mut chain = vec!["write_pages"];
+    chain.extend(["recurse"; 100]);
+    chain.push("main");
+    for job in jobs(&machine, "stacks_calls", &["recursion", "100"]) {
+        expect_chain(&job, "memory", &chain);
+    }
+}
+
+#[test]
+fn two_hundred_frames_are_cut_and_say_so() {
+    let machine = begin!();
+    let mut innermost = vec!["write_pages"];
+    innermost.extend(["recurse"; 126]);
+    for job in jobs(&machine, "stacks_calls", &["recursion", "200"]) {
+        for stack in stacks(&job, "memory") {
+            assert!(!stack.complete, "{stack:#?}");
+            assert_eq!(own(stack), innermost);
+            let last = stack.frames.last().map(|frame| frame.module.as_str());
+            assert_eq!(last, Some("[incomplete: too many frames]"));
+        }
+        let unwind = &job.report().coverage.unwind;
+        let pages = job.pages("memory", "recursion");
+        let truncated = unwind.reasons.get("truncated").copied().unwrap_or_default();
+        assert!(truncated >= pages, "{unwind:?}");
+    }
+}
+
+#[test]
+fn a_callback_of_qsort_has_both_its_sides() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_calls", &["qsort"]) {
+        expect_chain(&job, "memory", &["compare", "call_qsort", "main"]);
+    }
+}
+
+#[test]
+fn frames_of_unknown_size_and_of_great_alignment_are_passed() {
+    let machine = begin!();
+    for (how, caller) in [
+        ("alloca", "call_with_alloca"),
+        ("aligned", "call_aligned"),
+        ("aligned-alloca", "call_aligned_with_alloca"),
+    ] {
+        for job in jobs(&machine, "stacks_calls", &[how]) {
+            expect_chain(&job, "memory", &["write_pages", caller, "main"]);
+        }
+    }
+}
+
+#[test]
+fn a_function_that_jumped_away_is_not_invented() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_calls", &["jump"]) {
+        expect_chain(&job, "memory", &["write_pages", "call_jump", "main"]);
+    }
+}
+
+#[test]
+fn faults_in_a_system_call_have_the_callers_of_the_call() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_calls", &["read"]) {
+        expect_chain(&job, "memory", &["call_read", "main"]);
+        let names = ["read", "__read", "__GI___read", "__libc_read", "__GI___libc_read"];
+        expect_leaf(&job, "memory", &names);
+    }
+}
+
+#[test]
+fn a_static_position_independent_binary_is_walked() {
+    let machine = begin!();
+    let binary = workload::build_with("stacks_calls", &[&FLAGS[..], &["-static-pie"]].concat());
+    for (how, chain) in [
+        ("memset", &["call_memset", "main"][..]),
+        ("qsort", &["compare", "call_qsort", "main"]),
+        ("aligned-alloca", &["write_pages", "call_aligned_with_alloca", "main"]),
+    ] {
+        for job in jobs_of(&machine, &binary, &[how]) {
+            expect_chain(&job, "memory", chain);
+        }
+    }
+}
+
+const FAULTED: [&str; 5] = ["write_pages", "handle", "store", "interrupted", "main"];
+const RAISED: [&str; 4] = ["write_pages", "handle", "call_raise", "main"];
+
+#[test]
+fn a_signal_handler_stands_on_what_it_interrupted() {
+    let machine = begin!();
+    for (how, chain) in [("fault", &FAULTED[..]), ("raise", &RAISED)] {
+        for job in jobs(&machine, "stacks_signals", &[how, "own"]) {
+            expect_chain(&job, "memory", chain);
+        }
+    }
+}
+
+#[test]
+fn a_signal_handler_on_a_stack_of_its_own_leads_back_to_the_other() {
+    let machine = begin!();
+    for (how, chain) in [("fault", &FAULTED[..]), ("raise", &RAISED)] {
+        let [at_once, settled] = jobs(&machine, "stacks_signals", &[how, "alternate"]);
+        expect_chain(&settled, "memory", chain);
+        // The copy of a stack for a walk afterwards holds what lies above the stack pointer: the
+        // handler's stack, and not the one that it leads back to.
+        expect_beginning(&at_once, "memory", chain, 2);
+    }
+}
+
+#[test]
+fn a_thread_ends_at_its_start() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_threads", &[]) {
+        expect_chain(&job, "thread", &["write_pages", "thread_work"]);
+        let started = stacks(&job, "thread").iter().all(|stack| {
+            let mut names = stack.frames.iter().filter_map(|frame| frame.function.as_deref());
+            names.any(|name| name == "start_thread")
+        });
+        assert!(started || !libc_has_names(), "{}", job.show("thread"));
+    }
+}
+
+#[test]
+fn a_context_of_its_own_has_its_functions() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_threads", &[]) {
+        // glibc's makecontext(3) writes the address of __start_context itself as the return
+        // address. The byte before it, which is looked up as for any return address, belongs to
+        // no function, so that the stack is not complete, and says so.
+        for stack in stacks(&job, "context") {
+            assert_eq!(own(stack), ["write_pages", "context_work"], "{stack:#?}");
+            let last = stack.frames.last().map(|frame| frame.module.as_str());
+            assert!(stack.complete || last.is_some_and(|m| m.starts_with('[')), "{stack:#?}");
+        }
+    }
+}
+
+#[test]
+fn cleanups_and_handlers_of_exceptions_have_their_callers() {
+    let machine = begin!();
+    for job in jobs(&machine, "stacks_exceptions", &[]) {
+        let chain = ["write_pages", "Guard::~Guard()", "with_cleanup", "catches", "main"];
+        expect_chain(&job, "cleanup", &chain);
+        expect_chain(&job, "handler", &["write_pages", "catches", "main"]);
+    }
+}
+
+#[test]
+fn code_that_was_just_loaded_is_walked() {
+    let machine = begin!();
+    let flags = [&FLAGS[..], &["-shared", "-fPIC"]].concat();
+    let library = workload::build_with("stacks_library", &flags);
+    for job in jobs(&machine, "stacks_dlopen", &[library.to_str().unwrap()]) {
+        let chain = ["library_write", "library_entry", "call_library", "main"];
+        expect_chain(&job, "memory", &chain);
+    }
+}
+
+/// Runs the command, which must end well with nothing lost. Returns how many faults it had in all,
+/// and those by how the walks of their stacks ended.
+fn walks(machine: &Machine, argv: &[&str]) -> (u64, BTreeMap<String, u64>) {
+    let traced = trace(machine.scratch(), argv);
+    assert_eq!(traced.ended.code(), 0, "{}", traced.ended.err());
+    facts::assert_sound(&traced.report);
+    facts::assert_nothing_lost(&traced.report);
+    let unwind = traced.report.coverage.unwind;
+    assert_eq!(unwind.reasons.values().sum::<u64>(), unwind.incomplete, "{unwind:?}");
+    let mut ends = unwind.reasons;
+    ends.insert("complete".to_owned(), unwind.complete);
+    (unwind.complete + unwind.incomplete, ends)
+}
+
+/// Checks that at least so many of the faults, in percent, have stacks that ended so.
+fn expect_share((all, ends): &(u64, BTreeMap<String, u64>), of: &[&str], percent: u64) {
+    let sum: u64 = of.iter().filter_map(|end| ends.get(*end)).sum();
+    assert!(sum * 100 >= all * percent, "{of:?}: {sum} of {all}, not {percent} %: {ends:?}");
+}
+
+#[test]
+fn the_stacks_of_python_are_walked() {
+    let machine = begin!();
+    if !has_program("python3") {
+        return machine.skip("no python3 here");
+    }
+    // The interpreter itself: `python3` on the PATH may be a script that chooses one.
+    let itself = run(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]));
+    let python = itself.out();
+    let program = "lists = [list(range(n)) for n in range(1500)]; print(sum(map(len, lists)))";
+    let walks = walks(&machine, &[python.trim(), "-c", program]);
+    assert!(walks.0 > 2000, "{walks:?}");
+    expect_share(&walks, &["complete", "truncated"], 99);
+}
+
+#[test]
+fn the_stacks_of_a_c_compiler_are_walked() {
+    let machine = begin!();
+    let (source, object) = (machine.scratch().join("a.c"), machine.scratch().join("a.o"));
+    let text = "#include <stdio.h>\n#include <stdlib.h>\nint f(int n)\n{\n    int sum = 0;\n    \
+                for (int i = 0; i < n; i++)\n        sum += printf(\"%d\", i);\n    return sum;\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let argv = ["cc", "-O2", "-c", source.to_str().unwrap(), "-o", object.to_str().unwrap()];
+    let walks = walks(&machine, &argv);
+    assert!(walks.0 > 500, "{walks:?}");
+    expect_share(&walks, &["complete", "truncated"], 98);
+    // Each of its many libraries has an `_init` and a `_fini`, of which the C runtime has no call
+    // frame information. With so small a file they are one in a hundred faults.
+    expect_share(&walks, &["complete", "truncated", "approximate"], 99);
+}
+
+#[test]
+fn an_image_that_replaces_itself_at_once_says_what_is_not_known() {
+    let machine = begin!();
+    // rmap has no moment in which it could look which libraries an `env` has loaded: it is gone
+    // with the exec. Stacks in them end where the code is not known.
+    let walks = walks(&machine, &["env", "env", "env", "true"]);
+    expect_share(&walks, &["complete", "approximate", "no-mapping"], 98);
+}
+
+#[test]
+fn a_stack_of_a_program_that_has_gone_is_whole_or_says_that_it_is_not() {
+    let machine = begin!();
+    // Not at random places, so that the next program's code lies where the first one's did.
+    let flags = [&FLAGS[..], &["-fno-pie", "-no-pie"]].concat();
+    let first = workload::build_with("exec_away", &flags);
+    let next = workload::build_with("article", &flags);
+    for round in 0..8 {
+        let traced = trace(machine.scratch(), [first.as_os_str(), next.as_os_str()]);
+        let gone = traced.report.processes[0].gone.iter();
+        let mut touched = 0;
+        for path in gone.filter(|path| path.cause == "first-write") {
+            let Some(stack) = path.stack else { continue };
+            let stack = &traced.report.stacks[stack as usize];
+            let names: Vec<_> = stack.frames.iter().filter_map(|f| f.function.as_deref()).collect();
+            if names.first() != Some(&"writes_and_goes") {
+                continue;
+            }
+            touched += path.touched_bytes;
+            assert_eq!(names.get(1), Some(&"main"), "round {round}: {names:?}");
+            // Above main there is the C library's start.
+            assert!(!stack.complete || stack.frames.len() > 2, "round {round}: {names:?}");
+        }
+        assert_eq!(touched, 64 * PAGE, "round {round}");
+    }
+}

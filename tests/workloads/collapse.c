@@ -1,0 +1,61 @@
+/* Half of the small pages of a huge page's place are written, then MADV_COLLAPSE makes it one huge
+ * page. A huge page of which a part is dropped stays without that part. */
+#include "truth.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+#define SMALL ((size_t)(HUGE_PAGE / PAGE))
+
+NAMED void fill_half(volatile char *p)
+{
+    for (size_t i = 0; i < SMALL; i += 2)
+        p[i * PAGE] = 1;
+}
+
+NAMED long collapse(char *p)
+{
+    return RAW(SYS_madvise, p, HUGE_PAGE, MADV_COLLAPSE, 0, 0, 0);
+}
+
+NAMED void touch_huge(volatile char *p)
+{
+    p[0] = 1;
+}
+
+NAMED void drop_part(char *p)
+{
+    if (RAW(SYS_madvise, p + 64 * PAGE, 128 * PAGE, MADV_DONTNEED, 0, 0, 0))
+        die("MADV_DONTNEED");
+}
+
+static char *huge_place(int advice)
+{
+    char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    if (base == MAP_FAILED)
+        die("mmap");
+    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE))
+        die("mprotect");
+    if (madvise(p, HUGE_PAGE, advice))
+        truth_skip("the kernel has no transparent huge pages");
+    return p;
+}
+
+int main(void)
+{
+    char *p = huge_place(MADV_NOHUGEPAGE), *q = huge_place(MADV_HUGEPAGE);
+    fill_half(p);
+    if (madvise(p, HUGE_PAGE, MADV_HUGEPAGE) || collapse(p))
+        truth_skip("the kernel did not collapse the pages");
+    touch_huge(q);
+    if (pages_present(q, HUGE_PAGE) != SMALL)
+        truth_skip("the kernel gave no huge page");
+    drop_part(q);
+    truth_pages("collapsed", "collapse", SMALL);
+    truth_pages("dropped", "touch_huge", SMALL - 128);
+    truth_smaps("collapsed", p);
+    truth_smaps("dropped", q);
+    truth_end(0);
+}

@@ -1,0 +1,49 @@
+//! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`,
+//! `licences`.
+//!
+//! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
+
+mod apt;
+mod ebpf;
+mod licences;
+#[path = "../../rmap-ebpf/source_hash.rs"]
+mod source_hash;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds and checks rmap.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the eBPF object from source and keeps it with its sources' hashes.
+    Ebpf(ebpf::Options),
+    /// Checks the licences and the origin of all dependencies.
+    Licences,
+    /// Sets up what the tests need and runs all of them.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Ebpf(options) => ebpf::run(&options),
+        Task::Licences => licences::run(),
+        Task::Test(options) => test::run(&options),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

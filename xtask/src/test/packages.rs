@@ -1,0 +1,32 @@
+//! The Debian packages that the tests need, in one list.
+//!
+//! Comes in: nothing. Goes out: the packages installed where that is allowed; otherwise a line
+//! says which are missing, and the tests that need one say so as they skip.
+
+use crate::apt;
+use crate::steps::say;
+
+/// Package, and what needs it.
+const PACKAGES: &[(&str, &str)] = &[
+    ("gcc", "builds the workloads, and is itself a program that the tests trace"),
+    ("libc6-dev", "the headers of the workloads"),
+    ("python3", "a program that the tests trace"),
+    ("sqlite3", "a program that the tests trace, with a real database"),
+    ("procps", "pmap -x, whose columns and totals rmap must match"),
+    ("strace", "a program that itself uses ptrace, under rmap"),
+];
+
+/// Installs what is missing.
+pub fn set_up() {
+    let missing: Vec<_> = PACKAGES.iter().filter(|(name, _)| !apt::installed(name)).collect();
+    if missing.is_empty() {
+        return;
+    }
+    let names: Vec<&str> = missing.iter().map(|(name, _)| *name).collect();
+    if let Err(error) = apt::install(&names) {
+        say(&format!("{error:#}"));
+        for (name, why) in missing {
+            say(&format!("without {name}: {why}; tests that need it are skipped"));
+        }
+    }
+}
