@@ -5,11 +5,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
-    abi::{self, Mappings, Rule, StackRecord},
+    abi::{self, Mapping, Mappings, Rule, StackRecord},
     logic::{
         hash,
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
-        unwind_row::{find_mapping, find_row, special_row},
+        unwind_row::{covers, find_mapping, find_row, special_row},
     },
 };
 
@@ -24,6 +24,8 @@ use crate::{
 pub struct Scratch {
     frame: Frame,
     registers: u64,
+    /// Where the last address was found: most callers lie in the same mapping.
+    near: Mapping,
     /// What [`fetch`] has read.
     word: u64,
     /// Where `window` was read from; 0: nowhere yet.
@@ -61,6 +63,7 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
     let start = unsafe { &mut *scratch };
     start.frame = Frame::innermost(registers.ip(), registers.sp(), registers.bp(), registers.bx());
     start.registers = registers.address();
+    start.near.start = u64::MAX;
     start.window_at = 0;
     start.sum = hash::START;
     start.status = u32::from(abi::STACK_NO_MAPPING);
@@ -99,18 +102,23 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
 /// The row that holds at an address. A function of its own in the program: it is called from
 /// several places, and the verifier looks at each copy.
 #[inline(never)]
-fn row(mappings: *const Mappings, address: u64) -> u32 {
-    // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
-    let mappings = unsafe { &*mappings };
-    let Some(mapping) = find_mapping(mappings, address) else {
-        return special_row(abi::SPECIAL_NO_MAPPING);
-    };
-    match mapping.slab {
+fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
+    // SAFETY: this CPU's own slot, and the caller has given its reference back.
+    let near = unsafe { &mut (*scratch).near };
+    if !covers(near, address) {
+        // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
+        let mappings = unsafe { &*mappings };
+        let Some(mapping) = find_mapping(mappings, address) else {
+            return special_row(abi::SPECIAL_NO_MAPPING);
+        };
+        *near = *mapping;
+    }
+    match near.slab {
         abi::SLAB_PENDING => special_row(abi::SPECIAL_NO_MAPPING),
         abi::SLAB_UNCOVERED => special_row(abi::SPECIAL_NONE),
         abi::SLAB_JIT => special_row(abi::SPECIAL_JIT),
         number => match SLABS.get_value(number, &0) {
-            Some(slab) => find_row(slab, mapping, address),
+            Some(slab) => find_row(slab, near, address),
             None => special_row(abi::SPECIAL_NO_MAPPING),
         },
     }
@@ -158,7 +166,7 @@ fn fetch(scratch: *mut Scratch, address: u64) -> bool {
 impl Env for Kernel {
     #[inline(always)]
     fn row(&mut self, address: u64) -> u32 {
-        row(self.mappings, address)
+        row(self.mappings, self.scratch, address)
     }
 
     #[inline(always)]

@@ -158,35 +158,55 @@ pub fn find_row(slab: &[u32; SLAB_WORDS], mapping: &Mapping, pc: u64) -> u32 {
     let count = index_count(word);
     // How many of the bucket's rows begin at or before the address: a binary search without
     // branches, since a loop that may end at each turn is too many paths for the verifier. Most
-    // buckets have few rows.
+    // buckets have few rows, so the first turns are skipped.
+    let search = Search { slab, first, count, within };
     let mut before = 0;
-    if count >= 8 {
-        let mut step = 128;
-        while step >= 8 {
-            before += taken(slab, first, count, before + step, within) & step;
-            step >>= 1;
+    if count >= 4 {
+        if count >= 16 {
+            before = search.halve::<128>(before);
+            before = search.halve::<64>(before);
+            before = search.halve::<32>(before);
+            before = search.halve::<16>(before);
         }
+        before = search.halve::<8>(before);
+        before = search.halve::<4>(before);
     }
-    let mut step = 4;
-    while step >= 1 {
-        before += taken(slab, first, count, before + step, within) & step;
-        step >>= 1;
-    }
+    before = search.halve::<2>(before);
+    before = search.halve::<1>(before);
     at(slab, first.wrapping_add(before).wrapping_sub(1))
 }
 
-/// All ones if the bucket has that many rows and the last of them begins at or before `within`.
-#[inline(always)]
-fn taken(slab: &[u32; SLAB_WORDS], first: u32, count: u32, rows: u32, within: u32) -> u32 {
-    let last = at(slab, first.wrapping_add(rows).wrapping_sub(1));
-    let beyond = u64::from(count).wrapping_sub(u64::from(rows))
-        | u64::from(within).wrapping_sub(u64::from(row_offset(last)));
-    !sign_mask(beyond) as u32
+/// The search for a row in a bucket.
+struct Search<'a> {
+    slab: &'a [u32; SLAB_WORDS],
+    first: u32,
+    count: u32,
+    within: u32,
+}
+
+impl Search<'_> {
+    /// `before`, or `STEP` more if the bucket has so many rows and the last of them begins at or
+    /// before the address.
+    #[inline(always)]
+    fn halve<const STEP: u32>(&self, before: u32) -> u32 {
+        let rows = before + STEP;
+        let last = at(self.slab, self.first.wrapping_add(rows).wrapping_sub(1));
+        let beyond = u64::from(self.count).wrapping_sub(u64::from(rows))
+            | u64::from(self.within).wrapping_sub(u64::from(row_offset(last)));
+        before + (!sign_mask(beyond) as u32 & STEP)
+    }
 }
 
 #[inline(always)]
 fn at(slab: &[u32; SLAB_WORDS], word: u32) -> u32 {
     slab[(word & SLAB_MASK) as usize]
+}
+
+/// Whether `pc` lies in `mapping`.
+#[inline(always)]
+#[must_use]
+pub const fn covers(mapping: &Mapping, pc: u64) -> bool {
+    pc >= mapping.start && pc < mapping.end
 }
 
 /// The mapping in which `pc` lies: a binary search of [`MAPPINGS_SHIFT`] steps without branches,
@@ -206,7 +226,7 @@ pub fn find_mapping(mappings: &Mappings, pc: u64) -> Option<&Mapping> {
         n += 1;
     }
     let found = &mappings.list[index & (MAPPINGS - 1)];
-    (pc >= found.start && pc < found.end).then_some(found)
+    covers(found, pc).then_some(found)
 }
 
 /// All ones if the top bit is set, else 0.
