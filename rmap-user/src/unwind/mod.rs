@@ -11,6 +11,7 @@
 
 pub mod cache;
 mod cfi;
+mod crt;
 pub mod elf;
 mod functions;
 pub mod layout;

@@ -1,8 +1,9 @@
 //! Rows of code that no call frame information covers.
 //!
-//! Comes in: gaps between functions. Goes out: rows that say so, but for the two pieces of code
-//! that are known all the same: the signal trampoline by its bytes, and the entry stub.
+//! Comes in: gaps between functions. Goes out: rows that say so, but for what is known all the same:
+//! the signal trampoline and the C runtime's start files by their bytes, and the entry stub.
 
+use super::crt;
 use super::elf::Elf;
 use super::table::Stats;
 use rmap_ebpf::abi::{SPECIAL_END, SPECIAL_SIGNAL};
@@ -67,7 +68,11 @@ pub fn gap(
             // The handler returns to the trampoline's first byte, and the byte before a return
             // address is looked up.
             let at = start + at as u32;
-            found.push((at.saturating_sub(1), at + SIGRETURN.len() as u32, SPECIAL_SIGNAL));
+            let end = at + SIGRETURN.len() as u32;
+            found.push((at.saturating_sub(1), end, special_row(SPECIAL_SIGNAL)));
+        }
+        for piece in crt::find(bytes, base + u64::from(start)) {
+            found.push((start + piece.start as u32, start + piece.end as u32, piece.row));
         }
     }
     let entry = elf.entry.checked_sub(base).and_then(|entry| u32::try_from(entry).ok());
@@ -75,13 +80,17 @@ pub fn gap(
     // dynamic linker's stub makes several calls.
     if let Some(entry) = entry.filter(|entry| range.contains(entry)) {
         let end = entry.saturating_add(STUB_BYTES);
-        found.push((entry, end.min(range.end), SPECIAL_END));
+        found.push((entry, end.min(range.end), special_row(SPECIAL_END)));
     }
     found.sort_unstable();
-    for (start, end, special) in found {
+    found.dedup();
+    for (n, &(start, end, row)) in found.iter().enumerate() {
+        // The entry stub's length is a guess: what is known behind it is not.
+        let next = found.get(n + 1).map_or(end, |&(next, ..)| next);
+        let end = end.min(next.max(start));
         if joined.rows.last().is_none_or(|&(at, _)| at <= start) {
             stats.by_code += 1;
-            joined.push(start, special_row(special));
+            joined.push(start, row);
             joined.push(end, ROW_NONE);
         }
     }

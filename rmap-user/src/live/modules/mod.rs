@@ -13,6 +13,7 @@
 //! one mount namespace and path.
 
 mod maps;
+mod needed;
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -96,6 +97,12 @@ impl Catalogue {
             Module { range, offset, path, device, inode, binary }
         };
         Ok(maps::executable(&text).into_iter().map(module).collect())
+    }
+
+    /// The files that the program of a process will load when it starts, as far as its headers
+    /// tell. The process must stand behind its exec.
+    pub fn forecast(&mut self, pid: u32) -> Vec<Arc<Binary>> {
+        needed::of_process(pid).into_iter().map(|file| self.keep(file)).collect()
     }
 
     fn binary(&mut self, process: &Path, mount_namespace: u64, line: &Line) -> Option<Arc<Binary>> {

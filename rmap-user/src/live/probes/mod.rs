@@ -9,7 +9,7 @@ mod offsets;
 mod plan;
 mod syscall_tracepoint;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -17,7 +17,11 @@ use aya::{
 };
 use rmap_ebpf::abi;
 
-use crate::{live::unwind::Tables, report, symbol::Module};
+use crate::{
+    live::unwind::Tables,
+    report,
+    symbol::{Binary, Module},
+};
 
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
@@ -218,6 +222,14 @@ impl Probes {
         modules: impl Iterator<Item = &'a Module>,
     ) -> Result<(), Error> {
         self.tables.show(&mut self.targets, pid, modules)
+    }
+
+    /// Makes the unwind tables of files that will be mapped soon.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn prepare(&mut self, files: &[Arc<Binary>]) -> Result<(), Error> {
+        self.tables.prepare(files)
     }
 
     /// A forked child has its parent's code.

@@ -104,6 +104,15 @@ impl Tables {
         self.spaces.set(targets, pid, mappings)
     }
 
+    /// Makes the tables of files that will be mapped soon.
+    ///
+    /// # Errors
+    /// A map refused.
+    pub fn prepare(&mut self, files: &[Arc<Binary>]) -> Result<(), Error> {
+        files.iter().try_for_each(|file| self.know(file))?;
+        self.shared.flush_rules(&self.layout)
+    }
+
     /// A forked child has its parent's mappings.
     ///
     /// # Errors
@@ -162,12 +171,8 @@ impl Tables {
             vec![Mapping { start, end, slab, ..Mapping::default() }]
         };
         let Some(binary) = &module.binary else { return Ok(whole(abi::SLAB_JIT)) };
-        let key = Arc::as_ptr(binary);
-        if !self.files.contains_key(&key) {
-            let covered = self.cover(binary)?;
-            self.files.insert(key, (Arc::clone(binary), covered));
-        }
-        Ok(match self.files.get(&key) {
+        self.know(binary)?;
+        Ok(match self.files.get(&Arc::as_ptr(binary)) {
             Some((_, Covered::Table(placed, segments))) => {
                 match address_of_offset(segments, module.offset) {
                     Some(address) => placed.mappings(address, module.range.clone()),
@@ -176,6 +181,16 @@ impl Tables {
             }
             _ => whole(abi::SLAB_UNCOVERED),
         })
+    }
+
+    /// Gives a file its table, if it has none yet.
+    fn know(&mut self, binary: &Arc<Binary>) -> Result<(), Error> {
+        let key = Arc::as_ptr(binary);
+        if !self.files.contains_key(&key) {
+            let covered = self.cover(binary)?;
+            self.files.insert(key, (Arc::clone(binary), covered));
+        }
+        Ok(())
     }
 
     /// Builds a file's table, or takes it from the cache, and gives it its place.
