@@ -33,4 +33,6 @@ globals! {
     HUGE_PAGES: u8 = 1;
     /// 1: multi-size huge pages may appear, so the neighbours are looked at as well.
     MULTI_SIZE_PAGES: u8 = 0;
+    /// 1: registers and memory of every walked stack are sent as well, for another unwinder.
+    CHECK_UNWIND: u8 = 0;
 }

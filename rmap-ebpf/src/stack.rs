@@ -16,7 +16,7 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    emit,
+    config, emit,
     kernel::UserRegisters,
     state::{BUSY, EVENTS, RAW_STACKS, SCRATCH, SEEN},
     unwind::{self, Scratch},
@@ -43,11 +43,16 @@ pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
     // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
     // runs stops at the busy mark.
     let scratch = unsafe { &mut *scratch };
-    let hash = if scratch.status == u32::from(abi::STACK_NO_MAPPING) && has_room() {
-        raw(registers, mm)
-    } else {
-        0
-    };
+    let unmapped = scratch.status == u32::from(abi::STACK_NO_MAPPING);
+    let mut hash = 0;
+    if (unmapped || config::CHECK_UNWIND.load() != 0) && has_room() {
+        let status = scratch.status as u16;
+        let name = if unmapped { 0 } else { hash::finish(scratch.sum, status) };
+        let sent = raw(registers, mm, name, status);
+        if unmapped {
+            hash = sent;
+        }
+    }
     // SAFETY: this CPU's own slot.
     unsafe { *busy = 0 };
     emit::count(abi::COUNT_STACK_STATUS + (scratch.status & 15), 1);
@@ -84,19 +89,25 @@ fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
     hash
 }
 
-/// Sends registers and memory of a stack that has code without tables; 0 if there is no room.
+/// Sends registers and memory of a stack that has code without tables, or under `hash`, if that is
+/// not 0, to check how it was walked. Returns its name, 0 if there is no room.
 #[inline(always)]
-fn raw(registers: UserRegisters, mm: u64) -> u64 {
+fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16) -> u64 {
     let Some(record) = RAW_STACKS.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot, as above.
     let record = unsafe { &mut *record };
-    record.header = emit::header(abi::KIND_RAW_STACK, 0, mm);
-    // One name each: time and thread, which no other stack has both of.
-    record.hash = hash::finish(
-        hash::add(hash::add(hash::START, record.header.time_ns), u64::from(record.header.tid)),
-        abi::STACK_NO_MAPPING,
-    );
-    record.status = abi::STACK_NO_MAPPING;
+    let check = hash != 0;
+    let flags = if check { abi::RAW_CHECK } else { 0 };
+    record.header = emit::header(abi::KIND_RAW_STACK, flags, mm);
+    record.hash = hash;
+    if !check {
+        // One name each: time and thread, which no other stack has both of.
+        record.hash = hash::finish(
+            hash::add(hash::add(hash::START, record.header.time_ns), u64::from(record.header.tid)),
+            abi::STACK_NO_MAPPING,
+        );
+    }
+    record.status = status;
     record.reserved = 0;
     // SAFETY: both are as long as is said; the helper checks the source.
     let read = unsafe {
@@ -113,7 +124,8 @@ fn raw(registers: UserRegisters, mm: u64) -> u64 {
     let base = registers.sp() & !(PIECE as u64 - 1);
     let mut length = 0;
     let mut piece = 0;
-    while piece < abi::RAW_STACK_BYTES / PIECE {
+    let most = if check { abi::RAW_STACK_BYTES } else { abi::RAW_STACK_USUAL };
+    while piece < most / PIECE {
         // SAFETY: the piece lies inside the record; the helper checks the source.
         let read = unsafe {
             bpf_probe_read_user(
@@ -129,7 +141,7 @@ fn raw(registers: UserRegisters, mm: u64) -> u64 {
         length = (piece * PIECE) as u32;
     }
     record.length = length;
-    let total = RAW_FIXED + (length & (2 * abi::RAW_STACK_BYTES as u32 - 1));
+    let total = RAW_FIXED + (length & (abi::RAW_STACK_BYTES.next_power_of_two() as u32 - 1));
     if total > size_of::<RawStackRecord>() as u32 {
         return 0;
     }

@@ -172,6 +172,8 @@ pub struct RawStack {
     pub hash: StackHash,
     /// How the walk in the kernel ended.
     pub end: StackEnd,
+    /// It was walked there under the same name, and this is sent to check that.
+    pub check: bool,
     /// The registers in the order of the kernel's `struct pt_regs`, as
     /// [`abi::RawStackRecord::registers`].
     pub registers: [u64; 21],
@@ -378,7 +380,14 @@ fn raw_stack(bytes: &[u8]) -> Result<RawStack, DecodeError> {
     let (length, rest) = u32::read_from_prefix(rest).map_err(|_| short(fixed))?;
     let length = (length as usize).min(abi::RAW_STACK_BYTES);
     let memory = rest.get(..length).ok_or(short(fixed + length))?.to_vec();
-    Ok(RawStack { hash: StackHash(hash), end: StackEnd::of_status(status), registers, memory })
+    let header: abi::Header = read(bytes, abi::KIND_RAW_STACK)?;
+    Ok(RawStack {
+        hash: StackHash(hash),
+        end: StackEnd::of_status(status),
+        check: header.flags & abi::RAW_CHECK != 0,
+        registers,
+        memory,
+    })
 }
 
 fn delta(members: u32, pages: [i32; abi::MEMBERS]) -> Delta {

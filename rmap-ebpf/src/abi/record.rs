@@ -232,8 +232,16 @@ pub struct StackRecord {
     pub ips: [u64; MAX_FRAMES],
 }
 
-/// Most bytes of stack memory that a [`RawStackRecord`] holds.
-pub const RAW_STACK_BYTES: usize = 8192;
+/// Most bytes of stack memory that a [`RawStackRecord`] holds: a value of a per-CPU map can have
+/// 32 KiB (kernel `PCPU_MIN_UNIT_SIZE`), the rest of the record included.
+pub const RAW_STACK_BYTES: usize = 31 * RAW_STACK_ALIGN;
+
+/// Bytes of stack memory that are sent where nothing else is asked for.
+pub const RAW_STACK_USUAL: usize = 16 * RAW_STACK_ALIGN;
+
+/// [`Header::flags`] of a [`RawStackRecord`]: the stack was walked in the kernel as well, under
+/// this very name, and this is sent beside it to check that walk.
+pub const RAW_CHECK: u16 = 1 << 0;
 
 /// Alignment of the first byte of [`RawStackRecord::memory`].
 pub const RAW_STACK_ALIGN: usize = 1024;
@@ -243,7 +251,7 @@ pub const RAW_STACK_ALIGN: usize = 1024;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawStackRecord {
-    /// `KIND_RAW_STACK`; `flags` are not used.
+    /// `KIND_RAW_STACK`; `flags` is [`RAW_CHECK`] or 0.
     pub header: Header,
     /// The name of this one stack, as [`StackRecord::hash`].
     pub hash: u64,

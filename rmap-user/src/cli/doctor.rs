@@ -63,7 +63,7 @@ pub fn doctor(
 /// stdout cannot be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     let preflight = preflight::check();
-    let settings = Settings { follow: true, verbose: false };
+    let settings = Settings { follow: true, verbose: false, check_unwind: false };
     let (attached, load_error) = match session::load(settings) {
         Ok(probes) => {
             let attached = probes.probes().to_vec();

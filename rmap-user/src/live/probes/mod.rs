@@ -71,6 +71,8 @@ pub struct Settings {
     pub follow: bool,
     /// Let the probes log (`-vv`).
     pub verbose: bool,
+    /// Send registers and memory of walked stacks as well, to check the walks.
+    pub check_unwind: bool,
 }
 
 /// The probes while they serve. Dropping it takes them out of the kernel.
@@ -156,11 +158,13 @@ impl Probes {
             loader.override_global(name, value, true);
         }
         let follow = u8::from(settings.follow);
+        let check_unwind = u8::from(settings.check_unwind);
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
         loader
             .override_global("FOLLOW", &follow, true)
             .override_global("HUGE_PAGES", &huge_pages, true)
+            .override_global("CHECK_UNWIND", &check_unwind, true)
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         let mut ebpf = loader.load(OBJECT)?;

@@ -34,7 +34,9 @@ use crate::{
 };
 
 use super::{
-    RunSettings, facts,
+    RunSettings,
+    check::{Check, Checking},
+    facts,
     observer::{Message, Stop},
 };
 
@@ -72,6 +74,8 @@ pub(super) struct Collector {
     failed_snapshots: u64,
     /// What keeps a part of the picture from being seen, told with the probes.
     troubles: Vec<(&'static str, String)>,
+    /// Who checks the walks, if anybody.
+    checking: Option<Checking>,
 }
 
 impl Collector {
@@ -94,7 +98,13 @@ impl Collector {
             failed_snapshots: 0,
             counters: Counters::default(),
             troubles: Vec::new(),
+            checking: None,
         }
+    }
+
+    /// Shows walked stacks to `check`.
+    pub(super) fn check_with(&mut self, check: Option<Check>) {
+        self.checking = check.map(Checking::new);
     }
 
     /// Ready when there are records.
@@ -121,9 +131,16 @@ impl Collector {
     }
 
     fn event(&mut self, event: &Event) {
-        if let Body::RawStack(raw) = &event.body {
-            self.finish_stack(event, raw);
-            return;
+        match &event.body {
+            Body::RawStack(raw) if raw.check => return self.check(event.pid, raw.as_ref().clone()),
+            Body::RawStack(raw) => return self.finish_stack(event, raw),
+            Body::Stack(stack) => {
+                let waited = self.checking.as_mut().and_then(|checking| checking.walked(stack));
+                if let Some((pid, raw)) = waited {
+                    self.check(pid, raw);
+                }
+            }
+            _ => {}
         }
         self.investigation.event(event);
         match &event.body {
@@ -143,6 +160,14 @@ impl Collector {
                 self.probes.ended(event.pid);
             }
             _ => {}
+        }
+    }
+
+    fn check(&mut self, pid: u32, raw: RawStack) {
+        let instance = self.investigation.instance(pid);
+        let modules = instance.and_then(|instance| self.modules.get(&instance));
+        if let (Some(checking), Some(modules)) = (&mut self.checking, modules) {
+            checking.raw(pid, raw, modules);
         }
     }
 

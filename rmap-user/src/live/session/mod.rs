@@ -5,6 +5,7 @@
 //! a thread of its own and waits for it at every stop, so that a snapshot and the events before
 //! it belong together.
 
+mod check;
 mod collector;
 mod facts;
 mod observer;
@@ -25,6 +26,7 @@ use crate::{
     report::{Exit, Mode, Report},
 };
 
+pub use check::{Check, Checked};
 use collector::Collector;
 use observer::{Forwarder, Message};
 use signals::{Signals, Wish};
@@ -102,13 +104,35 @@ fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
 /// # Errors
 /// The probes or the command could not be started; then nothing of them is left.
 pub fn run(settings: &RunSettings, traced: impl FnOnce()) -> Result<Outcome, Error> {
+    run_with(settings, traced, None)
+}
+
+/// The same, and every stack that the kernel side walked is shown to `check` with the registers
+/// and the memory that it was walked from, as far as the ring has room for them. For tests: it
+/// costs the command much more than tracing does.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_checked(settings: &RunSettings, check: Check) -> Result<Outcome, Error> {
+    run_with(settings, || (), Some(check))
+}
+
+fn run_with(
+    settings: &RunSettings,
+    traced: impl FnOnce(),
+    check: Option<Check>,
+) -> Result<Outcome, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(system("start the event loop"))?;
     let launch = launch(settings)?;
-    let probes = load(Settings { follow: settings.follow, verbose: settings.verbose })?;
-    runtime.block_on(trace(settings, launch, probes, traced))
+    let probes = load(Settings {
+        follow: settings.follow,
+        verbose: settings.verbose,
+        check_unwind: check.is_some(),
+    })?;
+    runtime.block_on(trace(settings, launch, probes, traced, check))
 }
 
 /// Checks the machine and loads the probes.
@@ -148,6 +172,7 @@ async fn trace(
     launch: Launch,
     mut probes: Probes,
     traced: impl FnOnce(),
+    check: Option<Check>,
 ) -> Result<Outcome, Error> {
     let started_ns = procfs::monotonic_ns();
     let ring: RingBuf<MapData> = probes.ring()?;
@@ -159,6 +184,7 @@ async fn trace(
         .map_err(system("read the messages of the probes"))?;
     let (sender, mut messages) = mpsc::unbounded_channel();
     let mut collector = Collector::new(Mode::Run, started_ns, probes, ring);
+    collector.check_with(check);
     let tracer = start(launch, &mut collector, &mut messages, sender).await?;
     let mut interval = settings.interval.map(|period| {
         let mut interval = time::interval_at(time::Instant::now() + period, period);
