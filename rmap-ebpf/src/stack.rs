@@ -28,6 +28,8 @@ const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
 const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
 /// Bytes in the ring from which on no raw stacks are sent: a quarter of it.
 const RAW_ROOM: u64 = 2 << 20;
+/// The same where walks are checked: user space makes the ring larger then.
+const CHECK_ROOM: u64 = 192 << 20;
 /// The memory of a raw stack is read in pieces of so many bytes: the last ones may be missing.
 const PIECE: usize = abi::RAW_STACK_ALIGN;
 
@@ -63,7 +65,8 @@ pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
 /// frames that were found serve, and the stack says how it ended.
 #[inline(always)]
 fn has_room() -> bool {
-    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < RAW_ROOM
+    let most = if config::CHECK_UNWIND.load() != 0 { CHECK_ROOM } else { RAW_ROOM };
+    EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < most
 }
 
 /// Names a walked stack, and sends it if it is new.

@@ -217,7 +217,7 @@ impl Investigation {
             let mut case = self.cases.remove(&index).unwrap_or_default();
             processes.push(self.process_report(index, &mut case, &mut numbers));
         }
-        let unwind = self.unwind();
+        let mut unwind = self.unwind();
         self.lost.snapshots += self.without_exit;
         let stacks: Vec<RawStack> = numbers
             .order
@@ -237,6 +237,7 @@ impl Investigation {
                 })
             })
             .collect();
+        unwind.bytes = unwind_bytes(&processes, &stacks);
         let report = Report {
             schema: report::SCHEMA.to_owned(),
             rmap_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -382,6 +383,30 @@ impl Investigation {
         }
         unwind
     }
+}
+
+/// How the walks ended, in bytes that their paths touched. Paths in which the kernel acted with no
+/// code of the process to name have no walk.
+fn unwind_bytes(processes: &[report::Process], stacks: &[RawStack]) -> report::UnwindBytes {
+    let mut bytes = report::UnwindBytes::default();
+    let paths = processes.iter().flat_map(|process| {
+        let there = process.segments.iter().flat_map(|segment| &segment.paths);
+        let there = there.map(|path| (path.stack, path.touched_bytes));
+        there.chain(process.gone.iter().map(|gone| (gone.stack, gone.touched_bytes)))
+    });
+    for (stack, touched) in paths {
+        let end = stack.and_then(|stack| stacks.get(stack as usize)).map(|stack| stack.end);
+        match end {
+            None => {}
+            _ if touched == 0 => {}
+            Some(StackEnd::Complete) => bytes.complete += touched,
+            Some(end) => {
+                bytes.incomplete += touched;
+                *bytes.reasons.entry(end_name(end).to_owned()).or_default() += touched;
+            }
+        }
+    }
+    bytes
 }
 
 /// Numbers stacks in the order in which the report names them.

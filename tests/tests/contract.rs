@@ -18,7 +18,7 @@ const SHAPE: &[(&str, &[&str])] = &[
     ("/coverage", &["probes", "lost", "unwind"]),
     ("/coverage/probes/*", &["name", "attached", "why_not"]),
     ("/coverage/lost", &["events", "stacks", "snapshots"]),
-    ("/coverage/unwind", &["complete", "incomplete", "reasons"]),
+    ("/coverage/unwind", &["bytes", "complete", "incomplete", "reasons"]),
     (
         "/processes/*",
         &[

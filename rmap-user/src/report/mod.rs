@@ -115,9 +115,23 @@ pub struct Lost {
     pub snapshots: u64,
 }
 
-/// How the walks of stacks ended, counted in faults.
+/// How the walks of stacks ended, counted in faults and in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unwind {
+    /// At the outermost frame.
+    pub complete: u64,
+    /// Before it.
+    pub incomplete: u64,
+    /// The same, by reason.
+    pub reasons: std::collections::BTreeMap<String, u64>,
+    /// The same in bytes that the code paths of those stacks touched.
+    #[serde(default)]
+    pub bytes: UnwindBytes,
+}
+
+/// How the walks of stacks ended, counted in bytes touched (`touched_bytes` of all paths).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnwindBytes {
     /// At the outermost frame.
     pub complete: u64,
     /// Before it.

@@ -159,7 +159,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
                 probe("perf:page-faults-min"),
             ],
             lost: Lost::default(),
-            unwind: Unwind { complete: 142, incomplete: 0, reasons: BTreeMap::new() },
+            unwind: Unwind { complete: 142, ..Unwind::default() },
         },
         processes,
         stacks,
@@ -520,6 +520,7 @@ pub fn residuals() -> Report {
         complete: 9_990,
         incomplete: 10,
         reasons: BTreeMap::from([("no-row".to_owned(), 7), ("truncated".to_owned(), 3)]),
+        ..Unwind::default()
     };
     report.coverage.probes.push(Probe {
         name: "tp_btf:mm_khugepaged_collapse".to_owned(),

@@ -11,6 +11,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "builds the workloads, and is itself a program that the tests trace"),
     ("libc6-dev", "the headers of the workloads"),
     ("python3", "a program that the tests trace"),
+    ("redis-server", "a program that the tests trace"),
     ("sqlite3", "a program that the tests trace, with a real database"),
     ("procps", "pmap -x, whose columns and totals rmap must match"),
     ("strace", "a program that itself uses ptrace, under rmap"),

@@ -30,6 +30,9 @@ use syscall_tracepoint::SyscallTracepoint;
 /// The eBPF object, built from `rmap-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
 
+/// Bytes of the ring where walks are checked: no raw stack should be missing then.
+const CHECK_RING: u32 = 256 << 20;
+
 /// Why the probes cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -167,6 +170,9 @@ impl Probes {
             .override_global("CHECK_UNWIND", &check_unwind, true)
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)
             .override_global(aya_log::LEVEL, &log_level, true);
+        if settings.check_unwind {
+            loader.map_max_entries("EVENTS", CHECK_RING);
+        }
         let mut ebpf = loader.load(OBJECT)?;
         drop(loader);
         let page_table = calibrate::calibrate(&mut ebpf)?;

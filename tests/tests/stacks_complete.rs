@@ -1,0 +1,126 @@
+//! Stacks of programs that people use, from their first instruction on: at least 99 % of the
+//! faults have a stack that was walked to its outermost frame. Stacks of more than 127 frames
+//! cannot be, so they are left out of the count and must be few.
+
+#![expect(clippy::unwrap_used, reason = "a failed expectation is the message")]
+
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use rmap_tests::begin;
+use rmap_tests::facts;
+use rmap_tests::machine::Machine;
+use rmap_tests::process::{Running, eventually, has_program, run};
+use rmap_tests::rmap::{Traced, finish, rmap_run, trace};
+
+/// Checks the ends of all walks.
+fn expect_complete(name: &str, traced: &Traced) {
+    facts::assert_sound(&traced.report);
+    facts::assert_nothing_lost(&traced.report);
+    let unwind = &traced.report.coverage.unwind;
+    let deep = unwind.reasons.get("truncated").copied().unwrap_or_default();
+    let all = unwind.complete + unwind.incomplete - deep;
+    assert!(all > 300, "{name}: {unwind:?}");
+    assert!(unwind.complete * 100 >= all * 99, "{name}: {unwind:?}");
+    assert!(deep * 100 <= all * 5, "{name}: {unwind:?}");
+    let bytes = &unwind.bytes;
+    assert_eq!(bytes.reasons.values().sum::<u64>(), bytes.incomplete, "{name}: {bytes:?}");
+    let deep = bytes.reasons.get("truncated").copied().unwrap_or_default();
+    let all = bytes.complete + bytes.incomplete - deep;
+    assert!(bytes.complete * 100 >= all * 98, "{name}: {bytes:?}");
+}
+
+fn ends_well(machine: &Machine, argv: &[&str]) {
+    let traced = trace(machine.scratch(), argv);
+    assert_eq!(traced.ended.code(), 0, "{}", traced.ended.err());
+    expect_complete(argv[0], &traced);
+}
+
+fn file(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn python_is_walked_to_its_start() {
+    let machine = begin!();
+    if !has_program("python3") {
+        return machine.skip("no python3 here");
+    }
+    // The interpreter itself: `python3` on the PATH may be a script that chooses one.
+    let itself = run(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]));
+    let python = itself.out();
+    let program = "lists = [list(range(n)) for n in range(1500)]; print(sum(map(len, lists)))";
+    ends_well(&machine, &[python.trim(), "-c", program]);
+}
+
+#[test]
+fn gcc_with_all_its_programs_is_walked_to_its_start() {
+    let machine = begin!();
+    if !has_program("gcc") {
+        return machine.skip("no gcc here");
+    }
+    let text = "#include <stdio.h>\n#include <stdlib.h>\nint main(void)\n{\n    return \
+                printf(\"%d\\n\", abs(-3)) < 0;\n}\n";
+    let source = file(machine.scratch(), "a.c", text);
+    let program = machine.scratch().join("a");
+    ends_well(&machine, &["gcc", "-O2", &source, "-o", program.to_str().unwrap()]);
+}
+
+#[test]
+fn rustc_is_walked_to_its_start() {
+    let machine = begin!();
+    // The compiler itself: `rustc` on the PATH may choose one.
+    let mut ask = Command::new("rustc");
+    let sysroot = ask.args(["--print", "sysroot"]).output().ok().filter(|o| o.status.success());
+    let Some(sysroot) = sysroot else { return machine.skip("no rustc here") };
+    let sysroot = String::from_utf8(sysroot.stdout).unwrap();
+    let rustc = Path::new(sysroot.trim()).join("bin/rustc");
+    let text = "fn main() { println!(\"{:?}\", (0..9).map(|n| n * n).collect::<Vec<_>>()); }\n";
+    let source = file(machine.scratch(), "a.rs", text);
+    let program = machine.scratch().join("a");
+    let argv = [rustc.to_str().unwrap(), &source, "-o", program.to_str().unwrap()];
+    ends_well(&machine, &argv);
+}
+
+#[test]
+fn redis_is_walked_to_its_start() {
+    let machine = begin!();
+    if !has_program("redis-server") {
+        return machine.skip("no redis-server here");
+    }
+    let socket = machine.scratch().join("socket");
+    let mut rmap = rmap_run(machine.scratch());
+    rmap.args(["redis-server", "--port", "0", "--save", "", "--dir"]).arg(machine.scratch());
+    rmap.arg("--unixsocket").arg(&socket);
+    let running = Running::start(&mut rmap, None);
+    let mut connection =
+        eventually("redis listens", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    let mut commands = String::new();
+    for n in 0..20_000 {
+        commands += &format!("SET key{n} {n}{}\r\n", "x".repeat(200));
+    }
+    commands += "PING\r\n";
+    {
+        use std::io::{Read as _, Write as _};
+        let mut reader = connection.try_clone().unwrap();
+        let answers = std::thread::spawn(move || {
+            let mut all = Vec::new();
+            let mut buffer = [0; 4096];
+            while !all.ends_with(b"+PONG\r\n") {
+                let n = reader.read(&mut buffer).unwrap();
+                assert!(n > 0, "redis closed the connection");
+                all.extend_from_slice(&buffer[..n]);
+            }
+        });
+        connection.write_all(commands.as_bytes()).unwrap();
+        answers.join().unwrap();
+    }
+    // rmap hands it on; redis ends by itself with status 0.
+    running.signal(Signal::SIGTERM);
+    let traced = finish(machine.scratch(), running);
+    assert_eq!(traced.ended.code(), 0, "{}", traced.ended.err());
+    expect_complete("redis-server", &traced);
+}
