@@ -35,7 +35,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("/coverage", "probes lost unwind"),
     ("/coverage/probes/0", "name attached why_not"),
     ("/coverage/lost", "events stacks snapshots"),
-    ("/coverage/unwind", "complete incomplete reasons"),
+    ("/coverage/unwind", "complete incomplete reasons bytes"),
+    ("/coverage/unwind/bytes", "complete incomplete reasons"),
     (
         "/processes/0",
         "pid parent_pid command exe started_ns ended_ns snapshot rss_bytes dirty_bytes swap_bytes \
