@@ -26,8 +26,8 @@ use crate::{
 const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
 /// Bytes of a raw stack record before its memory.
 const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
-/// Bytes in the ring from which on no raw stacks are sent: a quarter of it.
-const RAW_ROOM: u64 = 2 << 20;
+/// Bytes in the ring from which on no raw stacks are sent: half of it.
+const RAW_ROOM: u64 = 4 << 20;
 /// The same where walks are checked: user space makes the ring larger then.
 const CHECK_ROOM: u64 = 192 << 20;
 /// The memory of a raw stack is read in pieces of so many bytes: the last ones may be missing.
