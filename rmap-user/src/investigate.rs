@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::event::{Body, Event, StackEnd};
-use crate::model::{Arch, Ledger, MmKey, PAGE, Path, Processes, StackRef};
+use crate::model::{Arch, KnownStack, Ledger, MmKey, PAGE, Path, Processes, StackRef, Stacks};
 use crate::reconcile::{self, Context, History, reconcile};
 use crate::report::{self, Lost, Mode, Report, SnapshotKind};
 use crate::snapshot::{Moment, Segment, Snapshot};
@@ -207,6 +207,13 @@ impl Investigation {
         self.processes.all().get(self.processes.index(pid)?)?.space
     }
 
+    /// All stacks that were seen so far, those too that the report will not name; without ids.
+    #[must_use]
+    pub fn all_stacks(&self) -> Vec<RawStack> {
+        let stacks = self.processes.stacks();
+        stacks.iter().map(|known| raw_stack(stacks, known, u32::MAX)).collect()
+    }
+
     /// Ends the investigation.
     #[must_use]
     pub fn finish(mut self, closing: Closing) -> Findings {
@@ -226,15 +233,7 @@ impl Investigation {
             .filter_map(|(stack, id)| {
                 let stacks = self.processes.stacks();
                 let known = stacks.get(*stack)?;
-                let content = stacks.content(known);
-                Some(RawStack {
-                    id,
-                    instance: known.space,
-                    pid: known.pid,
-                    first_ns: known.first_ns,
-                    ips: content.map(|content| content.ips.to_vec()).unwrap_or_default(),
-                    end: content.map_or(StackEnd::Unknown, |content| content.end),
-                })
+                Some(raw_stack(stacks, known, id))
             })
             .collect();
         unwind.bytes = unwind_bytes(&processes, &stacks);
@@ -247,7 +246,7 @@ impl Investigation {
                 command: closing.command,
                 pids: closing.pids,
                 started_at: closing.started_at,
-                duration_ns: self.last_ns - self.started_ns,
+                duration_ns: self.last_ns.saturating_sub(self.started_ns),
                 exit: closing.exit,
             },
             coverage: report::Coverage { probes: closing.probes, lost: self.lost, unwind },
@@ -407,6 +406,18 @@ fn unwind_bytes(processes: &[report::Process], stacks: &[RawStack]) -> report::U
         }
     }
     bytes
+}
+
+fn raw_stack(stacks: &Stacks, known: &KnownStack, id: u32) -> RawStack {
+    let content = stacks.content(known);
+    RawStack {
+        id,
+        instance: known.space,
+        pid: known.pid,
+        first_ns: known.first_ns,
+        ips: content.map(|content| content.ips.to_vec()).unwrap_or_default(),
+        end: content.map_or(StackEnd::Unknown, |content| content.end),
+    }
 }
 
 /// Numbers stacks in the order in which the report names them.

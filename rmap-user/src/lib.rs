@@ -13,6 +13,7 @@ pub mod investigate;
 pub mod live;
 pub mod model;
 pub mod reconcile;
+pub mod recording;
 pub mod report;
 pub mod snapshot;
 pub mod symbol;

@@ -20,8 +20,12 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("reconcile", &["model", "event", "snapshot", "symbol", "report"]),
     ("view", &["report"]),
     ("investigate", &["event", "snapshot", "model", "reconcile", "symbol", "report"]),
+    ("recording", &["event", "snapshot", "model", "symbol", "report", "investigate"]),
     // Its session feeds the investigation, in which `model::MmKey` names an address space.
-    ("live", &["event", "snapshot", "unwind", "symbol", "report", "investigate", "model"]),
+    (
+        "live",
+        &["event", "snapshot", "unwind", "symbol", "report", "investigate", "model", "recording"],
+    ),
     ("cli", &["*"]),
 ];
 

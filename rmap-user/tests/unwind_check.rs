@@ -242,6 +242,7 @@ fn compare(name: &str, program: &str, args: &[&str]) {
         return;
     }
     let settings = RunSettings {
+        record: None,
         command: [program].iter().chain(args).map(|&part| part.into()).collect(),
         follow: true,
         credentials: None,

@@ -6,6 +6,7 @@
 pub mod doctor;
 pub mod pmap;
 pub mod progress;
+pub mod report;
 pub mod report_out;
 pub mod run;
 pub mod save;
@@ -48,6 +49,12 @@ pub enum Command {
                   every process is looked at once more at its exit, while its memory still exists."
     )]
     Run(run::RunOptions),
+    /// Print the report again, from a recording
+    #[command(
+        long_about = "Print the report again, from a recording that `rmap run --record FILE` kept, on \
+                  this machine or another one. What was recorded up to a crash is shown too."
+    )]
+    Report(report::ReportOptions),
     /// Print the memory map of a process as `pmap -x` does
     #[command(
         long_about = "Print the memory map of a process, with the columns and the totals of `pmap -x`: \
@@ -83,6 +90,7 @@ impl Cli {
     pub fn call(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(options) => run::run(&options),
+            Command::Report(options) => report::run(&options),
             Command::Pmap(options) => {
                 let mut out = io::stdout().lock();
                 for pid in options.pids {

@@ -1,6 +1,7 @@
 //! The command `run`: starts a command traced from its first instruction and reports on it.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -40,6 +41,10 @@ pub struct RunOptions {
     #[arg(long, value_name = "SECS", value_parser = interval)]
     pub interval: Option<Duration>,
 
+    /// Keep a recording in FILE, for `rmap report FILE`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
     /// Trace CMD alone, not the processes that it starts
     #[arg(long)]
     pub no_follow: bool,
@@ -70,12 +75,14 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// What was attempted and did not succeed.
 pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
+    options.record.as_deref().map_or(Ok(()), super::save::check)?;
     let credentials = options.user.as_deref().map(Credentials::of_user).transpose()?;
     let settings = RunSettings {
         command: options.command.clone(),
         follow: !options.no_follow,
         credentials,
         interval: options.interval,
+        record: options.record.clone(),
         verbose: options.output.verbose > 1,
     };
     let mut progress = None;
@@ -93,6 +100,11 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let own = outcome.status.map_or(0, Status::shell_code);
     if let Err(error) = options.output.print(&outcome.report, Stream::Stderr) {
         super::complain(&error);
+        return Ok(ExitCode::FAILURE);
+    }
+    if let (Some(error), Some(path)) = (outcome.record_error, &options.record) {
+        let what = format!("the recording {} ends early", path.display());
+        super::complain(&anyhow::Error::new(error).context(what));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::from(u8::try_from(own).unwrap_or(u8::MAX)))

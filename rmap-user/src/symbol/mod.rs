@@ -27,5 +27,5 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 
-pub use module::{Binary, Module, ModuleMap};
-pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize};
+pub use module::{Binary, Module, ModuleMap, Names};
+pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize, symbolize_keeping};

@@ -3,13 +3,15 @@
 //! Comes in: modules as `live` finds them in `/proc/PID/maps`. Goes out: for an address and a
 //! time, the [`Module`].
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::elf;
+use crate::report::Frame;
 
 /// A file with code, shared by all mappings and processes that have it.
 #[derive(Debug)]
@@ -22,6 +24,17 @@ pub struct Binary {
     pub why_no_file: Option<String>,
     /// What the file was when it was opened.
     pub stamp: Option<Stamp>,
+    /// The names that a recording has for it.
+    pub names: OnceLock<Names>,
+}
+
+/// The names of places in one file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// By file offset, innermost first. Their module and build id are the file's.
+    pub frames: HashMap<u64, Vec<Frame>>,
+    /// Offsets of code to which signal handlers return.
+    pub trampolines: HashSet<u64>,
 }
 
 /// Tells one version of a file from another, as `stat(2)` does.
@@ -56,13 +69,25 @@ impl Binary {
     pub fn keep(file: File) -> io::Result<Self> {
         let stamp = Stamp::from(&file.metadata()?);
         let build_id = elf::Headers::read(&file).ok().and_then(|headers| headers.build_id);
-        Ok(Self { build_id, file: Some(file), why_no_file: None, stamp: Some(stamp) })
+        Ok(Self {
+            build_id,
+            file: Some(file),
+            why_no_file: None,
+            stamp: Some(stamp),
+            names: OnceLock::new(),
+        })
     }
 
     /// A file that could not be opened, or that a recording names.
     #[must_use]
     pub fn without_file(build_id: Option<String>, why: impl Into<String>) -> Self {
-        Self { build_id, file: None, why_no_file: Some(why.into()), stamp: None }
+        Self {
+            build_id,
+            file: None,
+            why_no_file: Some(why.into()),
+            stamp: None,
+            names: OnceLock::new(),
+        }
     }
 }
 

@@ -45,6 +45,25 @@ pub(super) fn resolve(binary: &Binary, module: &str, offsets: &[u64]) -> Resolve
         offset: format!("{offset:#x}"),
         ..Frame::default()
     };
+    let mut offsets = offsets;
+    let unknown: Vec<u64>;
+    if let Some(names) = binary.names.get() {
+        for at in offsets {
+            if let Some(frames) = names.frames.get(at) {
+                let own = |frame: &Frame| Frame {
+                    module: module.to_owned(),
+                    build_id: binary.build_id.clone(),
+                    ..frame.clone()
+                };
+                resolved.frames.insert(*at, frames.iter().map(own).collect());
+            }
+        }
+        unknown = offsets.iter().copied().filter(|at| !resolved.frames.contains_key(at)).collect();
+        offsets = &unknown;
+        if offsets.is_empty() {
+            return resolved;
+        }
+    }
     let opened = open(binary, module).map(|(file, headers)| {
         let sections = Sections::read(&file).map_err(|error| error.to_string());
         (file, headers, sections)
@@ -53,7 +72,7 @@ pub(super) fn resolve(binary: &Binary, module: &str, offsets: &[u64]) -> Resolve
         Ok(opened) => opened,
         Err(problem) => {
             resolved.problem = Some(problem);
-            resolved.frames = offsets.iter().map(|at| (*at, vec![unnamed(*at)])).collect();
+            resolved.frames.extend(offsets.iter().map(|at| (*at, vec![unnamed(*at)])));
             return resolved;
         }
     };

@@ -20,7 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread;
 
-use super::module::{Binary, ModuleMap};
+use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, resolve};
 use crate::event::StackEnd;
 use crate::report::{Frame, Stack};
@@ -114,6 +114,14 @@ struct Places<'a> {
 pub fn symbolize<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
 ) -> Symbolized {
+    symbolize_keeping(stacks).0
+}
+
+/// The same, and the names that were found for each file (with the name under which it was
+/// mapped), for a recording.
+pub fn symbolize_keeping<'a>(
+    stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
+) -> (Symbolized, Vec<(Arc<Binary>, String, Names)>) {
     let mut places = Places::default();
     let located: Vec<(&RawStack, Vec<Place>)> =
         stacks.into_iter().map(|(raw, map)| (raw, places.locate(raw, map))).collect();
@@ -162,7 +170,19 @@ pub fn symbolize<'a>(
             Stack { id: raw.id, complete: marker.is_none(), frames }
         })
         .collect();
-    Symbolized { stacks, stats }
+    let mut names: Vec<_> = places
+        .files
+        .iter()
+        .zip(resolved)
+        .map(|((binary, module), resolved)| {
+            let names = Names { frames: resolved.frames, trampolines: HashSet::new() };
+            (Arc::clone(binary), (*module).to_owned(), names)
+        })
+        .collect();
+    for ((file, offset), _) in places.trampolines.iter().filter(|(_, is)| **is) {
+        names[*file].2.trampolines.insert(*offset);
+    }
+    (Symbolized { stacks, stats }, names)
 }
 
 fn bare(module: &str, offset: u64) -> Frame {
@@ -232,6 +252,11 @@ impl<'a> Places<'a> {
         let file = self.file(binary, module.name());
         let offset = module.offset.wrapping_add(ip.wrapping_sub(module.range.start));
         *self.trampolines.entry((file, offset)).or_insert_with(|| {
+            if let Some(names) = binary.names.get()
+                && binary.file.is_none()
+            {
+                return names.trampolines.contains(&offset);
+            }
             let mut code = [0; SIGRETURN.len()];
             let file = binary.file.as_ref();
             file.is_some_and(|file| file.read_exact_at(&mut code, offset).is_ok())

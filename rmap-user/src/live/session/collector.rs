@@ -28,9 +28,10 @@ use crate::{
         procfs,
     },
     model::MmKey,
+    recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
     snapshot::Moment,
-    symbol::{self, ModuleMap},
+    symbol::ModuleMap,
 };
 
 use super::{
@@ -58,7 +59,7 @@ enum Image {
 pub(super) struct Collector {
     probes: Probes,
     ring: AsyncFd<RingBuf<MapData>>,
-    investigation: Investigation,
+    investigation: Tape,
     catalogue: Catalogue,
     modules: HashMap<MmKey, ModuleMap>,
     /// Processes that run a program of their own now.
@@ -84,15 +85,17 @@ impl Collector {
         started_ns: u64,
         probes: Probes,
         ring: AsyncFd<RingBuf<MapData>>,
+        started_at: OffsetDateTime,
+        recorder: Option<Recorder>,
     ) -> Self {
         Self {
             probes,
             ring,
-            investigation: Investigation::new(mode, started_ns),
+            investigation: Tape::new(Investigation::new(mode, started_ns), recorder),
             catalogue: Catalogue::default(),
             modules: HashMap::new(),
             running: BTreeSet::new(),
-            started_at: OffsetDateTime::now_utc(),
+            started_at,
             unreadable: 0,
             failed_tables: 0,
             failed_snapshots: 0,
@@ -198,6 +201,7 @@ impl Collector {
             if image == Image::MayBeAnother && !map.is_same_program(&modules) {
                 return;
             }
+            self.investigation.code(pid, time_ns, &modules);
             map.update(time_ns, modules);
             if self.probes.show(pid, map.living()).is_err() {
                 self.failed_tables += 1;
@@ -335,7 +339,7 @@ impl Collector {
         settings: &RunSettings,
         pid: u32,
         exit: Option<Exit>,
-    ) -> Result<Report, super::Error> {
+    ) -> (Report, Option<recording::Error>) {
         self.drain();
         self.leave();
         self.count_lost();
@@ -349,39 +353,18 @@ impl Collector {
             attached: false,
             why_not: Some(why),
         }));
-        let findings = self.investigation.finish(Closing {
+        let closing = Closing {
             host: facts::host(),
-            command: Some(
-                settings.command.iter().map(|part| part.to_string_lossy().into_owned()).collect(),
-            ),
+            command: Some(super::words(&settings.command)),
             pids: vec![pid],
             started_at: self.started_at.format(&Rfc3339).unwrap_or_default(),
             ended_ns: procfs::monotonic_ns(),
             exit,
             probes,
-        });
+        };
         // The probes are not needed any more, and their memory may be.
-        crate::live::linger::drop_aside((self.probes, self.ring));
-        let mut report = findings.report;
-        let none = ModuleMap::new();
-        let raw: Vec<(symbol::RawStack, MmKey)> = findings
-            .stacks
-            .into_iter()
-            .map(|stack| {
-                let raw = symbol::RawStack {
-                    id: stack.id,
-                    time_ns: stack.first_ns,
-                    end: stack.end,
-                    ips: stack.ips,
-                };
-                (raw, stack.instance)
-            })
-            .collect();
-        let named = symbol::symbolize(
-            raw.iter().map(|(raw, instance)| (raw, self.modules.get(instance).unwrap_or(&none))),
-        );
-        report.stacks = named.stacks;
-        Ok(report)
+        let aside = || crate::live::linger::drop_aside((self.probes, self.ring));
+        self.investigation.finish(closing, &self.modules, aside)
     }
 }
 

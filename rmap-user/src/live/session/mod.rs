@@ -11,8 +11,9 @@ mod facts;
 mod observer;
 mod signals;
 
-use std::{ffi::OsString, io, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
+use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use aya::maps::{MapData, RingBuf};
 use tokio::{io::unix::AsyncFd, sync::mpsc, time};
 
@@ -23,6 +24,7 @@ use crate::{
         procfs,
         ptrace::{self, Credentials, Launch, Status, Tracer},
     },
+    recording::{self, Opening, Recorder},
     report::{Exit, Mode, Report},
 };
 
@@ -47,6 +49,8 @@ pub struct RunSettings {
     pub credentials: Option<Credentials>,
     /// Take snapshots in between, too.
     pub interval: Option<Duration>,
+    /// Keep a recording in this file.
+    pub record: Option<PathBuf>,
     /// Let the probes log.
     pub verbose: bool,
 }
@@ -56,6 +60,8 @@ pub struct RunSettings {
 pub struct Outcome {
     /// The report.
     pub report: Report,
+    /// What kept the recording from being whole.
+    pub record_error: Option<recording::Error>,
     /// How the command ended; `None` if rmap let go of it before.
     pub status: Option<Status>,
 }
@@ -183,7 +189,26 @@ async fn trace(
     let mut logs = collector::logger(&mut probes, settings.verbose)
         .map_err(system("read the messages of the probes"))?;
     let (sender, mut messages) = mpsc::unbounded_channel();
-    let mut collector = Collector::new(Mode::Run, started_ns, probes, ring);
+    let started_at = OffsetDateTime::now_utc();
+    let opening = || Opening {
+        rmap_version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: Mode::Run,
+        host: facts::host(),
+        started_ns,
+        started_at: started_at.format(&Rfc3339).unwrap_or_default(),
+        command: Some(words(&settings.command)),
+        pids: Vec::new(),
+    };
+    let recorder = settings
+        .record
+        .as_deref()
+        .map(|path| {
+            Recorder::create(path, &opening()).map_err(|error| {
+                Error::Obstacle(format!("cannot write {}: {error}", path.display()))
+            })
+        })
+        .transpose()?;
+    let mut collector = Collector::new(Mode::Run, started_ns, probes, ring, started_at, recorder);
     collector.check_with(check);
     let tracer = start(launch, &mut collector, &mut messages, sender).await?;
     let mut interval = settings.interval.map(|period| {
@@ -224,8 +249,13 @@ async fn trace(
     traced();
     collector.drain();
     let exit = status.map(exit_of);
-    let report = collector.finish(settings, pid, exit)?;
-    Ok(Outcome { report, status })
+    let (report, record_error) = collector.finish(settings, pid, exit);
+    Ok(Outcome { report, record_error, status })
+}
+
+/// A command's words as the report has them.
+fn words(command: &[OsString]) -> Vec<String> {
+    command.iter().map(|part| part.to_string_lossy().into_owned()).collect()
 }
 
 async fn tick(interval: &mut Option<time::Interval>) {

@@ -1,0 +1,256 @@
+//! A file becomes a report.
+//!
+//! Comes in: a recording, from anybody. Goes out: the report that the session itself made, byte
+//! for byte; from a recording that was cut off, what can be told up to there, which the report
+//! says among its probes. Names that a recording does not have are looked for by build id on this
+//! machine.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::batch::{Code, Input, Unbatch};
+use super::frame::{self, Frames};
+use super::plausible::Limits;
+use super::varint::{Bad, Reader};
+use super::{Ending, Error, Opening, tape};
+use crate::event::Body;
+use crate::investigate::{Closing, Investigation};
+use crate::model::{Arch, MmKey};
+use crate::report::{Frame, Probe, Report};
+use crate::symbol::{Binary, Module, ModuleMap, Names};
+
+/// What a recording holds.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The report.
+    pub report: Report,
+    /// The recording ends at this byte, before the session did.
+    pub cut_at: Option<u64>,
+    /// Frames of kinds that this version does not know.
+    pub skipped: u64,
+}
+
+/// Reads a recording.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn load(path: &Path) -> Result<Loaded, Error> {
+    read(BufReader::new(File::open(path)?))
+}
+
+/// The same from any source of bytes.
+///
+/// # Errors
+/// What is wrong with the bytes, and where.
+pub fn read(from: impl Read) -> Result<Loaded, Error> {
+    let mut at = 0;
+    // The last resort: what is checked should leave nothing on which the model fails.
+    let read = catch_unwind(AssertUnwindSafe(|| replay(from, &mut at)));
+    read.unwrap_or_else(|_| Err(damaged(at, "it holds what cannot be")))
+}
+
+/// For fuzzing: any bytes are a report or an error.
+pub fn fuzz_entry(bytes: &[u8]) {
+    let mut at = 0;
+    let _ = replay(bytes, &mut at);
+}
+
+fn damaged(at: u64, what: &str) -> Error {
+    Error::Damaged { at, what: what.to_owned() }
+}
+
+/// A session that is played again.
+struct Replay {
+    investigation: Investigation,
+    modules: HashMap<MmKey, ModuleMap>,
+    files: HashMap<u32, Arc<Binary>>,
+    names: HashMap<u32, Names>,
+    last_ns: u64,
+    first_pid: Option<u32>,
+}
+
+fn replay(from: impl Read, place: &mut u64) -> Result<Loaded, Error> {
+    let mut frames = Frames::open(from)?;
+    let mut cut = false;
+    let opening = loop {
+        match frames.next(&mut cut)? {
+            Some(frame) if frame.kind == frame::OPENING => {
+                break serde_json::from_slice::<Opening>(&frame.payload)
+                    .map_err(|error| damaged(frame.at, &format!("its description: {error}")))?;
+            }
+            Some(frame) if frame.kind > frame::ENDING => {}
+            Some(frame) => return Err(damaged(frame.at, "a session begins without description")),
+            None => return Err(Error::NoOpening(frames.at)),
+        }
+    };
+    let arch = if opening.host.arch == "aarch64" { Arch::Aarch64 } else { Arch::X86_64 };
+    let mut replay = Replay {
+        investigation: Investigation::on(arch, opening.mode, opening.started_ns),
+        modules: HashMap::new(),
+        files: HashMap::new(),
+        names: HashMap::new(),
+        last_ns: opening.started_ns,
+        first_pid: None,
+    };
+    let mut limits = Limits::new(arch);
+    let (mut skipped, mut ending) = (0, None);
+    while let Some(frame) = frames.next(&mut cut)? {
+        *place = frame.at;
+        let bad = |Bad(what): Bad| damaged(frame.at, what);
+        match frame.kind {
+            frame::BATCH => {
+                let mut inputs = Unbatch::new(&frame.payload);
+                while let Some(input) = inputs.next().map_err(bad)? {
+                    limits.check(&input, frames.at).map_err(bad)?;
+                    replay.input(input);
+                }
+            }
+            frame::NAMES => replay.add_names(&frame.payload).map_err(bad)?,
+            frame::ENDING => {
+                let read = serde_json::from_slice::<Ending>(&frame.payload);
+                ending =
+                    Some(read.map_err(|error| damaged(frame.at, &format!("its end: {error}")))?);
+            }
+            frame::OPENING => return Err(damaged(frame.at, "a second session begins")),
+            _ => skipped += 1,
+        }
+    }
+    let cut_at = (cut || ending.is_none()).then_some(frames.at);
+    let mut ending = ending.unwrap_or_else(|| Ending {
+        pids: match replay.first_pid {
+            Some(pid) if opening.pids.is_empty() => vec![pid],
+            _ => opening.pids.clone(),
+        },
+        ended_ns: replay.last_ns,
+        exit: None,
+        probes: Vec::new(),
+    });
+    if let Some(at) = cut_at {
+        let why =
+            format!("it ends at byte {at}, before the session did; what came later is not known");
+        ending.probes.push(note(why));
+    }
+    if skipped > 0 {
+        ending.probes.push(note(format!("{skipped} frames of unknown kinds were skipped")));
+    }
+    let report = replay.finish(opening, ending);
+    Ok(Loaded { report, cut_at, skipped })
+}
+
+/// What the report says of the recording itself.
+fn note(why: String) -> Probe {
+    Probe { name: "recording".to_owned(), attached: false, why_not: Some(why) }
+}
+
+impl Replay {
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Event(event) => {
+                self.last_ns = self.last_ns.max(event.time_ns);
+                self.investigation.event(&event);
+                if let Body::Fork(fork) = &event.body
+                    && !fork.thread
+                {
+                    self.inherit(event.pid, fork.child_pid);
+                }
+            }
+            Input::Snapshot(snapshot) => {
+                self.last_ns = self.last_ns.max(snapshot.time_ns);
+                self.investigation.snapshot(&snapshot);
+            }
+            Input::Process(pid, facts) => {
+                self.first_pid.get_or_insert(pid);
+                self.investigation.process(pid, facts);
+            }
+            Input::Lost(lost) => self.investigation.lost(lost),
+            Input::Code(pid, time_ns, code) => {
+                let Some(instance) = self.investigation.instance(pid) else { return };
+                let modules = code.into_iter().map(|code| self.module(code)).collect();
+                self.modules.entry(instance).or_default().update(time_ns, modules);
+            }
+        }
+    }
+
+    /// A forked child has its parent's modules.
+    fn inherit(&mut self, parent: u32, child: u32) {
+        let (Some(from), Some(to)) =
+            (self.investigation.instance(parent), self.investigation.instance(child))
+        else {
+            return;
+        };
+        if from != to
+            && let Some(map) = self.modules.get(&from).cloned()
+        {
+            self.modules.insert(to, map);
+        }
+    }
+
+    fn module(&mut self, code: Code) -> Module {
+        let binary = code.file.map(|number| {
+            let new = || Arc::new(Binary::without_file(code.build_id, "it is on another machine"));
+            Arc::clone(self.files.entry(number).or_insert_with(new))
+        });
+        Module {
+            range: code.start..code.end,
+            offset: code.offset,
+            path: code.path,
+            device: code.device,
+            inode: code.inode,
+            binary,
+        }
+    }
+
+    fn add_names(&mut self, payload: &[u8]) -> Result<(), Bad> {
+        let mut from = Reader(payload);
+        while !from.0.is_empty() {
+            let number = from.small()?;
+            let names = self.names.entry(number).or_default();
+            for _ in 0..from.count()? {
+                let offset = from.number()?;
+                if from.byte()? != 0 {
+                    names.trampolines.insert(offset);
+                }
+                let mut frames = Vec::new();
+                for _ in 0..from.count()? {
+                    let address = from.text()?;
+                    let flags = from.byte()?;
+                    let (function, file) = (from.text()?, from.text()?);
+                    let line = from.number()?.checked_sub(1).map(u32::try_from).transpose();
+                    frames.push(Frame {
+                        function: (flags & 2 != 0).then_some(function),
+                        offset: address,
+                        file: (flags & 4 != 0).then_some(file),
+                        line: line.map_err(|_| Bad("the number of a line is too large"))?,
+                        inlined: flags & 1 != 0,
+                        ..Frame::default()
+                    });
+                }
+                names.frames.insert(offset, frames);
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, opening: Opening, ending: Ending) -> Report {
+        for (number, names) in self.names.drain() {
+            if let Some(binary) = self.files.get(&number) {
+                // Nobody has set them before.
+                let _ = binary.names.set(names);
+            }
+        }
+        let findings = self.investigation.finish(Closing {
+            host: opening.host,
+            command: opening.command,
+            pids: ending.pids,
+            started_at: opening.started_at,
+            ended_ns: ending.ended_ns,
+            exit: ending.exit,
+            probes: ending.probes,
+        });
+        tape::name(findings, &[], &self.modules).0
+    }
+}

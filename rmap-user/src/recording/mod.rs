@@ -1,0 +1,92 @@
+//! Recordings: what a session was given, kept in a file, so that the report can be made again.
+//!
+//! Comes in: the inputs of an [`Investigation`](crate::investigate::Investigation) in their order.
+//! Goes out: a file, and from the file the same report. `docs/recording.md` describes every byte.
+//! A recording may come from anybody: everything is checked, and memory and time are bounded by
+//! the size of the file.
+//!
+//! * [`tape`]: an investigation that writes down what it is given;
+//! * [`writer`]: batches go to the file on a thread of their own;
+//! * [`load`]: a file becomes a report;
+//! * `frame`: the file as a sequence of checked frames;
+//! * `batch`: inputs as bytes; `varint`: numbers as bytes;
+//! * `plausible`: values that no kernel gives.
+
+mod batch;
+mod frame;
+mod load;
+mod plausible;
+pub mod tape;
+#[cfg(test)]
+mod tests;
+mod varint;
+pub mod writer;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Exit, Host, Mode, Probe};
+
+pub use batch::Input;
+pub use load::{Loaded, fuzz_entry, load, read};
+pub use tape::Tape;
+pub use writer::Recorder;
+
+/// What is known when a session begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The version of rmap that records.
+    pub rmap_version: String,
+    /// `run` or `attach`.
+    pub mode: Mode,
+    /// The machine.
+    pub host: Host,
+    /// The start, on `CLOCK_MONOTONIC`.
+    pub started_ns: u64,
+    /// RFC 3339.
+    pub started_at: String,
+    /// The command and its arguments; `None` for `attach`.
+    pub command: Option<Vec<String>>,
+    /// The processes that were named; empty for `run`.
+    pub pids: Vec<u32>,
+}
+
+/// What is known when a session has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ending {
+    /// The processes that were named, or the command's.
+    pub pids: Vec<u32>,
+    /// The end, on `CLOCK_MONOTONIC`.
+    pub ended_ns: u64,
+    /// How the command ended.
+    pub exit: Option<Exit>,
+    /// Every probe of the plan.
+    pub probes: Vec<Probe>,
+}
+
+/// Why a recording cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read: {0}")]
+    Io(#[from] std::io::Error),
+    /// It is something else.
+    #[error("it is no recording of rmap")]
+    Foreign,
+    /// Nothing is in it.
+    #[error("it is empty: no recording was begun")]
+    Empty,
+    /// A newer rmap made it.
+    #[error("it has version {0} of the format, and this rmap reads version {v}: use a newer rmap", v = frame::VERSION)]
+    Newer(u16),
+    /// It ends before the session was described.
+    #[error("it ends at byte {0}, before the session is described: nothing can be told from it")]
+    NoOpening(u64),
+    /// What was written is not what is read.
+    #[error("it is damaged at byte {at}: {what}")]
+    Damaged {
+        /// Where the frame begins.
+        at: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+}

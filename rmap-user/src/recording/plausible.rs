@@ -1,0 +1,144 @@
+//! Values that no kernel gives, and amounts of work that no file of this size is worth.
+//!
+//! Comes in: an [`Input`] from outside. Goes out: nothing, or what is wrong with it. The model
+//! trusts what the kernel has checked (a call that succeeded names a range that exists); in a
+//! recording from anybody that is checked here.
+
+use std::collections::BTreeMap;
+
+use super::batch::Input;
+use super::varint::Bad;
+use crate::event::{Body, Event};
+use crate::model::{Arch, MapOp};
+use crate::snapshot::{Moment, Snapshot};
+
+/// Addresses of user space end below (x86-64 with five levels: 2⁵⁶; arm64: 2⁵²).
+const USER_END: u64 = 1 << 57;
+/// The model keeps owners by 2 MiB.
+const LEAF: u64 = 2 << 20;
+/// Leaves of 2 MiB that all processes may have at once: 64 TiB.
+const LEAVES_MAX: u64 = 1 << 25;
+/// Work in leaves that a file of any size may ask for, and for each of its bytes.
+const WORK_FREE: u64 = 1 << 28;
+const WORK_BY_BYTE: u64 = 1 << 12;
+
+/// What was asked for so far.
+#[derive(Debug)]
+pub(super) struct Limits {
+    arch: Arch,
+    work: u64,
+    leaves: BTreeMap<u32, u64>,
+    processes: u64,
+}
+
+impl Limits {
+    pub(super) fn new(arch: Arch) -> Self {
+        Self { arch, work: 0, leaves: BTreeMap::new(), processes: 0 }
+    }
+
+    /// Checks an input; `read`: bytes of the file so far.
+    pub(super) fn check(&mut self, input: &Input, read: u64) -> Result<(), Bad> {
+        let work = match input {
+            Input::Event(event) => self.event(event)?,
+            Input::Snapshot(snapshot) => self.snapshot(snapshot)?,
+            Input::Code(_, _, code) => {
+                if code.iter().any(|code| code.start >= code.end) {
+                    return Err(Bad("an empty mapping"));
+                }
+                0
+            }
+            Input::Process(..) => 0,
+            Input::Lost(lost) => {
+                if [lost.events, lost.stacks, lost.snapshots].iter().any(|n| *n > USER_END) {
+                    return Err(Bad("more was lost than there can be"));
+                }
+                0
+            }
+        };
+        self.work = self.work.saturating_add(work);
+        if self.work > WORK_FREE.saturating_add(read.saturating_mul(WORK_BY_BYTE)) {
+            return Err(Bad("it asks for more work than a recording of its size can"));
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: &Event) -> Result<u64, Bad> {
+        if event.time_ns > i64::MAX as u64 {
+            return Err(Bad("a time beyond all times"));
+        }
+        match &event.body {
+            Body::Fault(fault) if fault.address >= USER_END => {
+                Err(Bad("a fault outside of user space"))
+            }
+            Body::Map(call) => {
+                let Some(op) = MapOp::of(call, self.arch) else { return Ok(0) };
+                // At a call's entry the program says what it likes; the model bears that.
+                let end = match &op {
+                    MapOp::Mmap(new) => new.range.end,
+                    MapOp::Mprotect(range, _) | MapOp::Mlock(range) => range.end,
+                    MapOp::MremapExit(mremap, Some(to)) => {
+                        mremap.old.end.max(to.saturating_add(mremap.new_size))
+                    }
+                    MapOp::BrkExit(to) | MapOp::Shmat(to) | MapOp::Shmdt(to) => *to,
+                    MapOp::Munmap(_)
+                    | MapOp::MremapEntry(_)
+                    | MapOp::MremapExit(_, None)
+                    | MapOp::BrkEntry(_)
+                    | MapOp::Madvise(..)
+                    | MapOp::Mlockall { .. } => 0,
+                };
+                if end >= USER_END {
+                    return Err(Bad("a call that succeeded outside of user space"));
+                }
+                // MADV_FREE goes through what is mapped by leaves.
+                Ok(match op {
+                    MapOp::Madvise(range, _) => (range.end - range.start).min(USER_END) / LEAF / 64,
+                    _ => 0,
+                })
+            }
+            Body::Fork(fork) => {
+                self.processes += u64::from(!fork.thread);
+                Ok(self.processes / 64)
+            }
+            Body::Exit { group_dead: true, .. } => {
+                self.leaves.remove(&event.pid);
+                Ok(self.processes / 64)
+            }
+            _ => Ok(0),
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot) -> Result<u64, Bad> {
+        if snapshot.time_ns > i64::MAX as u64 || snapshot.peak_rss > USER_END {
+            return Err(Bad("a snapshot beyond all times or sizes"));
+        }
+        let mut sum = 0_u64;
+        for segment in &snapshot.segments {
+            if segment.start >= segment.end || (segment.start | segment.end) % 4096 != 0 {
+                return Err(Bad("a segment that is empty or no whole pages"));
+            }
+            let sizes = [segment.rss, segment.dirty, segment.swap, segment.lazy_free];
+            sum = sizes.iter().fold(sum, |sum, size| sum.saturating_add(*size));
+        }
+        if sum > 4 * USER_END {
+            return Err(Bad("segments larger than user space"));
+        }
+        let mut leaves = 0_u64;
+        for run in snapshot.pages.iter().flatten() {
+            let range = &run.range;
+            if range.is_empty() || (range.start | range.end) % 4096 != 0 {
+                return Err(Bad("a run of pages that is empty or no whole pages"));
+            }
+            leaves = leaves.saturating_add((range.end - range.start).div_ceil(LEAF));
+        }
+        self.leaves.insert(snapshot.pid, leaves);
+        let all = self.leaves.values().fold(0_u64, |sum, leaves| sum.saturating_add(*leaves));
+        if snapshot.moment == Moment::AtExit {
+            self.leaves.remove(&snapshot.pid);
+        }
+        if all > LEAVES_MAX {
+            return Err(Bad("more resident memory than any machine has"));
+        }
+        Ok(leaves)
+    }
+}

@@ -1,0 +1,322 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::batch::{Batch, Input, Unbatch};
+use super::frame;
+use super::*;
+use crate::event::{
+    Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+};
+use crate::investigate::{Closing, Investigation, ProcessFacts};
+use crate::model::Arch;
+use crate::report::{Exit, Lost, Report};
+use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
+
+fn opening() -> Opening {
+    Opening {
+        rmap_version: "0".into(),
+        mode: Mode::Run,
+        host: Host { arch: "x86_64".into(), page_bytes: 4096, ..Host::default() },
+        started_ns: 1000,
+        started_at: "2026-01-01T00:00:00Z".into(),
+        command: Some(vec!["prog".into()]),
+        pids: Vec::new(),
+    }
+}
+
+fn event(time_ns: u64, body: Body) -> Input {
+    Input::Event(Event { time_ns, pid: 7, tid: 7, mm: MmId(0xffff_8880_0000_1000), body })
+}
+
+fn fault(time_ns: u64, address: u64) -> Input {
+    event(
+        time_ns,
+        Body::Fault(Fault {
+            address,
+            kernel: false,
+            major: false,
+            access: Some(Access { present: false, write: true, instruction: false }),
+            delta: Delta { anon: Some(1), ..Delta::default() },
+            delta_inexact: false,
+            entry: Some(Entry {
+                huge: false,
+                dirty: true,
+                window: Some(1 << ((address >> 12) & 15)),
+            }),
+            syscall: None,
+            stack: Some(StackHash(99)),
+        }),
+    )
+}
+
+fn segment(start: u64, end: u64, size: u64) -> Segment {
+    let perms = "rw-p".to_owned();
+    Segment { start, end, perms, rss: size, dirty: size, ..Segment::default() }
+}
+
+/// A process that maps and fills 256 pages.
+fn session() -> Vec<Input> {
+    let base = 0x7000_0000;
+    let mut inputs = vec![
+        event(1010, Body::Exec { old_tid: 7 }),
+        Input::Process(7, ProcessFacts { command: "prog".into(), ..ProcessFacts::default() }),
+        event(
+            1020,
+            Body::Stack(Stack {
+                hash: StackHash(99),
+                end: StackEnd::Complete,
+                ips: vec![0x40_1000, 0x40_2000],
+            }),
+        ),
+        event(
+            1030,
+            Body::Map(MapCall {
+                syscall: 9,
+                entry: false,
+                result: base as i64,
+                args: [0, 256 << 12, 3, 0x22, u64::MAX, 0],
+                stack: Some(StackHash(99)),
+            }),
+        ),
+    ];
+    inputs.extend((0..256).map(|page| fault(2000 + page * 300, base + (page << 12))));
+    inputs.push(Input::Lost(Lost::default()));
+    let kind = PageKind {
+        state: PageState::Anonymous,
+        huge: false,
+        folio_dirty: None,
+        large_folio: Some(false),
+    };
+    inputs.push(Input::Snapshot(Snapshot {
+        time_ns: 90_000,
+        pid: 7,
+        moment: Moment::AtExit,
+        segments: vec![segment(base, base + (256 << 12), 256 << 12)],
+        pages: Some(vec![PageRun { range: base..base + (256 << 12), kind }]),
+        peak_rss: 1 << 20,
+    }));
+    inputs.push(event(90_100, Body::Exit { group_dead: true, code: 0 }));
+    inputs
+}
+
+fn others() -> Vec<Input> {
+    vec![
+        event(
+            5,
+            Body::Fork(Fork {
+                child_pid: 8,
+                child_tid: 8,
+                child_mm: MmId(5),
+                thread: false,
+                same_mm: true,
+                stack: None,
+            }),
+        ),
+        event(
+            6,
+            Body::Rss(Rss {
+                delta: Delta { swap: Some(-3), ..Delta::default() },
+                syscall: Some(0),
+                args: [1, u64::MAX],
+                stack: None,
+            }),
+        ),
+        Input::Code(
+            7,
+            4,
+            vec![batch::Code {
+                start: 1,
+                end: 2,
+                path: "/a b".into(),
+                file: Some(0),
+                build_id: Some("ab".into()),
+                ..batch::Code::default()
+            }],
+        ),
+        Input::Snapshot(Snapshot {
+            time_ns: 7,
+            pid: 7,
+            moment: Moment::Periodic,
+            segments: vec![Segment {
+                vm_flags: vec!["rd".into(), "wr".into()],
+                ..segment(0, 4096, 0)
+            }],
+            pages: None,
+            peak_rss: 0,
+        }),
+    ]
+}
+
+fn put(batch: &mut Batch, input: &Input) {
+    match input {
+        Input::Event(event) => batch.event(event),
+        Input::Snapshot(snapshot) => batch.snapshot(snapshot),
+        Input::Process(pid, facts) => batch.process(*pid, facts),
+        Input::Lost(lost) => batch.lost(lost),
+        Input::Code(pid, time, code) => batch.code(*pid, *time, code),
+    }
+}
+
+fn bytes_of(inputs: &[Input]) -> Vec<u8> {
+    let mut batch = Batch::default();
+    inputs.iter().for_each(|input| put(&mut batch, input));
+    batch.take()
+}
+
+/// The session through a recorder: the live report, and the file.
+fn recorded() -> (Report, Vec<u8>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording");
+    let recorder = Recorder::create(&path, &opening()).unwrap();
+    let mut tape = Tape::new(Investigation::on(Arch::X86_64, Mode::Run, 1000), Some(recorder));
+    for input in session() {
+        match input {
+            Input::Event(event) => tape.event(&event),
+            Input::Snapshot(snapshot) => tape.snapshot(&snapshot),
+            Input::Process(pid, facts) => tape.process(pid, facts),
+            Input::Lost(lost) => tape.lost(lost),
+            Input::Code(..) => {}
+        }
+    }
+    let opening = opening();
+    let closing = Closing {
+        host: opening.host,
+        command: opening.command,
+        pids: vec![7],
+        started_at: opening.started_at,
+        ended_ns: 100_000,
+        exit: Some(Exit::Code(0)),
+        probes: Vec::new(),
+    };
+    let (report, error) = tape.finish(closing, &HashMap::new(), || {});
+    assert!(error.is_none(), "{error:?}");
+    (report, std::fs::read(&path).unwrap())
+}
+
+#[test]
+fn inputs_come_back_as_they_were() {
+    let inputs: Vec<Input> = session().into_iter().chain(others()).collect();
+    let bytes = bytes_of(&inputs);
+    let mut from = Unbatch::new(&bytes);
+    let mut back = Vec::new();
+    while let Some(input) = from.next().unwrap() {
+        back.push(input);
+    }
+    assert_eq!(back, inputs);
+}
+
+#[test]
+fn equal_faults_cost_the_bytes_of_their_times() {
+    let inputs: Vec<Input> = (0..10_000).map(|n| fault(n * 700, 0x7000_0000 + (n << 12))).collect();
+    let bytes = bytes_of(&inputs).len();
+    assert!(bytes < 10_000 * 2 + 100, "{bytes}");
+}
+
+#[test]
+fn the_report_of_a_recording_is_the_live_one() {
+    let (live, file) = recorded();
+    let loaded = read(file.as_slice()).unwrap();
+    assert_eq!(loaded.report, live);
+    assert_eq!((loaded.cut_at, loaded.skipped), (None, 0));
+    assert_eq!(live.processes[0].segments[0].paths[0].faults, 256);
+}
+
+#[test]
+fn a_recording_that_is_cut_anywhere_reads_up_to_its_last_whole_frame() {
+    let (_, file) = recorded();
+    for size in 0..file.len() {
+        match read(&file[..size]) {
+            Ok(loaded) => assert!(loaded.cut_at.is_some_and(|at| at <= size as u64)),
+            Err(Error::Empty) => assert_eq!(size, 0),
+            Err(Error::NoOpening(at)) => assert!(at <= size as u64),
+            Err(error) => panic!("{size}: {error}"),
+        }
+    }
+    let mut zeros = file[..file.len() - 10].to_vec();
+    zeros.extend([0; 5000]);
+    let kept = zeros.len() - 5010;
+    assert!(read(&zeros[..]).is_err(), "half a frame and zeros are damage");
+    let last = read(&file[..kept]).unwrap().cut_at.unwrap() as usize;
+    let mut zeros = file[..last].to_vec();
+    zeros.extend([0; 5000]);
+    assert_eq!(read(zeros.as_slice()).unwrap().cut_at, Some(last as u64));
+}
+
+#[test]
+fn a_flipped_bit_is_told_with_its_place() {
+    let (_, file) = recorded();
+    for at in 0..file.len() {
+        let mut bad = file.clone();
+        bad[at] ^= 0x10;
+        let error = read(bad.as_slice()).expect_err("no bit is without meaning").to_string();
+        assert!(error.contains("byte") || at < 16, "{at}: {error}");
+    }
+}
+
+#[test]
+fn other_files_and_versions_are_told_apart() {
+    assert!(matches!(read(&b""[..]), Err(Error::Empty)));
+    assert!(matches!(read(&b"\x7fELF and more than sixteen bytes"[..]), Err(Error::Foreign)));
+    let (_, mut file) = recorded();
+    file[8] = 2;
+    let mut crc = flate2::Crc::new();
+    crc.update(&file[..12]);
+    file[12..16].copy_from_slice(&crc.sum().to_le_bytes());
+    let error = read(file.as_slice()).unwrap_err();
+    assert!(error.to_string().contains("use a newer rmap"), "{error}");
+}
+
+#[test]
+fn frames_of_unknown_kinds_are_skipped_and_counted() {
+    let mut file = frame::head().to_vec();
+    let opening = serde_json::to_vec(&opening()).unwrap();
+    file.extend(frame::encode(frame::OPENING, 0, &opening).unwrap());
+    file.extend(frame::encode(77, 1, b"of the future").unwrap());
+    file.extend(frame::encode(frame::BATCH, 2, &bytes_of(&session())).unwrap());
+    let loaded = read(file.as_slice()).unwrap();
+    assert_eq!(loaded.skipped, 1);
+    let notes: Vec<_> =
+        loaded.report.coverage.probes.iter().filter(|p| p.name == "recording").collect();
+    assert_eq!(notes.len(), 2, "cut off, and one skipped: {notes:?}");
+}
+
+#[test]
+fn a_full_disk_is_one_line_and_no_panic() {
+    let error = Recorder::create(std::path::Path::new("/dev/full"), &opening()).err().unwrap();
+    assert!(error.to_string().contains("No space left"), "{error}");
+}
+
+/// A file with this batch in it, its checksums right.
+fn file_of(batch: &[u8]) -> Vec<u8> {
+    let mut file = frame::head().to_vec();
+    let opening = serde_json::to_vec(&opening()).unwrap();
+    file.extend(frame::encode(frame::OPENING, 0, &opening).unwrap());
+    file.extend(frame::encode(frame::BATCH, 1, batch).unwrap());
+    file
+}
+
+proptest! {
+    #[test]
+    fn any_batch_is_a_report_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fuzz_entry(&file_of(&bytes));
+    }
+
+    #[test]
+    fn a_changed_batch_is_a_report_or_an_error(
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)
+    ) {
+        let inputs: Vec<Input> = session().into_iter().chain(others()).collect();
+        let mut bytes = bytes_of(&inputs);
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        fuzz_entry(&file_of(&bytes));
+    }
+
+    #[test]
+    fn any_bytes_are_a_report_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        fuzz_entry(&bytes);
+    }
+}

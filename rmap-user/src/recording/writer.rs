@@ -1,0 +1,206 @@
+//! Batches go to the file on a thread of their own.
+//!
+//! Comes in: inputs, from the session's thread. Goes out: frames, appended to the file. The
+//! session never waits: batches are queued up to a limit. Where the disk fails or stays behind,
+//! recording ends there with the reason, and the session goes on.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::batch::Batch;
+use super::varint::{put, put_bytes};
+use super::{Ending, Opening, frame};
+use crate::symbol::Names;
+
+/// A batch of this many bytes goes to the file.
+const BATCH: usize = 512 << 10;
+/// So does a smaller one after this time.
+const PERIOD: Duration = Duration::from_millis(300);
+/// Bytes that may wait for the disk.
+const WAITING_MAX: usize = 64 << 20;
+/// At the end a disk may do nothing for so long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The names that were found for one file.
+pub(super) struct FileNames {
+    /// Its number.
+    pub number: u32,
+    /// By offset.
+    pub names: Names,
+}
+
+/// Shared by the session and the thread that writes.
+#[derive(Default)]
+struct Shared {
+    batch: Batch,
+    waiting: usize,
+    written: u64,
+    error: Option<io::Error>,
+}
+
+/// Writes a recording.
+pub struct Recorder {
+    shared: Arc<Mutex<Shared>>,
+    frames: Sender<(u16, Vec<u8>)>,
+    done: mpsc::Receiver<io::Result<()>>,
+}
+
+impl Recorder {
+    /// Begins a recording; what the file held before is gone.
+    ///
+    /// # Errors
+    /// The file cannot be made or written.
+    pub fn create(path: &Path, opening: &Opening) -> io::Result<Self> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        file.write_all(&frame::head())?;
+        file.write_all(&frame::encode(frame::OPENING, 0, &serde_json::to_vec(opening)?)?)?;
+        let shared = Arc::new(Mutex::new(Shared::default()));
+        let (frames, queue) = mpsc::channel();
+        let (tell, done) = mpsc::channel();
+        let state = Arc::clone(&shared);
+        thread::Builder::new().name("rmap-record".into()).spawn(move || {
+            // Nobody listens any more if the session was given up.
+            let _ = tell.send(write(&file, &queue, &state));
+        })?;
+        Ok(Self { shared, frames, done })
+    }
+
+    /// Adds to the batch, and hands a full one over.
+    pub(super) fn add(&self, add: impl FnOnce(&mut Batch)) {
+        let mut shared = lock(&self.shared);
+        if shared.error.is_some() {
+            return;
+        }
+        add(&mut shared.batch);
+        if shared.batch.len() < BATCH {
+            return;
+        }
+        let full = shared.batch.take();
+        shared.waiting += full.len();
+        if shared.waiting > WAITING_MAX && shared.waiting > full.len() {
+            shared.error = Some(io::Error::other("the disk is too slow"));
+            return;
+        }
+        // An error of the other side is in `error` already.
+        let _ = self.frames.send((frame::BATCH, full));
+    }
+
+    /// Ends the recording.
+    ///
+    /// # Errors
+    /// What kept it from being whole.
+    pub(super) fn finish(self, names: &[FileNames], ending: &Ending) -> io::Result<()> {
+        let Self { shared, frames, done } = self;
+        let last = lock(&shared).batch.take();
+        let _ = frames.send((frame::BATCH, last));
+        for part in names_as_bytes(names) {
+            let _ = frames.send((frame::NAMES, part));
+        }
+        let _ = frames.send((frame::ENDING, serde_json::to_vec(ending)?));
+        drop(frames);
+        let (mut written, mut since) = (0, Instant::now());
+        loop {
+            match done.recv_timeout(PERIOD) {
+                Ok(result) => return result,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(io::Error::other("the thread that writes has ended"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let now = lock(&shared).written;
+            if now != written {
+                (written, since) = (now, Instant::now());
+            } else if since.elapsed() > PATIENCE {
+                return Err(io::Error::other("the disk does not answer"));
+            }
+        }
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The thread: frames go to the file until there are no more, or one fails.
+fn write(
+    mut file: &File,
+    queue: &mpsc::Receiver<(u16, Vec<u8>)>,
+    shared: &Mutex<Shared>,
+) -> io::Result<()> {
+    let mut number = 1;
+    loop {
+        let (kind, raw, queued) = match queue.recv_timeout(PERIOD) {
+            Ok((kind, raw)) => (kind, raw, true),
+            Err(RecvTimeoutError::Timeout) => {
+                let mut shared = lock(shared);
+                // A batch that was queued meanwhile comes first.
+                match queue.try_recv() {
+                    Ok((kind, raw)) => (kind, raw, true),
+                    Err(_) => (frame::BATCH, shared.batch.take(), false),
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                if let Some(error) = lock(shared).error.take() {
+                    return Err(error);
+                }
+                return if file.metadata()?.is_file() { file.sync_all() } else { Ok(()) };
+            }
+        };
+        if raw.is_empty() {
+            continue;
+        }
+        let stopped = lock(shared).error.is_some();
+        if !stopped {
+            let done = frame::encode(kind, number, &raw).and_then(|bytes| file.write_all(&bytes));
+            if let Err(error) = done {
+                lock(shared).error = Some(error);
+            }
+            number += 1;
+        }
+        let mut shared = lock(shared);
+        if queued && kind == frame::BATCH {
+            shared.waiting = shared.waiting.saturating_sub(raw.len());
+        }
+        shared.written += 1;
+    }
+}
+
+/// The names in parts that fit into frames.
+fn names_as_bytes(files: &[FileNames]) -> Vec<Vec<u8>> {
+    let mut parts = vec![Vec::new()];
+    for file in files {
+        let mut places: Vec<_> = file.names.frames.iter().collect();
+        places.sort_by_key(|(offset, _)| **offset);
+        for some in places.chunks(4096) {
+            let mut part = Vec::new();
+            put(&mut part, file.number.into());
+            put(&mut part, some.len() as u64);
+            for (offset, frames) in some {
+                put(&mut part, **offset);
+                part.push(file.names.trampolines.contains(*offset).into());
+                put(&mut part, frames.len() as u64);
+                for frame in *frames {
+                    put_bytes(&mut part, frame.offset.as_bytes());
+                    part.push(
+                        u8::from(frame.inlined)
+                            | u8::from(frame.function.is_some()) << 1
+                            | u8::from(frame.file.is_some()) << 2,
+                    );
+                    put_bytes(&mut part, frame.function.as_deref().unwrap_or("").as_bytes());
+                    put_bytes(&mut part, frame.file.as_deref().unwrap_or("").as_bytes());
+                    put(&mut part, frame.line.map_or(0, |line| u64::from(line) + 1));
+                }
+            }
+            match parts.last_mut() {
+                Some(last) if last.len() + part.len() < frame::RAW_MAX / 8 => last.extend(part),
+                _ => parts.push(part),
+            }
+        }
+    }
+    parts
+}
