@@ -26,15 +26,16 @@ pub fn rmap<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
     command
 }
 
-/// `rmap run` that writes both reports into `dir`, with every row, ready for its command. Older
-/// reports are removed.
+/// `rmap run` that writes both reports and a recording into `dir`, with every row, ready for its
+/// command. Older ones are removed.
 #[must_use]
 pub fn rmap_run(dir: &Path) -> Command {
-    for name in ["report.json", "table.txt"] {
+    for name in ["report.json", "table.txt", "recording"] {
         let _ = std::fs::remove_file(dir.join(name));
     }
     let mut command = rmap(["run", "--top", "10000", "--json"]);
-    command.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt")).arg("--");
+    command.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt"));
+    command.arg("--record").arg(dir.join("recording")).arg("--");
     command
 }
 
@@ -62,6 +63,20 @@ pub fn trace<S: AsRef<OsStr>>(dir: &Path, command: impl IntoIterator<Item = S>) 
     finish(dir, Running::start(&mut rmap, None))
 }
 
+/// Checks that the recording gives the same bytes as the session itself.
+fn assert_recorded(dir: &Path, json: &str, table: &str) {
+    let again = [dir.join("again.json"), dir.join("again.txt")];
+    let mut report = rmap(["report", "--top", "10000", "--json"]);
+    report.arg(&again[0]).arg("-o").arg(&again[1]).arg(dir.join("recording"));
+    let ended = crate::process::run(&mut report);
+    assert_eq!((ended.code(), ended.err().as_str()), (0, ""), "rmap report");
+    for (path, live) in again.iter().zip([json, table]) {
+        let recorded = std::fs::read_to_string(path).unwrap();
+        let differs = live.lines().zip(recorded.lines()).find(|(live, recorded)| live != recorded);
+        assert!(recorded == live, "the recording's report is not the live one: {differs:?}");
+    }
+}
+
 /// Waits for an rmap that [`rmap_run`] described.
 ///
 /// # Panics
@@ -76,5 +91,7 @@ pub fn finish(dir: &Path, running: Running) -> Traced {
     };
     let json = read("report.json");
     let report = serde_json::from_str(&json).unwrap_or_else(|e| panic!("{e} in {json}"));
-    Traced { table: read("table.txt"), json, report, ended }
+    let table = read("table.txt");
+    assert_recorded(dir, &json, &table);
+    Traced { table, json, report, ended }
 }

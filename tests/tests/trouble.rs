@@ -197,7 +197,7 @@ fn a_killed_rmap_leaves_a_running_command_and_nothing_else() {
     assert_gone(pid);
 
     // The reports may be missing, but no other file may be there.
-    let known = ["stop", "done", "tmp", "home", "report.json", "table.txt"];
+    let known = ["stop", "done", "tmp", "home", "report.json", "table.txt", "recording"];
     for name in ["", "tmp", "home"] {
         for entry in std::fs::read_dir(dir.join(name)).unwrap() {
             let entry = entry.unwrap().file_name();
