@@ -8,6 +8,7 @@
 #[cfg(feature = "live")]
 pub mod cli;
 pub mod event;
+pub mod input;
 pub mod investigate;
 #[cfg(feature = "live")]
 pub mod live;

@@ -14,6 +14,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("snapshot", &[]),
     ("report", &[]),
+    ("input", &["report", "recording"]),
     ("unwind", &["event"]),
     ("model", &["event"]),
     ("symbol", &["event", "snapshot", "report"]),

@@ -3,13 +3,17 @@
 //! Comes in: arguments. Goes out: an exit status. One file per command; [`report_out`] is where
 //! those that make a report print it, [`save`] how they write files.
 
+pub mod diff;
 pub mod doctor;
+pub mod export;
+pub mod manual;
 pub mod pmap;
 pub mod progress;
 pub mod report;
 pub mod report_out;
 pub mod run;
 pub mod save;
+pub mod select;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -55,6 +59,12 @@ pub enum Command {
                   this machine or another one. What was recorded up to a crash is shown too."
     )]
     Report(report::ReportOptions),
+    /// Compare two reports, segment by segment and code path by code path
+    Diff(diff::DiffOptions),
+    /// Draw a report as a flame graph whose widths are bytes
+    Flame(export::FlameOptions),
+    /// Write a report in another program's format
+    Export(export::ExportOptions),
     /// Print the memory map of a process as `pmap -x` does
     #[command(
         long_about = "Print the memory map of a process, with the columns and the totals of `pmap -x`: \
@@ -67,6 +77,10 @@ pub enum Command {
                   attached or why not, and what accuracy follows."
     )]
     Doctor(DoctorOptions),
+    /// Print the completions for a shell
+    Completions(manual::CompletionsOptions),
+    /// Print the manual page (rmap man | man -l -)
+    Man,
 }
 
 /// The arguments of `rmap pmap`.
@@ -91,6 +105,13 @@ impl Cli {
         match self.command {
             Command::Run(options) => run::run(&options),
             Command::Report(options) => report::run(&options),
+            Command::Diff(options) => diff::diff(&options).map(|()| ExitCode::SUCCESS),
+            Command::Flame(options) => export::flame(&options).map(|()| ExitCode::SUCCESS),
+            Command::Export(options) => export::export(&options).map(|()| ExitCode::SUCCESS),
+            Command::Completions(options) => {
+                manual::print(&manual::completions(options.shell)).map(|()| ExitCode::SUCCESS)
+            }
+            Command::Man => manual::print(&manual::manual()?).map(|()| ExitCode::SUCCESS),
             Command::Pmap(options) => {
                 let mut out = io::stdout().lock();
                 for pid in options.pids {

@@ -63,14 +63,27 @@ impl OutputOptions {
     /// # Errors
     /// The first file or stream that could not be written.
     pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
-        let table = self.print_table(report, stream);
+        let table = |style, out: &mut dyn Write| table::write(report, style, out);
+        self.print_with(stream, &table, &|out| json::write(report, out))
+    }
+
+    /// The same for whatever has a table and a JSON.
+    ///
+    /// # Errors
+    /// The first file or stream that could not be written.
+    pub fn print_with(
+        &self,
+        stream: Stream,
+        table: &dyn Fn(Style, &mut dyn Write) -> io::Result<()>,
+        json: &dyn Fn(&mut dyn Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        let table = self.print_table(stream, table);
         let json = match self.json.as_deref() {
             None => Ok(()),
             Some(path) if is_stdout(path) => {
-                to_stream(io::stdout().lock(), |out| json::write(report, out))
-                    .context("cannot write the JSON report to stdout")
+                to_stream(io::stdout().lock(), json).context("cannot write the JSON to stdout")
             }
-            Some(path) => save::save(path, |out| json::write(report, out)),
+            Some(path) => save::save(path, json),
         };
         match (table, json) {
             (Err(table), Err(json)) => Err(anyhow::anyhow!("{table:#}; {json:#}")),
@@ -78,20 +91,26 @@ impl OutputOptions {
         }
     }
 
-    fn print_table(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
+    fn print_table(
+        &self,
+        stream: Stream,
+        table: &dyn Fn(Style, &mut dyn Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
         if let Some(path) = &self.output {
             let style = self.style(None, false);
-            return save::save(path, |out| table::write(report, style, out));
+            return save::save(path, |out| table(style, out));
         }
         match stream {
+            // A stdout that JSON was asked for has no table in it.
+            Stream::Stdout if self.json.as_deref().is_some_and(is_stdout) => Ok(()),
             Stream::Stderr => {
                 let style = self.style_of(&io::stderr());
-                to_stream(io::stderr().lock(), |out| table::write(report, style, out))
+                to_stream(io::stderr().lock(), |out| table(style, out))
                     .context("cannot write the report to stderr")
             }
             Stream::Stdout => {
                 let style = self.style_of(&io::stdout());
-                to_stream(io::stdout().lock(), |out| table::write(report, style, out))
+                to_stream(io::stdout().lock(), |out| table(style, out))
                     .context("cannot write the report to stdout")
             }
         }

@@ -11,6 +11,12 @@ use super::Error;
 /// The version that this rmap writes, and the highest that it reads.
 pub(super) const VERSION: u16 = 1;
 const MAGIC: [u8; 8] = *b"\x89RMAP\r\n\x1a";
+
+/// Whether a file that begins with these bytes (eight, or all that it has) is a recording.
+#[must_use]
+pub fn is_recording(head: &[u8]) -> bool {
+    head.starts_with(&MAGIC)
+}
 pub(super) const HEAD: usize = 16;
 const HEADER: usize = 24;
 

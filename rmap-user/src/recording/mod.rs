@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::report::{Exit, Host, Mode, Probe};
 
 pub use batch::Input;
+pub use frame::is_recording;
 pub use load::{Loaded, fuzz_entry, load, read};
 pub use tape::Tape;
 pub use writer::Recorder;

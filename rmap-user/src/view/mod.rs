@@ -5,10 +5,15 @@
 //! from outside (names of mappings, commands, functions, files) passes [`text::clean`].
 
 mod chain;
+pub mod diff;
+pub mod export;
+pub mod flame;
 mod grid;
 pub mod json;
 mod number;
 mod paint;
+pub mod samples;
+pub mod select;
 pub mod table;
 pub mod text;
 pub mod words;

@@ -21,7 +21,15 @@ fn help(name: Option<&str>, long: bool) -> String {
 
 #[test]
 fn help_fits_and_is_as_it_was() {
-    for name in [None, Some("run"), Some("pmap"), Some("doctor")] {
+    for name in [
+        None,
+        Some("run"),
+        Some("diff"),
+        Some("flame"),
+        Some("export"),
+        Some("pmap"),
+        Some("doctor"),
+    ] {
         let file = name.unwrap_or("rmap");
         let short = help(name, false);
         assert!(short.lines().count() <= 24, "{short}");
@@ -104,6 +112,18 @@ fn wrong_usage_exits_2() {
     assert_eq!(version.kind(), ErrorKind::DisplayVersion);
     assert_eq!(version.exit_code(), 0);
     assert_eq!(version.to_string(), format!("rmap {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn the_manual_and_the_completions_know_every_command() {
+    let manual = String::from_utf8(rmap::cli::manual::manual().unwrap()).unwrap();
+    for name in ["run", "flame", "export", "pmap", "doctor"] {
+        assert!(manual.contains(&format!("RMAP {}", name.to_uppercase())), "{name}");
+        for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
+            let text = String::from_utf8(rmap::cli::manual::completions(*shell)).unwrap();
+            assert!(text.contains(name), "{shell} {name}");
+        }
+    }
 }
 
 #[test]

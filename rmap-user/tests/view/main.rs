@@ -6,9 +6,12 @@
 #![expect(clippy::unwrap_used, reason = "in a test a failed expectation is the message")]
 
 mod cases;
+mod diff;
+mod export;
 #[cfg(feature = "live")]
 mod help;
 mod json;
+mod read;
 mod table;
 
 /// Compares with a golden file, or writes it if `RMAP_BLESS` is set.

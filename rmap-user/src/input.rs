@@ -1,0 +1,109 @@
+//! Files that hold a report, or a recording from which it is made, read with checks: the one
+//! place where commands get one from.
+//!
+//! Comes in: a path, whose content may be anything. Goes out: a [`Report`] of which the addresses
+//! are addresses, the stacks are there and the identity holds; or an error that says what is wrong
+//! with which file and where.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::recording;
+use crate::report::{self, Report};
+
+/// No larger file is read. The report of a short Python program has some 80 MB.
+const LARGEST: u64 = 1 << 30;
+
+/// So many bytes tell what a file is.
+const HEAD: u64 = 8;
+
+/// Reads the report in a file.
+///
+/// # Errors
+/// What was attempted on which file, and what is wrong with it.
+pub fn load(path: &Path) -> Result<Report> {
+    let read = || -> Result<Report> {
+        let mut bytes = Vec::new();
+        let mut file = File::open(path)?;
+        (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
+        if recording::is_recording(&bytes) {
+            return Ok(recording::load(path)?.report);
+        }
+        file.take(LARGEST + 1 - HEAD).read_to_end(&mut bytes)?;
+        ensure!(bytes.len() as u64 <= LARGEST, "it is larger than {} MiB", LARGEST >> 20);
+        parse(&bytes)
+    };
+    read().with_context(|| format!("cannot read a report from {}", path.display()))
+}
+
+fn name_directory(error: io::Error) -> anyhow::Error {
+    if error.kind() == io::ErrorKind::IsADirectory {
+        return anyhow::anyhow!("it is a directory");
+    }
+    error.into()
+}
+
+/// The report in the bytes of a file.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn parse(bytes: &[u8]) -> Result<Report> {
+    /// What tells whether the rest can be understood.
+    #[derive(Deserialize)]
+    struct Head {
+        schema: Option<String>,
+    }
+
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => bail!("it is empty"),
+        Some(b'{') => {}
+        Some(_) => bail!(
+            "it is neither a recording nor a JSON report: make one with rmap run --record FILE or --json FILE"
+        ),
+    }
+    let head: Head = serde_json::from_slice(bytes).context("it is no whole JSON")?;
+    match head.schema.as_deref() {
+        Some(report::SCHEMA) => {}
+        None => bail!("it is JSON without a schema, so no report of rmap"),
+        Some(other) => bail!("its schema is {other:?}, this rmap reads {}", report::SCHEMA),
+    }
+    let report: Report =
+        serde_json::from_slice(bytes).with_context(|| format!("it is no {}", report::SCHEMA))?;
+    check(&report)?;
+    Ok(report)
+}
+
+/// What the types do not say.
+fn check(report: &Report) -> Result<()> {
+    let mut ids = std::collections::HashSet::new();
+    for stack in &report.stacks {
+        ensure!(ids.insert(stack.id), "stack {} is in it twice", stack.id);
+    }
+    for process in &report.processes {
+        let paths = process.segments.iter().flat_map(|s| &s.paths).map(|path| path.stack);
+        let mapped = process.segments.iter().filter_map(|s| s.mapped_by.as_ref()?.stack.into());
+        let others = process.gone.iter().map(|g| g.stack);
+        let released = process.released.iter().map(|r| r.stack);
+        for id in paths.chain(mapped).chain(others).chain(released).flatten() {
+            ensure!(ids.contains(&id), "process {} names stack {id}, which it lacks", process.pid);
+        }
+        for segment in &process.segments {
+            let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+            let (start, end) = (number(&segment.start), number(&segment.end));
+            let size = start.zip(end).and_then(|(start, end)| end.checked_sub(start));
+            ensure!(
+                size == Some(segment.size_bytes),
+                "process {}: a segment from {:?} to {:?} cannot have {} bytes",
+                process.pid,
+                segment.start,
+                segment.end,
+                segment.size_bytes
+            );
+        }
+    }
+    report::check_identity(report).context("it contradicts itself")
+}

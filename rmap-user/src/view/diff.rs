@@ -1,0 +1,219 @@
+//! What differs between two reports.
+//!
+//! Comes in: two reports. Goes out: [`Difference`], its text and its JSON (`rmap.diff/1`). What is
+//! compared has the same program, the same segment and the same code path: segments are matched by
+//! name, permissions and who mapped them, not by address, and code paths by cause and functions.
+//! What is alike in all of these is summed up.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{Report, Stack};
+
+use super::chain::base_name;
+use super::grid::{Cell, Column, Grid, Row};
+use super::paint::{Line, Page, Paint};
+use super::samples::{frame_name, samples, segment_name};
+use super::{Style, number, text};
+
+/// The `schema` of its JSON.
+pub const SCHEMA: &str = "rmap.diff/1";
+
+/// A size in the first and in the second report, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sizes {
+    /// In the first.
+    pub a: i64,
+    /// In the second.
+    pub b: i64,
+}
+
+impl Sizes {
+    const fn change(self) -> i128 {
+        self.b as i128 - self.a as i128
+    }
+}
+
+/// A segment, or a code path, whose sizes differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The program.
+    pub program: String,
+    /// Segments: the name. Code paths: the functions, the innermost first.
+    pub names: Vec<String>,
+    /// Segments: permissions. Code paths: the cause, or `not explained: ` and the reason.
+    pub kind: String,
+    /// Segments: the call and the functions that mapped it, if they are known.
+    pub mapped_by: Vec<String>,
+    /// Resident bytes.
+    pub rss_bytes: Sizes,
+    /// Dirty bytes.
+    pub dirty_bytes: Sizes,
+}
+
+/// What differs, the largest change first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// All of it.
+    pub rss_bytes: Sizes,
+    /// All of it.
+    pub dirty_bytes: Sizes,
+    /// Segments that differ.
+    pub segments: Vec<Change>,
+    /// Code paths that differ, over all segments of a program.
+    pub paths: Vec<Change>,
+}
+
+/// Program, names, kind, who mapped it.
+type Key = (String, Vec<String>, String, Vec<String>);
+/// RSS and Dirty of both reports.
+type Sums = BTreeMap<Key, [Sizes; 2]>;
+
+impl Difference {
+    /// From the first report to the second.
+    #[must_use]
+    pub fn of(a: &Report, b: &Report) -> Self {
+        let (mut segments, mut paths) = (Sums::new(), Sums::new());
+        add(a, |sizes| &mut sizes.a, &mut segments, &mut paths);
+        add(b, |sizes| &mut sizes.b, &mut segments, &mut paths);
+        let mut whole = [Sizes::default(); 2];
+        for sums in segments.values() {
+            for (whole, sum) in whole.iter_mut().zip(sums) {
+                whole.a = whole.a.saturating_add(sum.a);
+                whole.b = whole.b.saturating_add(sum.b);
+            }
+        }
+        Self {
+            schema: SCHEMA.to_owned(),
+            rss_bytes: whole[0],
+            dirty_bytes: whole[1],
+            segments: changes(segments),
+            paths: changes(paths),
+        }
+    }
+}
+
+fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, paths: &mut Sums) {
+    let stacks: HashMap<u32, &Stack> = report.stacks.iter().map(|s| (s.id, s)).collect();
+    let put = |sums: &mut Sums, key: Key, bytes: [i64; 2]| {
+        for (sizes, bytes) in sums.entry(key).or_default().iter_mut().zip(bytes) {
+            let sum = side(sizes);
+            *sum = sum.saturating_add(bytes);
+        }
+    };
+    for process in &report.processes {
+        for segment in &process.segments {
+            let mut mapped_by = Vec::new();
+            if let Some(by) = &segment.mapped_by {
+                mapped_by.push(text::clean(&by.call));
+                let stack = by.stack.and_then(|id| stacks.get(&id));
+                mapped_by.extend(stack.iter().flat_map(|s| &s.frames).map(frame_name));
+            }
+            let perms = text::clean(&segment.perms);
+            let key = (text::clean(&process.exe), vec![segment_name(segment)], perms, mapped_by);
+            let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+            let sizes = [segment.rss_bytes.after, segment.dirty_bytes.after].map(signed);
+            put(segments, key, sizes);
+        }
+    }
+    for sample in samples(report) {
+        let reason = sample.reason();
+        let kind = reason.trim_matches(['[', ']']).to_owned();
+        let names = sample.frames.iter().map(frame_name).collect();
+        let key = (text::clean(&sample.process.exe), names, kind, Vec::new());
+        put(paths, key, [sample.bytes[0], sample.bytes[1]]);
+    }
+}
+
+fn changes(sums: Sums) -> Vec<Change> {
+    let mut changes: Vec<Change> = sums
+        .into_iter()
+        .filter(|(_, sums)| sums.iter().any(|sizes| sizes.change() != 0))
+        .map(|((program, names, kind, mapped_by), [rss_bytes, dirty_bytes])| Change {
+            program,
+            names,
+            kind,
+            mapped_by,
+            rss_bytes,
+            dirty_bytes,
+        })
+        .collect();
+    let size =
+        |c: &Change| c.rss_bytes.change().unsigned_abs() + c.dirty_bytes.change().unsigned_abs();
+    changes.sort_by_key(|change| std::cmp::Reverse(size(change)));
+    changes
+}
+
+/// Writes the JSON.
+///
+/// # Errors
+/// The writer's.
+pub fn write_json(difference: &Difference, out: &mut dyn io::Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, difference)?;
+    out.write_all(b"\n")
+}
+
+/// Writes it for people.
+///
+/// # Errors
+/// The writer's.
+pub fn write(difference: &Difference, style: Style, out: &mut dyn io::Write) -> io::Result<()> {
+    let mut page = Page::new(out, style);
+    if difference.segments.is_empty() && difference.paths.is_empty() {
+        return page.line(&Line::of("No difference.", Paint::Strong));
+    }
+    list("Segments that differ (KiB)", "Mode", &difference.segments, &mut page)?;
+    page.gap()?;
+    list("Code paths that differ (KiB)", "Cause", &difference.paths, &mut page)?;
+    page.gap()?;
+    let change = |sizes: Sizes| signed(sizes.change());
+    let (rss, dirty) = (change(difference.rss_bytes), change(difference.dirty_bytes));
+    page.line(&Line::of(format!("In all: ΔRSS {rss} KiB, ΔDirty {dirty} KiB."), Paint::Strong))
+}
+
+fn signed(bytes: i128) -> String {
+    format!("{}{}", if bytes > 0 { "+" } else { "" }, number::kib_signed(bytes))
+}
+
+fn list(head: &str, kind: &'static str, all: &[Change], page: &mut Page<'_>) -> io::Result<()> {
+    page.heading(head)?;
+    let mut grid = Grid {
+        columns: vec![
+            Column::figures("ΔRSS", 8),
+            Column::figures("ΔDirty", 8),
+            Column { max: Some(18), ..Column::names(kind) },
+        ],
+        tail_head: "What",
+        rows: Vec::new(),
+    };
+    let shown = page.style.top.unwrap_or(usize::MAX).min(all.len());
+    for change in &all[..shown] {
+        let mut what = change.names.join(" ← ");
+        if !change.mapped_by.is_empty() {
+            what.push_str(&format!(" (by {})", change.mapped_by.join(" ← ")));
+        }
+        what.push_str(&format!("  {}", base_name(&change.program)));
+        grid.rows.push(Row {
+            cells: vec![
+                Cell::plain(signed(change.rss_bytes.change())),
+                Cell::plain(signed(change.dirty_bytes.change())),
+                Cell::plain(change.kind.clone()),
+            ],
+            tail: Some(Box::new(move |room| {
+                let room = room.unwrap_or(text::LONGEST);
+                Line::of(text::cut_middle(what.trim_start(), room), Paint::Plain)
+            })),
+            below: None,
+        });
+    }
+    grid.print(page)?;
+    if shown < all.len() {
+        let line = format!("{} more (--top 0 shows all)", all.len() - shown);
+        page.line(&Line::of(line, Paint::Dim))?;
+    }
+    Ok(())
+}

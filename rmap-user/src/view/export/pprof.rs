@@ -1,0 +1,208 @@
+//! pprof's `profile.proto` (<https://github.com/google/pprof/blob/main/proto/profile.proto>),
+//! compressed by gzip: sample types `resident_space`, `dirty_space`, `touched_space` in bytes.
+//!
+//! An address is that of the instruction in its file, since a report has no other. What no code
+//! path explains is there too, negative parts included, so that the sums are those of smaps.
+
+use std::collections::HashMap;
+use std::io::{self, Write as _};
+
+use flate2::{Compression, GzBuilder};
+
+use crate::report::{Frame, Report};
+use crate::view::samples::{Sample, frame_name, samples, segment_name};
+
+/// Writes the compressed profile.
+///
+/// # Errors
+/// The writer's.
+pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    // No time of writing: equal reports are equal files.
+    let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::default());
+    gzip.write_all(&profile(report))?;
+    gzip.finish().map(|_| ())
+}
+
+/// A message of protocol buffers under way.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value.to_le_bytes()[0]);
+    }
+
+    /// A field of wire type 0.
+    fn number(&mut self, field: u64, value: u64) {
+        self.varint(field << 3);
+        self.varint(value);
+    }
+
+    /// A field of wire type 2.
+    fn bytes(&mut self, field: u64, bytes: &[u8]) {
+        self.varint(field << 3 | 2);
+        self.varint(bytes.len() as u64);
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn packed(&mut self, field: u64, values: impl IntoIterator<Item = u64>) {
+        let mut inner = Self::default();
+        values.into_iter().for_each(|value| inner.varint(value));
+        self.bytes(field, &inner.0);
+    }
+}
+
+/// Mapping, address, and the functions there with their lines.
+type Place = (u64, u64, Vec<(u64, u32)>);
+
+/// The tables that samples point into; ids start at 1.
+struct Tables<'a> {
+    strings: Vec<String>,
+    string_at: HashMap<String, u64>,
+    mappings: HashMap<(&'a str, Option<&'a str>), u64>,
+    functions: HashMap<(String, Option<&'a str>), u64>,
+    locations: HashMap<Place, u64>,
+    last_location: u64,
+    body: Message,
+}
+
+impl<'a> Tables<'a> {
+    fn string(&mut self, text: &str) -> u64 {
+        if let Some(at) = self.string_at.get(text) {
+            return *at;
+        }
+        let at = self.strings.len() as u64;
+        self.strings.push(text.to_owned());
+        self.string_at.insert(text.to_owned(), at);
+        at
+    }
+
+    fn mapping(&mut self, frame: &'a Frame) -> u64 {
+        let next = self.mappings.len() as u64 + 1;
+        let key = (frame.module.as_str(), frame.build_id.as_deref());
+        if let Some(id) = self.mappings.get(&key) {
+            return *id;
+        }
+        self.mappings.insert(key, next);
+        let mut message = Message::default();
+        message.number(1, next);
+        let (file, build_id) = (self.string(key.0), self.string(key.1.unwrap_or_default()));
+        message.number(5, file);
+        message.number(6, build_id);
+        for has in [7, 8, 9, 10] {
+            message.number(has, 1);
+        }
+        self.body.bytes(3, &message.0);
+        next
+    }
+
+    fn function(&mut self, name: String, file: Option<&'a str>) -> u64 {
+        let next = self.functions.len() as u64 + 1;
+        let key = (name, file);
+        if let Some(id) = self.functions.get(&key) {
+            return *id;
+        }
+        let (name, source) = (self.string(&key.0), self.string(file.unwrap_or_default()));
+        self.functions.insert(key, next);
+        let mut message = Message::default();
+        for (field, value) in [(1, next), (2, name), (3, name), (4, source)] {
+            message.number(field, value);
+        }
+        self.body.bytes(5, &message.0);
+        next
+    }
+
+    fn location(&mut self, mapping: u64, address: u64, lines: Vec<(u64, u32)>) -> u64 {
+        let next = self.last_location + 1;
+        let id = *self.locations.entry((mapping, address, lines.clone())).or_insert(next);
+        if id < next {
+            return id;
+        }
+        self.last_location = next;
+        let mut message = Message::default();
+        message.number(1, id);
+        message.number(2, mapping);
+        message.number(3, address);
+        for (function, line) in lines {
+            let mut inner = Message::default();
+            inner.number(1, function);
+            inner.number(2, line.into());
+            message.bytes(4, &inner.0);
+        }
+        self.body.bytes(4, &message.0);
+        id
+    }
+
+    /// The locations of a sample, the innermost first; inlined functions are lines of the location
+    /// that they were inlined into.
+    fn locations_of(&mut self, sample: &Sample<'a>) -> Vec<u64> {
+        let mut ids = Vec::new();
+        if sample.frames.is_empty() {
+            let function = self.function(sample.reason(), None);
+            ids.push(self.location(0, 0, vec![(function, 0)]));
+        }
+        let mut lines = Vec::new();
+        for (at, frame) in sample.frames.iter().enumerate() {
+            let function = self.function(frame_name(frame), frame.file.as_deref());
+            lines.push((function, frame.line.unwrap_or(0)));
+            if frame.inlined && at + 1 < sample.frames.len() {
+                continue;
+            }
+            let digits = frame.offset.trim_start_matches("0x");
+            let address = u64::from_str_radix(digits, 16).unwrap_or(0);
+            let mapping = self.mapping(frame);
+            ids.push(self.location(mapping, address, std::mem::take(&mut lines)));
+        }
+        ids
+    }
+}
+
+/// The message `Profile`.
+fn profile(report: &Report) -> Vec<u8> {
+    let mut tables = Tables {
+        strings: Vec::new(),
+        string_at: HashMap::new(),
+        mappings: HashMap::new(),
+        functions: HashMap::new(),
+        locations: HashMap::new(),
+        last_location: 0,
+        body: Message::default(),
+    };
+    // The format asks for an empty first string.
+    tables.string("");
+    let bytes = tables.string("bytes");
+    for name in ["resident_space", "dirty_space", "touched_space"] {
+        let mut kind = Message::default();
+        kind.number(1, tables.string(name));
+        kind.number(2, bytes);
+        tables.body.bytes(1, &kind.0);
+    }
+    for sample in samples(report) {
+        let mut message = Message::default();
+        message.packed(1, tables.locations_of(&sample));
+        message.packed(2, sample.bytes.map(i64::cast_unsigned));
+        let mut labels = vec![("cause", sample.why.to_owned())];
+        labels.push(("process", sample.process.command.clone()));
+        labels.extend(sample.segment.map(|segment| ("segment", segment_name(segment))));
+        for (key, value) in labels {
+            let mut label = Message::default();
+            label.number(1, tables.string(key));
+            label.number(2, tables.string(&value));
+            message.bytes(3, &label.0);
+        }
+        let mut label = Message::default();
+        label.number(1, tables.string("pid"));
+        label.number(3, sample.process.pid.into());
+        message.bytes(3, &label.0);
+        tables.body.bytes(2, &message.0);
+    }
+    tables.body.number(10, report.session.duration_ns);
+    for text in &tables.strings {
+        tables.body.bytes(6, text.as_bytes());
+    }
+    tables.body.0
+}

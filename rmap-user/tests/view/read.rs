@@ -1,0 +1,75 @@
+//! Reports read from files, sound and otherwise, and parts of them.
+
+use proptest::prelude::*;
+use rmap::input;
+use rmap::report::check_identity;
+use rmap::view::select::Selection;
+
+use crate::cases;
+
+fn error(bytes: &[u8]) -> String {
+    format!("{:#}", input::parse(bytes).unwrap_err())
+}
+
+fn text() -> String {
+    serde_json::to_string(&cases::article()).unwrap()
+}
+
+#[test]
+fn what_was_written_is_read() {
+    for name in ["article", "pipeline", "residuals", "empty"] {
+        let (_, report) = cases::all().into_iter().find(|(n, _)| *n == name).unwrap();
+        let text = serde_json::to_vec(&report).unwrap();
+        assert_eq!(input::parse(&text).unwrap(), report, "{name}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    assert_eq!(error(b" \n"), "it is empty");
+    assert!(error(b"\x7fELF").contains("neither a recording nor a JSON report"));
+    assert!(error(b"{}").contains("without a schema"));
+    assert!(error(&text().as_bytes()[..900]).contains("line 1 column 900"));
+    let newer = text().replacen("rmap.report/1", "rmap.report/2", 1);
+    assert!(error(newer.as_bytes()).contains("rmap.report/2"));
+    assert!(error(&b"{\"x\":".repeat(100_000)).contains("no whole JSON"));
+
+    let mut report = cases::article();
+    report.processes[0].segments[0].paths[0].rss_bytes += 1;
+    assert!(error(&serde_json::to_vec(&report).unwrap()).contains("contradicts itself"));
+    let mut report = cases::article();
+    report.processes[0].segments[0].paths[0].stack = Some(4_000_000);
+    assert!(error(&serde_json::to_vec(&report).unwrap()).contains("stack 4000000"));
+    let mut report = cases::article();
+    report.processes[0].segments[0].end = "0x0".into();
+    assert!(error(&serde_json::to_vec(&report).unwrap()).contains("cannot have"));
+    let error = format!("{:#}", input::load("/no/such".as_ref()).unwrap_err());
+    assert!(error.starts_with("cannot read a report from /no/such: No such file"), "{error}");
+}
+
+#[test]
+fn a_part_of_a_report_is_a_sound_report() {
+    let whole = cases::article();
+    let first = &whole.processes[0];
+    for asked in ["libc.so.6", first.segments[3].start.as_str(), "[stack]"] {
+        let selection = Selection { segments: vec![asked.into()], ..Selection::default() };
+        let part = selection.of(whole.clone()).unwrap();
+        assert_eq!(check_identity(&part), Ok(()));
+        let segments = &part.processes[0].segments;
+        assert!(!segments.is_empty() && segments.len() < first.segments.len(), "{asked}");
+        let rss: u64 = segments.iter().map(|s| s.rss_bytes.after).sum();
+        assert_eq!(part.processes[0].rss_bytes.after, rss);
+    }
+    let none = Selection { processes: vec!["nobody".into()], ..Selection::default() };
+    assert!(none.of(whole).unwrap_err().to_string().contains("no process"));
+}
+
+proptest! {
+    #[test]
+    fn a_changed_byte_is_no_panic(at in 0usize..4000, byte in any::<u8>()) {
+        let mut bytes = text().into_bytes();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        let _ = input::parse(&bytes);
+    }
+}
