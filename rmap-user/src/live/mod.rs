@@ -7,6 +7,7 @@ pub mod btf;
 mod detached;
 pub mod linger;
 pub mod modules;
+pub mod perf_map;
 pub mod preflight;
 pub mod probes;
 pub mod procfs;

@@ -11,6 +11,7 @@ use crate::event::{
     Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
+use crate::model::MmKey;
 use crate::report::Lost;
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
 
@@ -27,6 +28,8 @@ pub enum Input {
     Lost(Lost),
     /// The executable mappings of a process as they are at a time.
     Code(u32, u64, Vec<Code>),
+    /// The names that a program wrote for its own code, as they stand in its perf map file.
+    Written(MmKey, Vec<u8>),
 }
 
 /// One executable mapping.
@@ -61,6 +64,7 @@ const SNAPSHOT: u8 = 7;
 const PROCESS: u8 = 8;
 const LOST: u8 = 9;
 const CODE: u8 = 10;
+const WRITTEN: u8 = 11;
 
 /// What faults of one run have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -240,6 +244,12 @@ impl Batch {
         for number in [lost.events, lost.stacks, lost.snapshots] {
             put(&mut self.out, number);
         }
+    }
+
+    pub(super) fn written(&mut self, instance: MmKey, names: &[u8]) {
+        self.begin(WRITTEN);
+        put(&mut self.out, instance.0.into());
+        put_bytes(&mut self.out, names);
     }
 
     pub(super) fn code(&mut self, pid: u32, time_ns: u64, code: &[Code]) {
@@ -489,6 +499,7 @@ impl<'a> Unbatch<'a> {
                 snapshots: self.from.number()?,
             }),
             CODE => self.code()?,
+            WRITTEN => Input::Written(MmKey(self.from.small()?), self.from.bytes()?.to_vec()),
             _ => return Err(Bad("an input of no known kind")),
         };
         Ok(Some(input))

@@ -21,7 +21,7 @@ use crate::event::Body;
 use crate::investigate::{Closing, Investigation};
 use crate::model::{Arch, MmKey};
 use crate::report::{Frame, Probe, Report};
-use crate::symbol::{Binary, Module, ModuleMap, Names};
+use crate::symbol::{Binary, Module, ModuleMap, Names, PerfMap};
 
 /// What a recording holds.
 #[derive(Debug)]
@@ -167,6 +167,9 @@ impl Replay {
                 self.investigation.process(pid, facts);
             }
             Input::Lost(lost) => self.investigation.lost(lost),
+            Input::Written(instance, names) => {
+                self.modules.entry(instance).or_default().set_names(PerfMap::parse(&names));
+            }
             Input::Code(pid, time_ns, code) => {
                 let Some(instance) = self.investigation.instance(pid) else { return };
                 let modules = code.into_iter().map(|code| self.module(code)).collect();

@@ -47,7 +47,7 @@ impl Limits {
                 }
                 0
             }
-            Input::Process(..) => 0,
+            Input::Process(..) | Input::Written(..) => 0,
             Input::Lost(lost) => {
                 if [lost.events, lost.stacks, lost.snapshots].iter().any(|n| *n > USER_END) {
                     return Err(Bad("more was lost than there can be"));

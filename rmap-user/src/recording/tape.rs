@@ -94,6 +94,13 @@ impl Tape {
         recorder.add(|batch| batch.code(pid, time_ns, &code));
     }
 
+    /// The names that a program wrote for its own code: what [`ModuleMap::set_names`] is given.
+    pub fn written(&self, instance: MmKey, names: &[u8]) {
+        if let Some(recorder) = &self.recorder {
+            recorder.add(|batch| batch.written(instance, names));
+        }
+    }
+
     /// Ends the investigation: the report with names for all that it mentions; and the error that
     /// kept the recording from being whole. `aside` is called as soon as the investigation needs
     /// no more.

@@ -82,6 +82,7 @@ fn session() -> Vec<Input> {
     ];
     inputs.extend((0..256).map(|page| fault(2000 + page * 300, base + (page << 12))));
     inputs.push(Input::Lost(Lost::default()));
+    inputs.push(Input::Written(crate::model::MmKey(0), b"7000 10 made\n".to_vec()));
     let kind = PageKind {
         state: PageState::Anonymous,
         huge: false,
@@ -155,6 +156,7 @@ fn put(batch: &mut Batch, input: &Input) {
         Input::Process(pid, facts) => batch.process(*pid, facts),
         Input::Lost(lost) => batch.lost(lost),
         Input::Code(pid, time, code) => batch.code(*pid, *time, code),
+        Input::Written(instance, names) => batch.written(*instance, names),
     }
 }
 
@@ -176,6 +178,7 @@ fn recorded() -> (Report, Vec<u8>) {
             Input::Snapshot(snapshot) => tape.snapshot(&snapshot),
             Input::Process(pid, facts) => tape.process(pid, facts),
             Input::Lost(lost) => tape.lost(lost),
+            Input::Written(instance, names) => tape.written(instance, &names),
             Input::Code(..) => {}
         }
     }

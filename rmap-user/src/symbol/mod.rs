@@ -13,6 +13,7 @@
 //! * [`elf`]: ELF headers, build id, and what is fit to be given to blazesym;
 //! * `debug_file`: separate debug files;
 //! * `depth`: debug information on which a recursive reader would run out of stack;
+//! * [`perf_map`]: names that a program writes for code made at run time;
 //! * `resolve`: one file's offsets → frames, through blazesym;
 //! * `stacks`: many stacks → frames, markers, counts.
 
@@ -22,10 +23,12 @@ mod depth;
 pub mod elf;
 mod guard;
 pub mod module;
+pub mod perf_map;
 mod resolve;
 mod stacks;
 #[cfg(test)]
 mod tests;
 
-pub use module::{Binary, Module, ModuleMap, Names};
+pub use module::{Binary, Module, ModuleMap, Names, Stamp};
+pub use perf_map::PerfMap;
 pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize, symbolize_keeping};

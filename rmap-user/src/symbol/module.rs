@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 
 use super::elf;
+use super::perf_map::PerfMap;
 use crate::report::Frame;
 
 /// A file with code, shared by all mappings and processes that have it.
@@ -143,6 +144,8 @@ pub struct ModuleMap {
     entries: Vec<Entry>,
     /// For each entry, the highest end of it and all before it.
     highest_end: Vec<u64>,
+    /// The names that the program wrote for code without a file.
+    names: Option<Arc<PerfMap>>,
 }
 
 #[derive(Clone, Debug)]
@@ -243,6 +246,17 @@ impl ModuleMap {
     /// The mappings that live, in the order of their addresses.
     pub fn living(&self) -> impl Iterator<Item = &Module> {
         self.entries.iter().filter(|entry| entry.lives()).map(|entry| &entry.module)
+    }
+
+    /// Takes over the names that the program wrote, in place of those that it wrote before.
+    pub fn set_names(&mut self, names: PerfMap) {
+        self.names = Some(Arc::new(names));
+    }
+
+    /// The name that the program wrote for the code at an address that no file holds.
+    #[must_use]
+    pub fn written_name(&self, address: u64) -> Option<&str> {
+        self.names.as_ref()?.find(address)
     }
 
     fn index(&mut self) {

@@ -10,7 +10,7 @@
 //!
 //! **Modules without a file**: `[anon]` is executable memory without a name (code made at run
 //! time), `[unknown]` an address in no mapping that was seen; their `offset` is the address in
-//! the process. Where a file's headers could not be read it is the offset in the file.
+//! the process. What a perf map file of the program names there has the module [`PERF_MAP`]. Where a file's headers could not be read it is the offset in the file.
 //!
 //! **Markers**: a stack that is not [`StackEnd::Complete`] ends in a frame without a function
 //! whose module is [`incomplete_marker`].
@@ -27,6 +27,9 @@ use crate::report::{Frame, Stack};
 
 /// Parsers of debug information recurse; memory for it is only used where they do.
 const PARSER_STACK: usize = 64 << 20;
+
+/// The module of frames whose name the program itself wrote (see [`super::perf_map`]).
+pub const PERF_MAP: &str = "[perf map]";
 
 /// `mov $15, %rax; syscall`: `rt_sigreturn`, by which unwinders know a signal frame on x86-64.
 #[cfg(target_arch = "x86_64")]
@@ -95,8 +98,9 @@ enum Place {
     /// File (index) and offset in it.
     File(usize, u64),
     /// An address in executable memory without a file that could be opened; the name's index.
-    /// Names that a program writes for its own code (perf map files) belong here.
     Memory(usize, u64),
+    /// The same where the program's perf map file has a name; the name's index.
+    Written(usize, u64),
 }
 
 /// The files and places that stacks name, each once.
@@ -107,6 +111,8 @@ struct Places<'a> {
     names: Vec<&'a str>,
     offsets: Vec<HashSet<u64>>,
     memory: HashSet<(usize, u64)>,
+    written: HashSet<(usize, u64)>,
+    name_index: HashMap<&'a str, usize>,
     trampolines: HashMap<(usize, u64), bool>,
 }
 
@@ -148,7 +154,8 @@ pub fn symbolize_keeping<'a>(
         }
     }
     stats.no_file = places.memory.len() as u64;
-    stats.places += stats.no_file;
+    stats.named += places.written.len() as u64;
+    stats.places += stats.no_file + places.written.len() as u64;
 
     let stacks = located
         .into_iter()
@@ -162,6 +169,10 @@ pub fn symbolize_keeping<'a>(
                     }
                     Place::Memory(name, address) => {
                         frames.push(bare(places.names[name], address));
+                    }
+                    Place::Written(name, address) => {
+                        let function = Some(places.names[name].to_owned());
+                        frames.push(Frame { function, ..bare(PERF_MAP, address) });
                     }
                 }
             }
@@ -215,10 +226,10 @@ impl<'a> Places<'a> {
 
     fn place(&mut self, address: u64, time_ns: u64, map: &'a ModuleMap) -> Place {
         let Some(module) = map.find(address, time_ns) else {
-            return self.memory("[unknown]", address);
+            return self.memory("[unknown]", address, map);
         };
         let Some(binary) = &module.binary else {
-            return self.memory(module.name(), address);
+            return self.memory(module.name(), address, map);
         };
         let file = self.file(binary, module.name());
         let offset = module.offset.wrapping_add(address.wrapping_sub(module.range.start));
@@ -234,12 +245,17 @@ impl<'a> Places<'a> {
         })
     }
 
-    fn memory(&mut self, name: &'a str, address: u64) -> Place {
-        let known = self.names.iter().position(|known| *known == name);
-        let name = known.unwrap_or_else(|| {
-            self.names.push(name);
-            self.names.len() - 1
+    fn memory(&mut self, module: &'a str, address: u64, map: &'a ModuleMap) -> Place {
+        let written = map.written_name(address);
+        let names = &mut self.names;
+        let name = *self.name_index.entry(written.unwrap_or(module)).or_insert_with_key(|name| {
+            names.push(name);
+            names.len() - 1
         });
+        if written.is_some() {
+            self.written.insert((name, address));
+            return Place::Written(name, address);
+        }
         self.memory.insert((name, address));
         Place::Memory(name, address)
     }

@@ -24,6 +24,7 @@ use crate::{
     investigate::{Closing, Investigation, ProcessFacts},
     live::{
         modules::Catalogue,
+        perf_map,
         probes::{Counters, Probes},
         procfs,
     },
@@ -31,7 +32,7 @@ use crate::{
     recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
     snapshot::Moment,
-    symbol::ModuleMap,
+    symbol::{ModuleMap, PerfMap, Stamp},
 };
 
 use super::{
@@ -61,6 +62,9 @@ pub(super) struct Collector {
     ring: AsyncFd<RingBuf<MapData>>,
     investigation: Tape,
     catalogue: Catalogue,
+    /// For each process, its program and the perf map file that was there when that began, which
+    /// is not of its own.
+    perf_maps: HashMap<u32, (MmKey, Option<Stamp>)>,
     modules: HashMap<MmKey, ModuleMap>,
     /// Processes that run a program of their own now.
     running: BTreeSet<u32>,
@@ -93,6 +97,7 @@ impl Collector {
             ring,
             investigation: Tape::new(Investigation::new(mode, started_ns), recorder),
             catalogue: Catalogue::default(),
+            perf_maps: HashMap::new(),
             modules: HashMap::new(),
             running: BTreeSet::new(),
             started_at,
@@ -252,7 +257,9 @@ impl Collector {
             }
             Stop::Executed { pid, tid } => {
                 self.running.insert(pid);
+                self.read_names(pid, tid);
                 self.look(pid, tid, Moment::Executed);
+                self.begin_names(pid, tid);
                 self.tell(pid);
                 // While it stands: afterwards it would be faster than the tables.
                 let files = self.catalogue.forecast(pid);
@@ -263,9 +270,14 @@ impl Collector {
             Stop::Forked { pid, tid } => {
                 self.running.insert(pid);
                 self.look(pid, tid, Moment::Forked);
+                self.begin_names(pid, tid);
                 self.tell(pid);
             }
-            Stop::Exiting { pid, tid } => self.look(pid, tid, Moment::AtExit),
+            Stop::Exiting { pid, tid } => {
+                self.look(pid, tid, Moment::AtExit);
+                self.read_names(pid, tid);
+                self.perf_maps.remove(&pid);
+            }
         }
     }
 
@@ -295,6 +307,36 @@ impl Collector {
         }
     }
 
+    /// A program begins: a perf map file that is there already is another's.
+    fn begin_names(&mut self, pid: u32, tid: u32) {
+        let Some(instance) = self.investigation.instance(pid) else { return };
+        let there = perf_map::find(tid).ok().flatten().map(|found| found.stamp);
+        self.perf_maps.insert(pid, (instance, there));
+    }
+
+    /// Reads the names that a process's program has written for its own code so far. When it
+    /// executes another one, they are still of the one before.
+    fn read_names(&mut self, pid: u32, tid: u32) {
+        let Some(&(instance, before)) = self.perf_maps.get(&pid) else { return };
+        let names = match perf_map::find(tid) {
+            Ok(Some(found)) if Some(found.stamp) != before => found.read(),
+            Ok(_) => return,
+            Err(why) => Err(why),
+        };
+        match names {
+            Ok(bytes) => {
+                let names = PerfMap::parse(&bytes);
+                if names.bad_lines > 0 {
+                    let why = format!("process {pid}: {} lines are no entries", names.bad_lines);
+                    self.troubles.push(("perf-map", why));
+                }
+                self.investigation.written(instance, &bytes);
+                self.modules.entry(instance).or_default().set_names(names);
+            }
+            Err(why) => self.troubles.push(("perf-map", why)),
+        }
+    }
+
     /// Takes a snapshot of every process that runs.
     pub(super) fn periodic(&mut self) {
         for pid in mem::take(&mut self.running) {
@@ -313,6 +355,7 @@ impl Collector {
         for pid in mem::take(&mut self.running) {
             if self.probes.is_traced(pid) {
                 self.look(pid, pid, Moment::Live);
+                self.read_names(pid, pid);
             }
         }
     }

@@ -1,0 +1,131 @@
+//! Finds and reads the perf map file of a process.
+//!
+//! Comes in: a thread that still has its root directory. Goes out: the bytes of the
+//! `/tmp/perf-PID.map` that its process sees, PID being the one in its own PID namespace; or why
+//! the file is not used. The traced program chooses what stands there, so the path is resolved
+//! below its root, and the file must be a regular one of the program's user or of root. It is
+//! looked at (`O_PATH`) before it is opened: opening a device or a FIFO does things.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+};
+
+use crate::symbol::Stamp;
+
+/// Bytes of a file that are read.
+const BYTES_MAX: u64 = 64 << 20;
+
+/// A perf map file.
+pub struct Found {
+    /// Which version of the file it is.
+    pub stamp: Stamp,
+    file: File,
+    path: String,
+}
+
+/// Looks for the file of the process of thread `tid`; `None` if there is none, or if the thread is
+/// gone.
+///
+/// # Errors
+/// One line that says which file is not used, and why.
+pub fn find(tid: u32) -> Result<Option<Found>, String> {
+    let process = format!("/proc/{tid}");
+    let Ok(status) = fs::read(format!("{process}/status")) else { return Ok(None) };
+    let status = String::from_utf8_lossy(&status);
+    let Some((pid, user)) = identity(&status) else { return Ok(None) };
+    let root = File::options()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(format!("{process}/root"));
+    let Ok(root) = root else { return Ok(None) };
+    let path = format!("/tmp/perf-{pid}.map");
+    let refused = |why: &dyn std::fmt::Display| format!("{path} of process {pid}: {why}");
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let file = match openat2(&root, path.as_str(), how) {
+        Ok(file) => File::from(file),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+        Err(error) => return Err(refused(&error)),
+    };
+    let meta = file.metadata().map_err(|error| refused(&error))?;
+    if !meta.is_file() {
+        return Err(refused(&"not a regular file"));
+    }
+    if meta.uid() != user && meta.uid() != 0 {
+        return Err(refused(&format_args!(
+            "it belongs to user {}, the process to user {user}",
+            meta.uid()
+        )));
+    }
+    Ok(Some(Found { stamp: Stamp::from(&meta), file, path }))
+}
+
+impl Found {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// One line that says why it could not be read.
+    pub fn read(&self) -> Result<Vec<u8>, String> {
+        self.read_all().map_err(|error| format!("{}: {error}", self.path))
+    }
+
+    fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > BYTES_MAX {
+            return Err(io::Error::other(format!("larger than {BYTES_MAX} bytes")));
+        }
+        Ok(bytes)
+    }
+}
+
+/// The process id in the innermost PID namespace, and the effective user, of `/proc/PID/status`.
+fn identity(status: &str) -> Option<(u32, u32)> {
+    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
+    let pid = line("NStgid:")?.split_ascii_whitespace().next_back()?.parse().ok()?;
+    let user = line("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some((pid, user))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_its_innermost_id_and_its_effective_user() {
+        let status = "Name:\ta\nTgid:\t70\nUid:\t1\t2\t3\t4\nNStgid:\t70\t5\nNSpid:\t71\t6\n";
+        assert_eq!(identity(status), Some((5, 2)));
+        assert_eq!(identity("Name:\ta\n"), None);
+    }
+
+    #[test]
+    fn only_a_regular_file_counts() {
+        let own = std::process::id();
+        let path = format!("/tmp/perf-{own}.map");
+        assert!(find(own).is_ok_and(|found| found.is_none()));
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        let link = find(own);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        let folder = find(own);
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "1 1 f\n").unwrap();
+        let file = find(own);
+        fs::remove_file(&path).unwrap();
+        assert!(link.is_err_and(|why| why.contains("not a regular file")));
+        assert!(folder.is_err());
+        assert_eq!(file.unwrap().unwrap().read().unwrap(), b"1 1 f\n");
+    }
+}
