@@ -319,6 +319,16 @@ impl Event {
     }
 }
 
+/// Takes any bytes as records, each behind its length in two bytes. For fuzzing: it must not panic.
+pub fn fuzz_entry(mut bytes: &[u8]) {
+    while let Some((length, rest)) = bytes.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_le_bytes(*length)).min(rest.len());
+        let (record, rest) = rest.split_at(length);
+        let _ = Event::decode(record);
+        bytes = rest;
+    }
+}
+
 /// A record's struct from the start of its bytes; more bytes than it needs are padding.
 fn read<T: FromBytes>(bytes: &[u8], kind: u16) -> Result<T, DecodeError> {
     T::read_from_prefix(bytes).map(|(record, _)| record).map_err(|_| DecodeError::Short {

@@ -1,10 +1,12 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`,
-//! `licences`.
+//! `fuzz`, `bench`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
 mod apt;
+mod bench;
 mod ebpf;
+mod fuzz;
 mod licences;
 #[path = "../../rmap-ebpf/source_hash.rs"]
 mod source_hash;
@@ -25,8 +27,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measures what rmap costs, beside what others cost.
+    Bench(bench::Options),
     /// Builds the eBPF object from source and keeps it with its sources' hashes.
     Ebpf(ebpf::Options),
+    /// Lets a fuzzer choose what rmap's readers are fed.
+    Fuzz(fuzz::Options),
     /// Checks the licences and the origin of all dependencies.
     Licences,
     /// Sets up what the tests need and runs all of them.
@@ -35,7 +41,9 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Bench(options) => bench::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Licences => licences::run(),
         Task::Test(options) => test::run(&options),
     };

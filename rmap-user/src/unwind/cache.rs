@@ -139,6 +139,19 @@ pub fn decode(bytes: &[u8]) -> Option<Table> {
     (input.0.is_empty() && is_sound(&table)).then_some(table)
 }
 
+/// Takes any bytes as what follows the checksum of a cache file. For fuzzing: what is accepted
+/// must be what [`encode`] writes, and must lead nowhere outside of the table.
+pub fn fuzz_entry(bytes: &[u8]) {
+    let mut file = MAGIC.to_vec();
+    file.extend(checksum(bytes).to_le_bytes());
+    file.extend(bytes);
+    let Some(table) = decode(&file) else { return };
+    assert!(encode(&table) == file, "a table is not written as it was read");
+    for address in (table.base()..table.end()).step_by(1 << BUCKET_SHIFT).take(1000) {
+        assert!(table.row_at(address).is_some(), "no row at {address:#x}");
+    }
+}
+
 /// Whether every index word leads to rows and every row to a rule, as one that was built does.
 fn is_sound(table: &Table) -> bool {
     let mut next = 1;

@@ -216,5 +216,10 @@ fn own_vdso() -> io::Result<Vdso> {
     Ok(Vdso { size, binary: Arc::new(Binary::keep(file)?) })
 }
 
+/// Takes any bytes as the text of `/proc/PID/maps`. For fuzzing: it must not panic.
+pub fn fuzz_entry(bytes: &[u8]) {
+    let _ = maps::executable(bytes);
+}
+
 #[cfg(test)]
 mod tests;

@@ -54,6 +54,17 @@ pub fn read_segments(tid: u32, pid: u32) -> Result<Vec<Segment>, Error> {
     segments(&Task { pid, tid })
 }
 
+/// Takes any bytes as the text of smaps. For fuzzing: it must not panic.
+pub fn fuzz_entry(bytes: &[u8]) {
+    let mut parser = smaps::Parser::default();
+    if bytes.split(|byte| *byte == b'\n').try_for_each(|line| parser.line(line)).is_ok()
+        && let Ok(mut segments) = parser.finish()
+    {
+        smaps::keep_newest(&mut segments);
+        assert!(smaps::is_ordered(&segments), "segments overlap: {segments:?}");
+    }
+}
+
 /// `CLOCK_MONOTONIC` in nanoseconds, the clock of the probes.
 #[must_use]
 pub fn monotonic_ns() -> u64 {

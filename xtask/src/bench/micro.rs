@@ -1,0 +1,201 @@
+//! What one fault costs: by the kernel's account of each BPF program, and by the loop's own clock.
+//!
+//! Comes in: a shape of the loop (`loop.c`) and who watches it. Goes out: a [`Sample`] a run.
+//! Only programs that the watching process holds are counted, so another tracer on the machine
+//! does not add to the figures; it still adds to the time of the loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::bpf::{self, Runs};
+use crate::steps;
+
+/// Who watches the loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watcher {
+    /// Nobody.
+    Nobody,
+    /// `rmap run`, on the build without frame pointers.
+    Rmap,
+    /// `bpf_get_stack` at each fault, on the build with frame pointers.
+    GetStack,
+    /// `rmap run` traces another process.
+    RmapElsewhere,
+}
+
+/// How the loop touches memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Frames at the fault.
+    pub frames: u32,
+    /// `same`, `random` or `stacks`.
+    pub mode: &'static str,
+    /// Pages of a round.
+    pub pages: u32,
+    /// Rounds.
+    pub rounds: u32,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Time of the loop by its own clock, in ns a fault.
+    pub wall: f64,
+    /// Faults by its own account.
+    pub faults: u64,
+    /// Run time of each program, in ns a fault of the loop.
+    pub programs: BTreeMap<String, f64>,
+    /// Runs of all programs, a fault of the loop.
+    pub runs: f64,
+}
+
+impl Sample {
+    /// Run time of all programs, in ns a fault.
+    pub fn bpf(&self) -> f64 {
+        self.programs.values().sum()
+    }
+}
+
+/// The two builds of the loop.
+pub struct Loops {
+    plain: PathBuf,
+    pointers: PathBuf,
+}
+
+impl Loops {
+    /// Compiles them.
+    pub fn build(place: &Path) -> Result<Self> {
+        let source = steps::root().join("xtask/src/bench/loop.c");
+        let build = |name: &str, flag: &str| {
+            let program = place.join(name);
+            let mut gcc = Command::new("gcc");
+            gcc.args(["-O2", "-g", flag, "-o"]).arg(&program).arg(&source);
+            steps::run("compile the benchmark's loop (install gcc)", &mut gcc)?;
+            Ok::<_, anyhow::Error>(program)
+        };
+        Ok(Self {
+            plain: build("loop", "-fomit-frame-pointer")?,
+            pointers: build("loop-fp", "-fno-omit-frame-pointer")?,
+        })
+    }
+}
+
+/// A process that is spoken to line by line, and that ends with its input.
+struct Talk {
+    child: Child,
+    /// Closed to end it.
+    to: Option<ChildStdin>,
+    from: BufReader<ChildStdout>,
+}
+
+impl Talk {
+    fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let to = child.stdin.take();
+        let from = BufReader::new(child.stdout.take().context("a child without stdout")?);
+        Ok(Self { child, to, from })
+    }
+
+    /// The numbers of the next line, which must begin with `word`.
+    fn hear(&mut self, word: &str) -> Result<Vec<u64>> {
+        let mut line = String::new();
+        self.from.read_line(&mut line).context("cannot hear the benchmark's loop")?;
+        let Some(rest) = line.strip_prefix(word) else {
+            bail!("the benchmark's loop said {line:?} instead of {word:?}; is rmap able to run?");
+        };
+        Ok(rest.split_whitespace().filter_map(|number| number.parse().ok()).collect())
+    }
+
+    fn say(&mut self, line: &[u8]) -> Result<()> {
+        let to = self.to.as_mut().context("the child's stdin is closed")?;
+        to.write_all(line).and_then(|()| to.flush()).context("cannot speak to the child")
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        drop(self.to.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// Ids of the BPF programs that a process has descriptors or links of (`/proc/PID/fdinfo`).
+fn programs_of(pid: u32) -> BTreeSet<u32> {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return BTreeSet::new();
+    };
+    entries
+        .filter_map(|entry| std::fs::read_to_string(entry.ok()?.path()).ok())
+        .filter_map(|text| {
+            text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok())
+        })
+        .collect()
+}
+
+/// Runs the loop once.
+pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result<Sample> {
+    let program = if watcher == Watcher::GetStack { &loops.pointers } else { &loops.plain };
+    let traced = |program: &Path| {
+        let mut command = Command::new(rmap);
+        command.args(["run", "-o", "/dev/null", "--"]).arg(program);
+        command
+    };
+    let shaped = |command: &mut Command| {
+        command.args([shape.frames, shape.pages, shape.rounds].map(|n| n.to_string()));
+        command.arg(shape.mode);
+        Talk::start(command)
+    };
+    let mut elsewhere = None;
+    if watcher == Watcher::RmapElsewhere {
+        // `cat` says when it runs, and ends with its input.
+        let mut other = Talk::start(&mut traced(Path::new("cat")))?;
+        other.say(b"ready\n")?;
+        other.hear("ready")?;
+        elsewhere = Some(other);
+    }
+    let mut talk = match watcher {
+        Watcher::Rmap => shaped(&mut traced(program))?,
+        _ => shaped(&mut Command::new(program))?,
+    };
+    let pid = talk.hear("ready ")?.first().copied().unwrap_or(0) as u32;
+    let peer = (watcher == Watcher::GetStack).then(|| bpf::Peer::attach(pid)).transpose()?;
+    let mut ids = match watcher {
+        Watcher::Nobody => BTreeSet::new(),
+        Watcher::Rmap => programs_of(talk.child.id()),
+        Watcher::RmapElsewhere => {
+            elsewhere.as_ref().map(|other| programs_of(other.child.id())).unwrap_or_default()
+        }
+        Watcher::GetStack => programs_of(std::process::id()),
+    };
+    let before = bpf::runs()?;
+    talk.say(b"\n")?;
+    let done = talk.hear("done ")?;
+    let after = bpf::runs()?;
+    drop(peer);
+    let &[ns, faults] = done.as_slice() else { bail!("the loop told no times") };
+    let of_fault = |number: u64| number as f64 / faults.max(1) as f64;
+    let mut sample = Sample { wall: of_fault(ns), faults, ..Sample::default() };
+    ids.retain(|id| after.contains_key(id));
+    if watcher != Watcher::Nobody && ids.is_empty() {
+        bail!("the watching process holds no BPF programs");
+    }
+    for id in ids {
+        let Some((name, end)) = after.get(&id) else { continue };
+        let start = before.get(&id).map_or(Runs::default(), |(_, runs)| *runs);
+        let count = end.count - start.count;
+        if count > 0 {
+            *sample.programs.entry(name.clone()).or_default() += of_fault(end.ns - start.ns);
+            sample.runs += of_fault(count);
+        }
+    }
+    Ok(sample)
+}

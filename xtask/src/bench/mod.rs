@@ -1,0 +1,381 @@
+//! `cargo xtask bench`: what rmap costs, beside what others cost, in one run.
+//!
+//! Comes in: this machine, a release build of rmap. Goes out: a table on stdout and in
+//! `target/bench.md`, and all medians as `target/bench.json`.
+//!
+//! Who watches alternates from run to run, so that whatever else the machine does falls on all of
+//! them; medians are given with their median absolute deviation, and the load before and after.
+//!
+//! * [`micro`], one fault, by frames and by order;
+//! * [`bpf`], the kernel's account, and the peer `bpf_get_stack`;
+//! * [`macros`], whole programs;
+//! * [`stats`], medians.
+//!
+//! Not measured yet: a server's latency, many mappings, threads and processes, rmap's peak memory.
+
+mod bpf;
+mod macros;
+mod micro;
+mod stats;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::steps::{self, say};
+use micro::{Loops, Sample, Shape, Watcher};
+use stats::{deviation, median};
+
+/// What to measure.
+#[derive(Args)]
+pub struct Options {
+    /// Fewer faults and fewer runs: a look within half a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Runs of each watcher for each row.
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Only rows with this in their name.
+    filter: Option<String>,
+}
+
+/// A row: its name, the shape, and who watches.
+struct Row {
+    name: String,
+    shape: Shape,
+    samples: BTreeMap<Watcher, Vec<Sample>>,
+}
+
+/// Runs `cargo xtask bench`.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    if !steps::is_root() {
+        say("SKIP bench: the kernel's BPF statistics need root");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let rmap = rmap()?;
+    let place = steps::target_dir().join("bench");
+    std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+    let loops = Loops::build(&place)?;
+    let runs = options.runs.unwrap_or(if options.quick { 3 } else { 9 });
+    let rounds = if options.quick { 16 } else { 64 };
+    let load_before = load();
+    // The statistics cost each run two readings of the clock, so the loop's own time is taken
+    // with them off.
+    let mut rows = rows(options, rounds);
+    for row in &mut rows {
+        say(&format!("bench: {}", row.name));
+        for _ in 0..runs {
+            for watcher in
+                [Watcher::Nobody, Watcher::Rmap, Watcher::GetStack, Watcher::RmapElsewhere]
+            {
+                let mut sample = micro::run(&rmap, &loops, row.shape, watcher)?;
+                if watcher != Watcher::Nobody {
+                    let statistics = bpf::enable_stats()?;
+                    let counted = micro::run(&rmap, &loops, row.shape, watcher)?;
+                    drop(statistics);
+                    sample.programs = counted.programs;
+                    sample.runs = counted.runs;
+                }
+                row.samples.entry(watcher).or_default().push(sample);
+            }
+        }
+    }
+    let startup = startup(&rmap, runs)?;
+    let mut outcomes = Vec::new();
+    if options.filter.as_deref().is_none_or(|filter| filter == "programs") {
+        for program in macros::programs(&place, options.quick)? {
+            say(&format!("bench: {}", program.name));
+            outcomes.push(macros::run(&rmap, &place, &program, runs.min(5))?);
+        }
+    }
+    let tables = match &options.filter {
+        None => unwind_tables()?,
+        Some(_) => String::new(),
+    };
+    let mut text = table(&rows, &startup, &load_before);
+    text.push_str(&programs_table(&outcomes));
+    text.push_str(&tables);
+    print!("{text}");
+    let write = |name: &str, text: &str| {
+        let path = steps::target_dir().join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    write("bench.md", &text)?;
+    write("bench.json", &serde_json::to_string_pretty(&values(&rows, &startup, &load_before))?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The binary that is measured: `RMAP_BIN`, else a release build of this tree.
+fn rmap() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("RMAP_BIN") {
+        return Ok(path.into());
+    }
+    let mut cargo = steps::cargo();
+    cargo.args(["build", "--release", "--locked", "-p", "rmap-user", "--bin", "rmap"]);
+    steps::run("build rmap", &mut cargo)?;
+    Ok(steps::target_dir().join("release/rmap"))
+}
+
+fn rows(options: &Options, rounds: u32) -> Vec<Row> {
+    let shapes = [8, 18, 34, 66].map(|frames| (frames, "same")).into_iter().chain([
+        (8, "random"),
+        (18, "stacks"),
+        (66, "stacks"),
+    ]);
+    shapes
+        .map(|(frames, mode)| Row {
+            name: format!("{frames} frames, {mode}"),
+            shape: Shape { frames, mode, pages: 4096, rounds },
+            samples: BTreeMap::new(),
+        })
+        .filter(|row| options.filter.as_ref().is_none_or(|filter| row.name.contains(filter)))
+        .collect()
+}
+
+/// Whole programs, watched to not watched.
+fn programs_table(outcomes: &[macros::Outcome]) -> String {
+    if outcomes.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "\nWhole programs, watched / not watched: wall (processor time), the watcher's start and \
+         end among them\n\n| program | untraced, s | rmap | perf record -g | heaptrack |\n\
+         |---|---|---|---|---|\n",
+    );
+    for outcome in outcomes {
+        let untraced = match outcome.runs.first() {
+            Some((_, Ok(runs))) => {
+                let walls: Vec<f64> = runs.iter().map(|cost| cost.wall).collect();
+                format!("{:.2} ±{:.2}", median(&walls), deviation(&walls))
+            }
+            Some((_, Err(why))) => format!("skipped: {why}"),
+            None => "–".to_owned(),
+        };
+        let _ = write!(out, "| {} | {untraced} |", outcome.name);
+        for watcher in ["rmap", "perf", "heaptrack"] {
+            let _ = match outcome.ratios(watcher) {
+                Ok((wall, spread, cpu)) => write!(out, " {wall:.2} ±{spread:.2} ({cpu:.2}) |"),
+                Err(why) => write!(out, " skipped: {why} |"),
+            };
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Building unwind tables, by the example of that name.
+fn unwind_tables() -> Result<String> {
+    let mut files: Vec<String> = ["/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/python3"]
+        .iter()
+        .map(|path| (*path).to_owned())
+        .collect();
+    // The largest libraries that a machine with Rust has for sure are the compiler's own.
+    let mut rustc = Command::new("rustc");
+    rustc.args(["--print", "sysroot"]);
+    let sysroot = steps::output("ask for the compiler's folder", &mut rustc)?;
+    let entries = std::fs::read_dir(PathBuf::from(sysroot).join("lib")).into_iter().flatten();
+    files.extend(entries.flatten().filter_map(|entry| {
+        let path = entry.path().display().to_string();
+        path.contains(".so").then_some(path)
+    }));
+    let mut cargo = steps::cargo();
+    cargo.args(["run", "-q", "--release", "--locked", "-p", "rmap-user"]);
+    cargo.args(["--example", "unwind_tables", "--"]).args(&files);
+    let lines = steps::output("measure the building of unwind tables", &mut cargo)?;
+    let mut out = String::from(
+        "\nUnwind tables, one thread, file cached\n\n\
+         | file | text, MiB | build, ms | read the file, ms | table, MiB |\n|---|---|---|---|---|\n",
+    );
+    for line in lines.lines() {
+        let parts: Vec<&str> = line.split('\t').collect();
+        let [build, read, text, bytes, path] = parts.as_slice() else { continue };
+        let mib = |number: &str| number.parse::<f64>().unwrap_or(0.0) / (1 << 20) as f64;
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let _ =
+            writeln!(out, "| {name} | {:.1} | {build} | {read} | {:.2} |", mib(text), mib(bytes));
+    }
+    Ok(out)
+}
+
+/// Seconds of `rmap run -- true`.
+fn startup(rmap: &PathBuf, runs: usize) -> Result<Vec<f64>> {
+    (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            let mut command = Command::new(rmap);
+            command.args(["run", "-o", "/dev/null", "--", "true"]);
+            steps::run("run `rmap run -- true`", &mut command)?;
+            Ok(start.elapsed().as_secs_f64())
+        })
+        .collect()
+}
+
+fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').take(3).collect::<Vec<_>>().join(" ")
+}
+
+fn machine() -> Vec<(&'static str, String)> {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+    vec![
+        ("machine", format!("{} CPUs, {}", cpus, model.map_or("?", |(_, name)| name))),
+        ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
+    ]
+}
+
+type Figure = fn(&Sample) -> f64;
+
+/// The median and the deviation of a figure of one watcher; `None` if it did not run.
+fn figure(row: &Row, watcher: Watcher, of: Figure) -> Option<(f64, f64)> {
+    let numbers: Vec<f64> = row.samples.get(&watcher)?.iter().map(of).collect();
+    Some((median(&numbers), deviation(&numbers)))
+}
+
+fn cell(figure: Option<(f64, f64)>) -> String {
+    figure.map_or("–".to_owned(), |(middle, spread)| format!("{middle:.0} ±{spread:.0}"))
+}
+
+/// The median over pairs of runs of the loop's time, watched to not watched.
+fn ratio(row: &Row, watcher: Watcher) -> f64 {
+    let pairs = row.samples.get(&watcher).into_iter().flatten();
+    let untraced = row.samples.get(&Watcher::Nobody).into_iter().flatten();
+    let ratios: Vec<f64> = pairs.zip(untraced).map(|(with, none)| with.wall / none.wall).collect();
+    median(&ratios)
+}
+
+fn table(rows: &[Row], startup: &[f64], load_before: &str) -> String {
+    let mut out = String::from("# What rmap costs\n\n");
+    for (what, is) in machine() {
+        let _ = writeln!(out, "* {what}: {is}");
+    }
+    let _ = writeln!(out, "* load average before: {load_before}; after: {}", load());
+    out.push_str(
+        "* peer: `bpf_get_stack` alone at `page_fault_user`, on the same loop with frame \
+         pointers\n* medians ± median absolute deviation; ns a fault; \"BPF\" by the kernel's \
+         BPF statistics, which hold two clock readings for each run\n\n\
+         | loop | untraced | BPF: rmap | BPF: bpf_get_stack | BPF: rmap, another process | \
+         wall: rmap / untraced | wall: peer / untraced | wall: another process / untraced |\n\
+         |---|---|---|---|---|---|---|---|\n",
+    );
+    for row in rows {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {:.2} | {:.2} | {:.2} |",
+            row.name,
+            cell(figure(row, Watcher::Nobody, |s| s.wall)),
+            cell(figure(row, Watcher::Rmap, Sample::bpf)),
+            cell(figure(row, Watcher::GetStack, Sample::bpf)),
+            cell(figure(row, Watcher::RmapElsewhere, Sample::bpf)),
+            ratio(row, Watcher::Rmap),
+            ratio(row, Watcher::GetStack),
+            ratio(row, Watcher::RmapElsewhere),
+        );
+    }
+    out.push_str(
+        "\nBPF run time of rmap by program, ns a fault. The programs run at every fault of the machine: \
+         more than three runs a fault are other processes' faults, whose time is in the sums.\n\n\
+         | loop | runs a fault: rmap, peer | programs |\n|---|---|---|\n",
+    );
+    for row in rows {
+        let samples = row.samples.get(&Watcher::Rmap).map_or(&[][..], Vec::as_slice);
+        let names: Vec<&String> = samples.first().map_or(vec![], |s| s.programs.keys().collect());
+        let parts: Vec<String> = names
+            .iter()
+            .map(|name| {
+                let of = |s: &Sample| s.programs.get(*name).copied().unwrap_or(0.0);
+                (name, median(&samples.iter().map(of).collect::<Vec<_>>()))
+            })
+            .filter(|(_, ns)| *ns >= 0.5)
+            .map(|(name, ns)| format!("{name} {ns:.0}"))
+            .collect();
+        let runs = |watcher| figure(row, watcher, |s| s.runs).map_or(0.0, |(middle, _)| middle);
+        let (own, peer) = (runs(Watcher::Rmap), runs(Watcher::GetStack));
+        let _ = writeln!(out, "| {} | {own:.2}, {peer:.2} | {} |", row.name, parts.join(", "));
+    }
+    let _ = writeln!(
+        out,
+        "\n`rmap run -- true`: {:.2} s ±{:.2}\n\n| goal | measured | met |\n|---|---|---|",
+        median(startup),
+        deviation(startup)
+    );
+    for (goal, measured, limit) in goals(rows, startup) {
+        let met = if measured <= limit { "yes" } else { "no" };
+        let _ = writeln!(out, "| {goal} ≤ {limit} | {measured:.2} | {met} |");
+    }
+    out
+}
+
+/// What is wanted, what came, and the limit.
+fn goals(rows: &[Row], startup: &[f64]) -> Vec<(&'static str, f64, f64)> {
+    let of = |name: &str, watcher, figure_of: Figure| {
+        let row = rows.iter().find(|row| row.name == name)?;
+        figure(row, watcher, figure_of).map(|(middle, _)| middle)
+    };
+    let ratio_of = |name: &str, watcher| {
+        rows.iter().find(|row| row.name == name).map(|row| ratio(row, watcher))
+    };
+    [
+        (
+            "BPF ns a fault, 8 frames, same place",
+            of("8 frames, same", Watcher::Rmap, Sample::bpf),
+            250.0,
+        ),
+        (
+            "BPF ns a fault, 18 frames, changing",
+            of("18 frames, stacks", Watcher::Rmap, Sample::bpf),
+            600.0,
+        ),
+        ("touch loop, traced / untraced", ratio_of("8 frames, same", Watcher::Rmap), 1.20),
+        (
+            "BPF ns a fault of another process",
+            of("8 frames, same", Watcher::RmapElsewhere, Sample::bpf),
+            40.0,
+        ),
+        ("`rmap run -- true`, s", Some(median(startup)), 0.3),
+    ]
+    .into_iter()
+    .filter_map(|(goal, measured, limit)| Some((goal, measured?, limit)))
+    .collect()
+}
+
+fn values(rows: &[Row], startup: &[f64], load_before: &str) -> Value {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let watchers: BTreeMap<String, Value> = row
+                .samples
+                .iter()
+                .map(|(watcher, samples)| {
+                    let numbers = |of: Figure| samples.iter().map(of).collect::<Vec<f64>>();
+                    let programs: Vec<_> = samples.iter().map(|s| &s.programs).collect();
+                    let value = json!({
+                        "faults": samples.first().map_or(0, |s| s.faults),
+                        "wall_ns": numbers(|s| s.wall),
+                        "bpf_ns": numbers(Sample::bpf),
+                        "bpf_runs": numbers(|s| s.runs),
+                        "programs_ns": programs,
+                    });
+                    (format!("{watcher:?}"), value)
+                })
+                .collect();
+            json!({ "name": row.name, "watchers": watchers })
+        })
+        .collect();
+    let machine: BTreeMap<_, _> = machine().into_iter().collect();
+    json!({
+        "machine": machine,
+        "load_before": load_before,
+        "load_after": load(),
+        "startup_s": startup,
+        "rows": rows,
+    })
+}
