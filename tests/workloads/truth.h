@@ -133,13 +133,13 @@ static inline void truth_smaps(const char *region, const volatile void *address)
     unsigned long long sizes[5] = {0}, start = 0, end = 0;
     size_t held = 0;
     int inside = 0, found = 0;
-    int fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
+    int fd = open("/proc/thread-self/smaps", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        die("open /proc/self/smaps");
+        die("open /proc/thread-self/smaps");
     for (;;) {
         ssize_t got = read(fd, text + held, sizeof text - 1 - held);
         if (got < 0)
-            die("read /proc/self/smaps");
+            die("read /proc/thread-self/smaps");
         if (got == 0)
             break;
         held += (size_t)got;
