@@ -11,9 +11,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "builds the workloads, and is itself a program that the tests trace"),
     ("libc6-dev", "the headers of the workloads"),
     ("python3", "a program that the tests trace"),
-    ("redis-server", "a program that the tests trace"),
     ("sqlite3", "a program that the tests trace, with a real database"),
     ("procps", "pmap -x, whose columns and totals rmap must match"),
+    ("redis-server", "a server that forks while it is written to"),
+    ("make", "a tree of compilers under rmap"),
     ("strace", "a program that itself uses ptrace, under rmap"),
 ];
 
