@@ -18,7 +18,7 @@ use rmap_ebpf::{
 use crate::{
     config, emit,
     kernel::UserRegisters,
-    state::{BUSY, EVENTS, RAW_STACKS, SCRATCH, SEEN},
+    state::{BUSY, EVENTS, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS},
     unwind::{self, Scratch},
 };
 
@@ -27,7 +27,7 @@ const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
 /// Bytes of a raw stack record before its memory.
 const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
 /// Bytes in the ring from which on no raw stacks are sent: half of it.
-const RAW_ROOM: u64 = 4 << 20;
+const RAW_ROOM: u64 = 8 << 20;
 /// The same where walks are checked: user space makes the ring larger then.
 const CHECK_ROOM: u64 = 192 << 20;
 /// The memory of a raw stack is read in pieces of so many bytes: the last ones may be missing.
@@ -73,8 +73,11 @@ fn has_room() -> bool {
 #[inline(always)]
 fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
-    // SAFETY: the value is not read.
-    if unsafe { SEEN.get(&hash) }.is_some() {
+    let Some(seen) = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1)) else { return hash };
+    // SAFETY: the map keeps its values in place. Another CPU may write a set meanwhile: a word is
+    // then the one or the other hash, and at worst a stack is sent twice.
+    let seen = unsafe { &mut *seen };
+    if seen[0] == hash || seen[1] == hash || seen[2] == hash || seen[3] == hash {
         return hash;
     }
     let record = &mut scratch.record;
@@ -85,7 +88,7 @@ fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
     record.reserved = 0;
     let length = FIXED + 8 * (scratch.count & 127);
     if send((&raw mut *record).cast(), length) {
-        let _ = SEEN.insert(&hash, &1, 0);
+        seen[(hash >> 14) as usize & 3] = hash;
     } else {
         emit::count(abi::COUNT_LOST_STACKS, 1);
     }

@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use rmap_ebpf::abi;
 
@@ -12,7 +12,7 @@ use crate::{page_table::Block, unwind::Scratch};
 
 /// The records, for user space.
 #[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
 /// The processes (tgid) that are traced, and each one's place in [`MAPPINGS`].
 #[map]
@@ -22,9 +22,16 @@ pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_
 #[map]
 pub static THREADS: HashMap<u32, Bracket> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// Hashes of the stacks that user space has. A hash that is dropped is sent again.
+/// Hashes of stacks that user space has, in sets of which a hash's lowest bits give the number. A
+/// stack that another one drives out is sent again. A map that looks up and ages by itself costs
+/// more than a third of a short walk.
 #[map]
-pub static SEEN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32_768, 0);
+pub static SEEN: Array<SeenSet> = Array::with_max_entries(SEEN_SETS, 0);
+
+/// A set of [`SEEN`]; 0 is no hash.
+pub type SeenSet = [u64; 4];
+/// How many sets there are: a power of two.
+pub const SEEN_SETS: u32 = 1 << 14;
 
 /// The `abi::COUNT_` counters.
 #[map]
