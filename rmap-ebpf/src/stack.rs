@@ -128,7 +128,10 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16) -> u64 {
     }
     // Aligned, so that no piece reaches over the end of the stack, which ends with a page.
     let base = registers.sp() & !(PIECE as u64 - 1);
-    let mut length = 0;
+    // The length lies in the map: in a register, what follows would be verified for each.
+    let length = &raw mut record.length;
+    // SAFETY: a part of this CPU's own slot.
+    unsafe { length.write_volatile(0) };
     let mut piece = 0;
     let most = if check { abi::RAW_STACK_BYTES } else { abi::RAW_STACK_USUAL };
     while piece < most / PIECE {
@@ -144,9 +147,11 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16) -> u64 {
             break;
         }
         piece += 1;
-        length = (piece * PIECE) as u32;
+        // SAFETY: as above.
+        unsafe { length.write_volatile((piece * PIECE) as u32) };
     }
-    record.length = length;
+    // SAFETY: as above.
+    let length = unsafe { length.read_volatile() };
     let total = RAW_FIXED + (length & (abi::RAW_STACK_BYTES.next_power_of_two() as u32 - 1));
     if total > size_of::<RawStackRecord>() as u32 {
         return 0;

@@ -5,11 +5,11 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
-    abi::{self, Mapping, Mappings, Rule, StackRecord},
+    abi::{self, Mappings, Rule, StackRecord},
     logic::{
         hash,
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
-        unwind_row::{covers, find_mapping, find_row, special_row},
+        unwind_row::{covers, find_row, last_from, special_row},
     },
 };
 
@@ -24,8 +24,8 @@ use crate::{
 pub struct Scratch {
     frame: Frame,
     registers: u64,
-    /// Where the last address was found: most callers lie in the same mapping.
-    near: Mapping,
+    /// The number of the mapping where the last address was found: most callers lie in it too.
+    near: u64,
     /// What [`fetch`] has read.
     word: u64,
     /// Where `window` was read from; 0: nowhere yet.
@@ -63,7 +63,6 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
     let start = unsafe { &mut *scratch };
     start.frame = Frame::innermost(registers.ip(), registers.sp(), registers.bp(), registers.bx());
     start.registers = registers.address();
-    start.near.start = u64::MAX;
     start.window_at = 0;
     start.sum = hash::START;
     start.status = u32::from(abi::STACK_NO_MAPPING);
@@ -103,22 +102,24 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
 /// several places, and the verifier looks at each copy.
 #[inline(never)]
 fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
+    // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
+    let mappings = unsafe { &*mappings };
     // SAFETY: this CPU's own slot, and the caller has given its reference back.
-    let near = unsafe { &mut (*scratch).near };
-    if !covers(near, address) {
-        // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
-        let mappings = unsafe { &*mappings };
-        let Some(mapping) = find_mapping(mappings, address) else {
+    let number = unsafe { &mut (*scratch).near };
+    let mut mapping = &mappings.list[*number as usize & (abi::MAPPINGS - 1)];
+    if !covers(mapping, address) {
+        *number = last_from(mappings, address) as u64;
+        mapping = &mappings.list[*number as usize & (abi::MAPPINGS - 1)];
+        if !covers(mapping, address) {
             return special_row(abi::SPECIAL_NO_MAPPING);
-        };
-        *near = *mapping;
+        }
     }
-    match near.slab {
+    match mapping.slab {
         abi::SLAB_PENDING => special_row(abi::SPECIAL_NO_MAPPING),
         abi::SLAB_UNCOVERED => special_row(abi::SPECIAL_NONE),
         abi::SLAB_JIT => special_row(abi::SPECIAL_JIT),
         number => match SLABS.get_value(number, &0) {
-            Some(slab) => find_row(slab, near, address),
+            Some(slab) => find_row(slab, mapping, address),
             None => special_row(abi::SPECIAL_NO_MAPPING),
         },
     }

@@ -161,16 +161,14 @@ pub fn find_row(slab: &[u32; SLAB_WORDS], mapping: &Mapping, pc: u64) -> u32 {
     // buckets have few rows, so the first turns are skipped.
     let search = Search { slab, first, count, within };
     let mut before = 0;
-    if count >= 4 {
-        if count >= 16 {
-            before = search.halve::<128>(before);
-            before = search.halve::<64>(before);
-            before = search.halve::<32>(before);
-            before = search.halve::<16>(before);
-        }
-        before = search.halve::<8>(before);
-        before = search.halve::<4>(before);
+    if count >= 16 {
+        before = search.halve::<128>(before);
+        before = search.halve::<64>(before);
+        before = search.halve::<32>(before);
+        before = search.halve::<16>(before);
     }
+    before = search.halve::<8>(before);
+    before = search.halve::<4>(before);
     before = search.halve::<2>(before);
     before = search.halve::<1>(before);
     at(slab, first.wrapping_add(before).wrapping_sub(1))
@@ -214,6 +212,14 @@ pub const fn covers(mapping: &Mapping, pc: u64) -> bool {
 #[inline(always)]
 #[must_use]
 pub fn find_mapping(mappings: &Mappings, pc: u64) -> Option<&Mapping> {
+    let found = &mappings.list[last_from(mappings, pc)];
+    covers(found, pc).then_some(found)
+}
+
+/// The number of the last mapping that starts at or before `pc`, of the first if there is none.
+#[inline(always)]
+#[must_use]
+pub fn last_from(mappings: &Mappings, pc: u64) -> usize {
     let mut index = 0usize;
     let mut step = MAPPINGS >> 1;
     let mut n = 0;
@@ -225,8 +231,7 @@ pub fn find_mapping(mappings: &Mappings, pc: u64) -> Option<&Mapping> {
         step >>= 1;
         n += 1;
     }
-    let found = &mappings.list[index & (MAPPINGS - 1)];
-    covers(found, pc).then_some(found)
+    index & (MAPPINGS - 1)
 }
 
 /// All ones if the top bit is set, else 0.
