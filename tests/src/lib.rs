@@ -7,7 +7,8 @@
 //! holds the one against the other. [`machine`] says what cannot run here.
 //!
 //! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
-//! tests. `cargo xtask test` builds it first.
+//! tests. `cargo xtask test` builds it first. `RMAP_SLOW=N` lengthens every time limit. `cargo
+//! xtask vm` runs the same tests in virtual machines with other kernels.
 
 #![expect(
     clippy::unwrap_used,

@@ -54,6 +54,12 @@ impl Machine {
     }
 }
 
+/// How many times slower than usual this machine is: `RMAP_SLOW`, or 1.
+#[must_use]
+pub fn slow() -> u32 {
+    std::env::var("RMAP_SLOW").ok().and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}
+
 fn skip(name: &str, reason: &str) {
     let line = format!("SKIP {name}: {reason}\n");
     // The test runner captures what macros print; this is seen in any case.

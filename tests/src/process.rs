@@ -14,11 +14,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// No command of the tests takes longer than this.
+/// No command of the tests takes longer than this, on a machine that is not slow.
 pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// What is awaited in the middle of a command comes within this time.
 pub const SOON: Duration = Duration::from_secs(20);
+
+/// The same on this machine: emulated processors are slower, which `RMAP_SLOW` tells.
+#[must_use]
+pub fn patience(time: Duration) -> Duration {
+    time * crate::machine::slow()
+}
 
 /// A command that was started.
 pub struct Running {
@@ -148,7 +154,7 @@ impl Running {
     /// Waits for its end.
     ///
     /// # Panics
-    /// It takes longer than [`LIMIT`].
+    /// It takes longer than [`LIMIT`], see [`patience`].
     #[must_use]
     pub fn wait(mut self) -> Ended {
         loop {
@@ -163,8 +169,8 @@ impl Running {
             }
             let passed = self.started.elapsed();
             assert!(
-                passed < LIMIT,
-                "{} goes on after {LIMIT:?}; so far: {:?} {:?}",
+                passed < patience(LIMIT),
+                "{} goes on after {passed:?}; so far: {:?} {:?}",
                 self.line,
                 String::from_utf8_lossy(&self.out_so_far()),
                 std::fs::read_to_string(self.file("err"))
@@ -229,14 +235,15 @@ pub fn status_field(pid: u32, key: &str) -> Option<String> {
 /// Waits until `found` gives something.
 ///
 /// # Panics
-/// It does not within [`SOON`].
+/// It does not within [`SOON`], see [`patience`].
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = found() {
             return value;
         }
-        assert!(start.elapsed() < SOON, "not within {SOON:?}: {what}");
+        let passed = start.elapsed();
+        assert!(passed < patience(SOON), "not within {passed:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -12,6 +12,39 @@ use std::process::Command;
 const FLAGS: [&str; 7] =
     ["-O1", "-g", "-Wall", "-Wextra", "-fno-omit-frame-pointer", "-pthread", "-Wl,--build-id"];
 
+/// What people build for themselves: optimised, and `%rbp` is a register like any other.
+pub const BARE: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
+
+/// Flags of a library that is loaded while a program runs.
+pub const LIBRARY: [&str; 2] = ["-shared", "-fPIC"];
+
+/// Builds every program, and the variants that the tests use most; a test builds others when it
+/// needs them.
+///
+/// # Panics
+/// One does not compile.
+#[must_use]
+pub fn build_all() -> Vec<PathBuf> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
+    let mut built = Vec::new();
+    for entry in std::fs::read_dir(&sources).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if path.extension().is_none_or(|extension| extension == "h") {
+            continue;
+        }
+        let library: &[&str] = if name.ends_with("_library") { &LIBRARY } else { &[] };
+        built.extend([&[][..], &BARE].map(|kind| build_with(name, &[kind, library].concat())));
+    }
+    for kind in [&[][..], &BARE] {
+        for more in [&["-static"], &["-minline-all-stringops"]] {
+            built.push(build_with("article", &[kind, more].concat()));
+        }
+    }
+    built.push(build_with("stacks_calls", &[&BARE[..], &["-static-pie"]].concat()));
+    built
+}
+
 /// The binary of `workloads/<name>.c`, or of `<name>.cpp` where that is there.
 ///
 /// # Panics

@@ -44,7 +44,7 @@ fn the_articles_program_is_explained_by_memset_and_its_callers() {
     // libc's memset has a name only where its debug symbols are installed.
     let symbols = std::path::Path::new("/usr/lib/debug/.build-id").exists();
     // Frame pointers, and none as in what people build for themselves.
-    for kind in [&[][..], &["-O2", "-fomit-frame-pointer"]] {
+    for kind in [&[][..], &workload::BARE] {
         let mut variants = vec![(vec![], symbols), (vec!["-static"], true)];
         if cfg!(target_arch = "x86_64") {
             // The compiler writes memset's loop into the function itself.

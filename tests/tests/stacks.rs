@@ -12,15 +12,12 @@ use rmap_tests::job::{Job, PAGE};
 use rmap_tests::machine::Machine;
 use rmap_tests::process::{has_program, run};
 use rmap_tests::rmap::trace;
-use rmap_tests::workload;
-
-/// What people build for themselves: optimised, and `%rbp` is a register like any other.
-const FLAGS: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
+use rmap_tests::workload::{self, BARE, LIBRARY};
 
 /// The workload's runs: at once, when rmap may not yet know all of its code and walks stacks on
 /// copies; and settled, when the kernel side has all tables.
 fn jobs(machine: &Machine, workload: &str, args: &[&str]) -> [Job; 2] {
-    jobs_of(machine, &workload::build_with(workload, &FLAGS), args)
+    jobs_of(machine, &workload::build_with(workload, &BARE), args)
 }
 
 fn jobs_of(machine: &Machine, binary: &Path, args: &[&str]) -> [Job; 2] {
@@ -175,7 +172,7 @@ fn faults_in_a_system_call_have_the_callers_of_the_call() {
 #[test]
 fn a_static_position_independent_binary_is_walked() {
     let machine = begin!();
-    let binary = workload::build_with("stacks_calls", &[&FLAGS[..], &["-static-pie"]].concat());
+    let binary = workload::build_with("stacks_calls", &[&BARE[..], &["-static-pie"]].concat());
     for (how, chain) in [
         ("memset", &["call_memset", "main"][..]),
         ("qsort", &["compare", "call_qsort", "main"]),
@@ -253,7 +250,7 @@ fn cleanups_and_handlers_of_exceptions_have_their_callers() {
 #[test]
 fn code_that_was_just_loaded_is_walked() {
     let machine = begin!();
-    let flags = [&FLAGS[..], &["-shared", "-fPIC"]].concat();
+    let flags = [&BARE[..], &LIBRARY].concat();
     let library = workload::build_with("stacks_library", &flags);
     for job in jobs(&machine, "stacks_dlopen", &[library.to_str().unwrap()]) {
         let chain = ["library_write", "library_entry", "call_library", "main"];
@@ -330,7 +327,7 @@ fn an_image_that_replaces_itself_at_once_says_what_is_not_known() {
 fn a_stack_of_a_program_that_has_gone_is_whole_or_says_that_it_is_not() {
     let machine = begin!();
     // Not at random places, so that the next program's code lies where the first one's did.
-    let flags = [&FLAGS[..], &["-fno-pie", "-no-pie"]].concat();
+    let flags = [&BARE[..], &["-fno-pie", "-no-pie"]].concat();
     let first = workload::build_with("exec_away", &flags);
     let next = workload::build_with("article", &flags);
     for round in 0..8 {

@@ -66,7 +66,7 @@ fn memory_written_under_many_callers_adds_up() {
     }
     adds_up("stacks_threads", &[], &[]);
     adds_up("stacks_exceptions", &[], &[]);
-    let library = workload::build_with("stacks_library", &["-shared", "-fPIC"]);
+    let library = workload::build_with("stacks_library", &workload::LIBRARY);
     adds_up("stacks_dlopen", &[library.to_str().unwrap()], &[]);
 }
 

@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`,
-//! `fuzz`, `bench`, `licences`.
+//! `vm`, `fuzz`, `bench`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -12,6 +12,7 @@ mod licences;
 mod source_hash;
 mod steps;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -37,6 +38,8 @@ enum Task {
     Licences,
     /// Sets up what the tests need and runs all of them.
     Test(test::Options),
+    /// Runs the privileged tests on other kernels, in virtual machines.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Licences => licences::run(),
         Task::Test(options) => test::run(&options),
+        Task::Vm(options) => vm::run(&options),
     };
     match done {
         Ok(code) => code,

@@ -7,9 +7,9 @@
 //! tests; the library without the feature `live`; the end-to-end tests with root and BPF, on the
 //! object from source. A step that fails does not stop the ones after it.
 
-mod packages;
-mod tally;
-mod watch;
+pub mod packages;
+pub mod tally;
+pub mod watch;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

@@ -18,6 +18,11 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "a program that itself uses ptrace, under rmap"),
 ];
 
+/// Their names.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    PACKAGES.iter().map(|(name, _)| *name)
+}
+
 /// Installs what is missing.
 pub fn set_up() {
     let missing: Vec<_> = PACKAGES.iter().filter(|(name, _)| !apt::installed(name)).collect();

@@ -105,21 +105,33 @@ impl Tally {
         self.in_failures = false;
     }
 
-    /// What failed, what was skipped and why, and the line of the three sums.
-    pub fn summary(&self) -> String {
+    /// How many passed: those that skipped themselves are none.
+    pub fn passed(&self) -> u64 {
+        self.passed.saturating_sub(self.skipped.len() as u64)
+    }
+
+    /// How many could not run.
+    pub fn skipped(&self) -> u64 {
+        (self.skipped.len() + self.left_out.len()) as u64
+    }
+
+    /// What was skipped and why, and what failed, a line each.
+    pub fn details(&self) -> String {
         let mut text = String::new();
-        let skips: Vec<_> = self.skipped.iter().chain(&self.left_out).collect();
         // Writing to a String cannot fail.
-        for (name, reason) in &skips {
+        for (name, reason) in self.skipped.iter().chain(&self.left_out) {
             let _ = writeln!(text, "skipped: {name}: {reason}");
         }
         for name in &self.failures {
             let _ = writeln!(text, "failed: {name}");
         }
-        let passed = self.passed.saturating_sub(self.skipped.len() as u64);
-        let (failed, skipped) = (self.failed, skips.len());
-        let _ = writeln!(text, "{passed} passed, {failed} failed, {skipped} skipped");
         text
+    }
+
+    /// The same, and the line of the three sums.
+    pub fn summary(&self) -> String {
+        let (passed, failed, skipped) = (self.passed(), self.failed, self.skipped());
+        format!("{}{passed} passed, {failed} failed, {skipped} skipped\n", self.details())
     }
 }
 

@@ -1,0 +1,99 @@
+//! The matrix: which kernels rmap is tested on in virtual machines, and how.
+//!
+//! This is the only place that lists them: `cargo xtask vm`, CI (`cargo xtask vm --ci`) and the
+//! README's table of kernels read it.
+
+/// A kernel as a distribution's packages have it.
+pub struct Kernel {
+    /// The start of its release, and its name on the command line.
+    pub name: &'static str,
+    /// The archive and the suite of Debian that have its packages.
+    pub archive: &'static str,
+    /// The suite.
+    pub suite: &'static str,
+}
+
+/// The kernels, the oldest first. Older suites lose their packages some day: what was fetched
+/// before stays in `target/vm`.
+pub const KERNELS: &[Kernel] = &[
+    Kernel { name: "5.10", archive: "debian-security", suite: "bullseye-security" },
+    Kernel { name: "6.1", archive: "debian-security", suite: "bookworm-security" },
+    Kernel { name: "6.12", archive: "debian-security", suite: "bookworm-security" },
+    Kernel { name: "7.2", archive: "debian", suite: "sid" },
+];
+
+/// Which tests a machine runs.
+#[derive(Clone, Copy)]
+pub enum Tests {
+    /// All privileged ones.
+    All,
+    /// Those with one of these in their names.
+    Named(&'static [&'static str]),
+    /// The machine must refuse rmap, with these words in the one line that says it.
+    Refused(&'static str),
+}
+
+/// A virtual machine: a kernel, how it is started, and what runs there.
+pub struct Case {
+    /// Its name: the kernel's, and what is special.
+    pub name: &'static str,
+    /// The kernel's name.
+    pub kernel: &'static str,
+    /// Added to the kernel's command line.
+    pub command_line: &'static str,
+    /// Instead of two processors that walk four levels of page tables.
+    pub machine: &'static [&'static str],
+    /// Shell commands that set the machine up before the tests.
+    pub set_up: &'static str,
+    /// What runs.
+    pub tests: Tests,
+    /// What of it CI runs, where emulation is slow; `None`: nothing of this machine.
+    pub ci: Option<&'static [&'static str]>,
+}
+
+const PLAIN: Case = Case {
+    name: "",
+    kernel: "",
+    command_line: "",
+    machine: &[],
+    set_up: "",
+    tests: Tests::All,
+    ci: None,
+};
+
+/// What shows most in a short time: every kind of fault's figures once.
+const SHORT: &[&str] = &[
+    "two_writers_own_their_pages",
+    "a_write_over_the_zero_page",
+    "a_private_file_mapping_is_read",
+    "shared_memory_belongs_to",
+];
+
+/// The machines. Those of one kernel stand together.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "5.10",
+        kernel: "5.10",
+        tests: Tests::Refused("Linux 5.10"),
+        ci: Some(&[]),
+        ..PLAIN
+    },
+    Case { name: "6.1", kernel: "6.1", tests: Tests::Refused("Linux 6.1"), ..PLAIN },
+    Case { name: "6.12", kernel: "6.12", ci: Some(SHORT), ..PLAIN },
+    Case {
+        name: "6.12-integrity",
+        kernel: "6.12",
+        command_line: "lockdown=integrity",
+        tests: Tests::Named(&["main_job", "the_doctor_names", "two_writers"]),
+        ..PLAIN
+    },
+    Case {
+        name: "6.12-confidentiality",
+        kernel: "6.12",
+        command_line: "lockdown=confidentiality",
+        tests: Tests::Refused("confidentiality"),
+        ci: Some(&[]),
+        ..PLAIN
+    },
+    Case { name: "7.2", kernel: "7.2", ci: Some(SHORT), ..PLAIN },
+];

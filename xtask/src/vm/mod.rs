@@ -1,0 +1,245 @@
+//! `cargo xtask vm`: the privileged tests on the kernels that people run, in virtual machines.
+//!
+//! Comes in: which kernels or machines, and perhaps names of tests. Goes out: the machines' own
+//! lines as they come, then for each machine what failed and what was skipped, and one last line
+//! over all. A machine that never says that it has finished is a failure.
+//!
+//! Needs Debian (the disks are made of its packages) and root, as the tests themselves do.
+
+mod guest;
+mod initramfs;
+mod matrix;
+mod packages;
+mod qemu;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use crate::apt;
+use crate::steps::{self, say};
+use crate::test::packages as test_packages;
+use crate::test::tally::Tally;
+use guest::{Binary, Disks};
+use matrix::{CASES, Case, KERNELS, Tests};
+use qemu::{End, Machine};
+
+/// What makes and runs the machines, beside what the tests themselves need.
+const PACKAGES: &[&str] =
+    &["qemu-system-x86", "busybox-static", "e2fsprogs", "xz-utils", "gcc", "libc6-dev", "g++"];
+
+/// Where all of it is kept.
+fn folder() -> PathBuf {
+    steps::target_dir().join("vm")
+}
+
+/// Which machines, and which tests.
+#[derive(Args)]
+pub struct Options {
+    /// Only machines with this kernel: 5.10, 6.1, 6.12, 7.2 or all.
+    #[arg(long, default_value = "all")]
+    kernel: String,
+    /// Only this machine of the matrix.
+    #[arg(long)]
+    case: Option<String>,
+    /// Only what CI runs, in its time.
+    #[arg(long)]
+    ci: bool,
+    /// List the machines and run none.
+    #[arg(long)]
+    list: bool,
+    /// Only tests with one of these in their names; everything a machine has, if none is given.
+    #[arg(last = true)]
+    filters: Vec<String>,
+}
+
+/// Runs `cargo xtask vm`.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let cases = chosen(options)?;
+    if options.list {
+        for case in CASES {
+            println!("{}: Linux {}, {}", case.name, case.kernel, what_runs(case, options).1);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    test_packages::set_up();
+    apt::install(PACKAGES)?;
+    let start = Instant::now();
+    let binaries = build()?;
+    let more = [
+        steps::target_dir().join("release/rmap"),
+        steps::target_dir().join("debug/workloads"),
+        steps::root().join("tests/workloads"),
+        steps::root().join("rmap-ebpf/prebuilt"),
+    ];
+    let disks = Disks { system: guest::system()?, tests: guest::tests(&binaries, &more)? };
+    say(&format!("the machines' disks are ready after {}", qemu::since(start)));
+    let mut lines = Vec::new();
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for case in cases {
+        let tally = machine(case, options, &binaries, &disks)?;
+        print!("{}", tally.details());
+        let line = format!(
+            "vm {}: {} passed, {} failed, {} skipped",
+            case.name,
+            tally.passed(),
+            tally.failed(),
+            tally.skipped()
+        );
+        say(&line);
+        lines.push(line);
+        passed += tally.passed();
+        failed += tally.failed();
+        skipped += tally.skipped();
+    }
+    for line in lines {
+        println!("{line}");
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn chosen(options: &Options) -> Result<Vec<&'static Case>> {
+    if options.kernel != "all" && !KERNELS.iter().any(|kernel| kernel.name == options.kernel) {
+        let names: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
+        bail!("there is no kernel {} in the matrix: take {}", options.kernel, names.join(", "));
+    }
+    let wanted = |case: &&Case| {
+        (options.kernel == "all" || case.kernel == options.kernel)
+            && options.case.as_ref().is_none_or(|name| case.name == name)
+            && (!options.ci || case.ci.is_some())
+    };
+    let cases: Vec<_> = CASES.iter().filter(wanted).collect();
+    if cases.is_empty() {
+        bail!("no machine of the matrix is so: `cargo xtask vm --list` names them");
+    }
+    Ok(cases)
+}
+
+/// The filters of a machine's tests, and words for them.
+fn what_runs(case: &Case, options: &Options) -> (Vec<String>, String) {
+    let own = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+    let filters = match case.tests {
+        Tests::Refused(_) => own(&["a_machine_that_cannot_serve"]),
+        _ if !options.filters.is_empty() => options.filters.clone(),
+        Tests::All | Tests::Named(_) if options.ci && case.ci.is_some() => {
+            own(case.ci.unwrap_or_default())
+        }
+        Tests::All => Vec::new(),
+        Tests::Named(names) => own(names),
+    };
+    let words = if filters.is_empty() {
+        "all privileged tests".to_owned()
+    } else {
+        format!("tests with {} in their names", filters.join(" or "))
+    };
+    (filters, words)
+}
+
+/// Builds rmap, the tests and the workloads. Gives the test binaries.
+fn build() -> Result<Vec<Binary>> {
+    let mut rmap = steps::cargo();
+    rmap.args(["build", "--release", "-p", "rmap-user", "--bin", "rmap", "--locked"]);
+    steps::run("build rmap", &mut rmap)?;
+    let mut workloads = steps::cargo();
+    workloads.args(["run", "-q", "-p", "rmap-tests", "--bin", "build-workloads", "--locked"]);
+    steps::run("build the workloads", &mut workloads)?;
+    let mut tests = steps::cargo();
+    tests.args(["test", "--no-run", "--locked", "--message-format=json-render-diagnostics"]);
+    tests.args(["-p", "rmap-tests", "--test", "*"]);
+    tests.stderr(std::process::Stdio::inherit());
+    let text = steps::output("build the tests", &mut tests)?;
+    let mut binaries = Vec::new();
+    for line in text.lines() {
+        let message: serde_json::Value =
+            serde_json::from_str(line).context("cannot read what Cargo says")?;
+        let (Some(path), Some(name)) =
+            (message["executable"].as_str(), message["target"]["name"].as_str())
+        else {
+            continue;
+        };
+        if message["profile"]["test"] == true {
+            binaries.push(Binary { name: name.to_owned(), path: path.into() });
+        }
+    }
+    binaries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(binaries)
+}
+
+/// Runs one machine of the matrix.
+fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -> Result<Tally> {
+    let row = KERNELS.iter().find(|kernel| kernel.name == case.kernel);
+    let row = row.with_context(|| format!("{} has no kernel in the matrix", case.name))?;
+    let kernel = packages::kernel(row)?;
+    let (filters, words) = what_runs(case, options);
+    let initramfs = folder().join("initramfs");
+    let start = |command_line| Machine {
+        image: &kernel.image,
+        initramfs: &initramfs,
+        disks,
+        command_line,
+        options: case.machine,
+    };
+    initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1), &initramfs)?;
+    let accelerator = qemu::accelerator(&start(""));
+    let slow = if accelerator == qemu::Accelerator::Tcg { 20 } else { 1 };
+    say(&format!("== {}: Linux {} under {accelerator:?}, {words}", case.name, case.kernel));
+    initramfs::make(&kernel, &text(case, &filters, binaries, slow), &initramfs)?;
+    let mut tally = Tally::default();
+    let begun = Instant::now();
+    let end = qemu::machine(&start(case.command_line), accelerator, |line| {
+        println!("{}| {line}", case.name);
+        tally.line(line);
+    })?;
+    tally.end_of_output();
+    say(&format!("== {}: {}", case.name, qemu::since(begun)));
+    match end {
+        End::Said(0) if tally.passed() == 0 => {
+            tally.fail(&format!("{} (no test ran)", case.name));
+        }
+        End::Said(0) => {}
+        End::Said(_) if tally.failed() > 0 => {}
+        End::Said(status) => {
+            tally.fail(&format!("{} (the machine's tests ended with {status})", case.name));
+        }
+        End::Silent => {
+            tally.fail(&format!("{} (the machine was silent, so it was ended)", case.name))
+        }
+        End::Mute => tally.fail(&format!("{} (the machine ended without a word)", case.name)),
+    }
+    Ok(tally)
+}
+
+/// A machine that only says that it started.
+const PLAIN_CASE: Case = Case {
+    name: "start",
+    kernel: "",
+    command_line: "",
+    machine: &[],
+    set_up: "",
+    tests: Tests::All,
+    ci: None,
+};
+
+/// `/case`: what the guest's scripts read.
+fn text(case: &Case, filters: &[String], binaries: &[Binary], slow: u32) -> String {
+    let root = steps::root();
+    let inside = |binary: &Binary| {
+        let path = binary.path.strip_prefix(&root).unwrap_or(&binary.path);
+        path.display().to_string()
+    };
+    let tests: Vec<String> = binaries.iter().map(inside).collect();
+    let refused = if let Tests::Refused(words) = case.tests { words } else { "" };
+    let set_up = if case.set_up.is_empty() { ":" } else { case.set_up };
+    format!(
+        "WORKSPACE='{}'\nTESTS='{}'\nFILTERS='{}'\nRMAP_BIN='{}'\nRMAP_SLOW={slow}\n\
+         RMAP_REFUSED='{refused}'\nset_up() {{\n{set_up}\n}}\n",
+        root.display(),
+        tests.join(" "),
+        filters.join(" "),
+        steps::target_dir().join("release/rmap").display(),
+    )
+}
