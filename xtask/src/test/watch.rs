@@ -2,17 +2,25 @@
 //!
 //! Comes in: a running child with a piped stdout. Goes out: its lines, as bytes; after
 //! [`SILENCE`] without one, the child and its descendants are killed, so that a test that never
-//! ends becomes one that failed.
+//! ends becomes one that failed. Once the child has ended, what others still write counts for
+//! [`GRACE`] only: a process that a test left behind may keep the pipe open for ever.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::steps::say;
+
 /// The longest time without a line: building the tests on a slow machine prints none either.
 pub const SILENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The longest time from the child's own end to the end of its output.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked whether the child has ended.
+const TURN: Duration = Duration::from_millis(200);
 
 /// Calls `each` with every line of the child's stdout. False if it was silent for longer than
 /// `silence` and killed.
@@ -35,14 +43,29 @@ pub fn lines(
             }
         }
     });
+    let mut last_line = Instant::now();
+    let mut looked = Instant::now();
+    let mut ended: Option<Instant> = None;
     loop {
-        match receiver.recv_timeout(silence) {
-            Ok(line) => each(&line)?,
+        match receiver.recv_timeout(silence.min(TURN)) {
+            Ok(line) => {
+                each(&line)?;
+                last_line = Instant::now();
+            }
             Err(RecvTimeoutError::Disconnected) => return Ok(true),
-            Err(RecvTimeoutError::Timeout) => {
+            Err(RecvTimeoutError::Timeout) if last_line.elapsed() >= silence => {
                 kill(child.id());
                 return Ok(false);
             }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if ended.is_none() && looked.elapsed() >= TURN {
+            looked = Instant::now();
+            ended = child.try_wait().context("cannot look at the tests")?.map(|_| looked);
+        }
+        if ended.is_some_and(|at| at.elapsed() >= GRACE) {
+            say("a process that the tests left behind keeps their output open: not waited for");
+            return Ok(true);
         }
     }
 }
@@ -86,6 +109,20 @@ mod tests {
         });
         assert!(ended.unwrap() && child.wait().unwrap().success());
         assert_eq!(seen, [b"a\n".to_vec(), b"\xff\n".to_vec(), b"end".to_vec()]);
+    }
+
+    #[test]
+    fn what_a_child_leaves_behind_is_not_waited_for() {
+        let mut child = shell("(while sleep 0.05; do echo x; done) & echo $!");
+        let mut left = String::new();
+        let ended = lines(&mut child, SILENCE, |line| {
+            if left.is_empty() {
+                left = String::from_utf8_lossy(line).trim().to_owned();
+            }
+            Ok(())
+        });
+        kill(left.parse().unwrap());
+        assert!(ended.unwrap() && child.wait().unwrap().success());
     }
 
     #[test]

@@ -12,12 +12,13 @@ use super::helper::{helper, stalling_helper};
 use super::support::{Program, Seen, eventually, launch, start};
 
 /// Writes its own and a child's PID, goes on until a file is there, then tells so in another.
-/// The parts that follow the signals are traps that must still work.
+/// The parts that follow the signals are traps that must still work. It also ends if the test fails
+/// and its directory goes.
 const SCRIPT: &str = r#"cd "$0"
 trap 'echo usr1 >> said' USR1
-(while [ ! -e end ]; do sleep 0.01; done; echo child >> said) &
+(while [ -d "$0" ] && [ ! -e end ]; do sleep 0.01; done; echo child >> said) &
 echo $$ $! > new; mv new pids
-while [ ! -e end ]; do sleep 0.01; done
+while [ -d "$0" ] && [ ! -e end ]; do sleep 0.01; done
 wait; echo parent >> said; exit 5"#;
 
 struct Scene(TempDir);
