@@ -150,15 +150,17 @@ impl Investigation {
             history.rss.add(segment.rss);
             history.dirty.add(segment.dirty);
         }
-        if snapshot.moment == Moment::Start {
+        if snapshot.moment.begins() {
             case.before.clone_from(&snapshot.segments);
         }
         let kind = match snapshot.moment {
             Moment::AtExit => SnapshotKind::AtExit,
-            Moment::Live => SnapshotKind::Live,
-            Moment::Start | Moment::Periodic | Moment::Forked | Moment::Executed => {
-                SnapshotKind::LastPeriodic
-            }
+            Moment::Live | Moment::Left => SnapshotKind::Live,
+            Moment::Start
+            | Moment::StartRunning
+            | Moment::Periodic
+            | Moment::Forked
+            | Moment::Executed => SnapshotKind::LastPeriodic,
         };
         let history = |segment: &Segment| {
             case.history.get(&history_key(segment)).copied().unwrap_or_default()
@@ -205,6 +207,12 @@ impl Investigation {
     #[must_use]
     pub fn instance(&self, pid: u32) -> Option<MmKey> {
         self.processes.all().get(self.processes.index(pid)?)?.space
+    }
+
+    /// Whether any process was met.
+    #[must_use]
+    pub fn has_processes(&self) -> bool {
+        !self.processes.all().is_empty()
     }
 
     /// All stacks that were seen so far, those too that the report will not name; without ids.

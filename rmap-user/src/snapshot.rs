@@ -8,18 +8,39 @@ use std::ops::Range;
 /// Why a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Moment {
-    /// At the start of tracing a process that already ran.
+    /// At the start of tracing a process that already ran, while it stood still.
     Start,
+    /// The same of a process that could not be stopped.
+    StartRunning,
     /// A forked child stands before its first instruction: what it holds was copied.
     Forked,
     /// A program was just loaded and stands before its first instruction.
     Executed,
     /// In between, because of `--interval`.
     Periodic,
-    /// At the end of tracing a process that goes on.
+    /// At the end of tracing a process that goes on, while it ran.
     Live,
+    /// The same while it stood still.
+    Left,
     /// The last thread stands at its exit; the memory is still whole.
     AtExit,
+}
+
+impl Moment {
+    /// Whether the process stood still, so that nothing changed while it was looked at.
+    #[must_use]
+    pub const fn stands(self) -> bool {
+        match self {
+            Self::Start | Self::Forked | Self::Executed | Self::Left | Self::AtExit => true,
+            Self::StartRunning | Self::Periodic | Self::Live => false,
+        }
+    }
+
+    /// Whether tracing of a process that already ran begins with it.
+    #[must_use]
+    pub const fn begins(self) -> bool {
+        matches!(self, Self::Start | Self::StartRunning)
+    }
 }
 
 /// One process's memory at one moment.

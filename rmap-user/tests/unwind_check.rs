@@ -21,7 +21,7 @@ use std::rc::Rc;
 
 use other::{Other, Verdict};
 use rmap::event::StackEnd;
-use rmap::live::session::{Checked, RunSettings, run_checked};
+use rmap::live::session::{Checked, RunSettings, Watch, run_checked};
 use rmap::symbol::{Module, ModuleMap};
 use rmap::unwind::table::Table;
 use rmap::unwind::walk::Registers;
@@ -242,12 +242,9 @@ fn compare(name: &str, program: &str, args: &[&str]) {
         return;
     }
     let settings = RunSettings {
-        record: None,
         command: [program].iter().chain(args).map(|&part| part.into()).collect(),
-        follow: true,
         credentials: None,
-        interval: None,
-        verbose: false,
+        watch: Watch { follow: true, ..Watch::default() },
     };
     let tally = Rc::new(RefCell::new(Tally::default()));
     let shared = Rc::clone(&tally);

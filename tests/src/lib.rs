@@ -3,7 +3,7 @@
 //! Comes in: the C programs of `workloads/`, which do something exact to their memory and then
 //! say what they did; and the `rmap` binary. Goes out: what the integration tests in `tests/`
 //! need: [`workload`] builds the programs, [`process`] runs commands, [`rmap`] runs them under
-//! rmap, [`truth`] reads what a workload says, [`facts`] reads what a report says, and [`job`]
+//! rmap, [`attach`] puts rmap beside them, [`truth`] reads what a workload says, [`facts`] reads what a report says, and [`job`]
 //! holds the one against the other. [`machine`] says what cannot run here.
 //!
 //! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
@@ -15,6 +15,7 @@
     reason = "the whole package is tests: a failed expectation is the message"
 )]
 
+pub mod attach;
 pub mod bpf;
 pub mod facts;
 pub mod job;

@@ -30,12 +30,20 @@ pub fn rmap<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
 /// command. Older ones are removed.
 #[must_use]
 pub fn rmap_run(dir: &Path) -> Command {
+    let mut command = reports(dir, "run");
+    command.arg("--");
+    command
+}
+
+/// A command of rmap's that writes both reports and a recording into `dir`. Older ones are removed.
+#[must_use]
+pub fn reports(dir: &Path, name: &str) -> Command {
     for name in ["report.json", "table.txt", "recording"] {
         let _ = std::fs::remove_file(dir.join(name));
     }
-    let mut command = rmap(["run", "--top", "10000", "--json"]);
+    let mut command = rmap([name, "--top", "10000", "--json"]);
     command.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt"));
-    command.arg("--record").arg(dir.join("recording")).arg("--");
+    command.arg("--record").arg(dir.join("recording"));
     command
 }
 

@@ -3,6 +3,7 @@
 //! Comes in: arguments. Goes out: an exit status. One file per command; [`report_out`] is where
 //! those that make a report print it, [`save`] how they write files.
 
+pub mod attach;
 pub mod diff;
 pub mod doctor;
 pub mod export;
@@ -14,6 +15,7 @@ pub mod report_out;
 pub mod run;
 pub mod save;
 pub mod select;
+pub mod watch;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -53,6 +55,13 @@ pub enum Command {
                   every process is looked at once more at its exit, while its memory still exists."
     )]
     Run(run::RunOptions),
+    /// Trace processes that run already and tell the same of them
+    #[command(
+        long_about = "Trace processes that run already, for a while, and tell which code paths made \
+                  their memory resident and dirty from then on. They are stopped twice for a \
+                  moment, and go on as they were."
+    )]
+    Attach(attach::AttachOptions),
     /// Print the report again, from a recording
     #[command(
         long_about = "Print the report again, from a recording that `rmap run --record FILE` kept, on \
@@ -104,6 +113,7 @@ impl Cli {
     pub fn call(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run(options) => run::run(&options),
+            Command::Attach(options) => attach::attach(&options),
             Command::Report(options) => report::run(&options),
             Command::Diff(options) => diff::diff(&options).map(|()| ExitCode::SUCCESS),
             Command::Flame(options) => export::flame(&options).map(|()| ExitCode::SUCCESS),

@@ -1,14 +1,12 @@
 //! The command `run`: starts a command traced from its first instruction and reports on it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
 
-use super::progress::Progress;
-use super::report_out::{OutputOptions, Stream};
+use super::report_out::Stream;
+use super::watch::WatchOptions;
 use crate::live::ptrace::{Credentials, Status};
 use crate::live::session::{self, RunSettings};
 
@@ -33,21 +31,9 @@ changes during the session. Expl is the share that code paths explain. The code 
 the innermost function and its callers. docs/report.md describes everything."
 )]
 pub struct RunOptions {
-    /// Where the report goes, and in what form.
+    /// How the command is watched.
     #[command(flatten)]
-    pub output: OutputOptions,
-
-    /// Look at the memory every SECS seconds too, for the pattern `growing`
-    #[arg(long, value_name = "SECS", value_parser = interval)]
-    pub interval: Option<Duration>,
-
-    /// Keep a recording in FILE, for `rmap report FILE`
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
-
-    /// Trace CMD alone, not the processes that it starts
-    #[arg(long)]
-    pub no_follow: bool,
+    pub watch: WatchOptions,
 
     /// Run CMD as this user (a name or a number)
     #[arg(long, value_name = "USER")]
@@ -58,38 +44,17 @@ pub struct RunOptions {
     pub command: Vec<OsString>,
 }
 
-/// Seconds as a number over 0, with or without a fraction.
-fn interval(text: &str) -> Result<Duration, String> {
-    let wrong = || "give seconds as a number over 0, such as 0.5".to_owned();
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(interval) if !interval.is_zero() => Ok(interval),
-        _ => Err(wrong()),
-    }
-}
-
 /// Runs the command and prints the report. The exit status is the command's own, unless the
 /// report could not be written.
 ///
 /// # Errors
 /// What was attempted and did not succeed.
 pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
-    options.output.check()?;
-    options.record.as_deref().map_or(Ok(()), super::save::check)?;
+    options.watch.check()?;
     let credentials = options.user.as_deref().map(Credentials::of_user).transpose()?;
-    let settings = RunSettings {
-        command: options.command.clone(),
-        follow: !options.no_follow,
-        credentials,
-        interval: options.interval,
-        record: options.record.clone(),
-        verbose: options.output.verbose > 1,
-    };
-    let mut progress = None;
-    let traced = || progress = Some(Progress::start("naming code paths"));
-    let outcome = session::run(&settings, traced);
-    drop(progress);
-    let outcome = match outcome {
+    let settings =
+        RunSettings { command: options.command.clone(), credentials, watch: options.watch.watch() };
+    let outcome = match options.watch.trace(|traced| session::run(&settings, traced)) {
         Ok(outcome) => outcome,
         Err(error) => {
             let status = error.exit_code();
@@ -98,13 +63,7 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         }
     };
     let own = outcome.status.map_or(0, Status::shell_code);
-    if let Err(error) = options.output.print(&outcome.report, Stream::Stderr) {
-        super::complain(&error);
-        return Ok(ExitCode::FAILURE);
-    }
-    if let (Some(error), Some(path)) = (outcome.record_error, &options.record) {
-        let what = format!("the recording {} ends early", path.display());
-        super::complain(&anyhow::Error::new(error).context(what));
+    if !options.watch.print(outcome, Stream::Stderr) {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::from(u8::try_from(own).unwrap_or(u8::MAX)))

@@ -66,7 +66,7 @@ fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origi
 fn origin(space: &AddressSpace, snapshot: &Snapshot) -> Origin {
     let nobody = Actor { pid: snapshot.pid, tid: 0, time_ns: snapshot.time_ns, stack: None };
     match (snapshot.moment, space.fresh_exec, space.fork_path) {
-        (Moment::Start, ..) => Origin { call: Call::Unknown, actor: nobody },
+        (Moment::Start | Moment::StartRunning, ..) => Origin { call: Call::Unknown, actor: nobody },
         (_, Some(actor), _) => Origin { call: Call::Exec, actor },
         (Moment::Executed, None, _) => {
             Origin { call: Call::Exec, actor: Actor { tid: snapshot.pid, ..nobody } }

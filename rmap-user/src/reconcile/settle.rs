@@ -10,7 +10,7 @@ use crate::snapshot::{Moment, PageKind, PageRun, PageState, Snapshot};
 /// Gives pages that are there, and that nobody owns, to those who must have brought them.
 pub fn settle(space: &mut AddressSpace, snapshot: &Snapshot) {
     let Some(pages) = &snapshot.pages else { return };
-    if snapshot.moment == Moment::Start {
+    if snapshot.moment.begins() {
         before(space, pages);
         return;
     }

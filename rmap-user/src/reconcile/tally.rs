@@ -29,15 +29,6 @@ pub struct Setting {
     pub unplaced: Unplaced,
 }
 
-impl Setting {
-    const fn standing(&self) -> bool {
-        match self.moment {
-            Moment::Forked | Moment::Executed | Moment::AtExit => true,
-            Moment::Start | Moment::Periodic | Moment::Live => false,
-        }
-    }
-}
-
 /// Counts the pages of one segment after the other.
 #[derive(Default)]
 pub struct Tally {
@@ -270,7 +261,7 @@ impl Tally {
         }
         let otherwise = if setting.lost {
             Reason::LostEvents
-        } else if setting.standing() {
+        } else if setting.moment.stands() {
             Reason::Unknown
         } else {
             Reason::SnapshotRace
@@ -291,7 +282,7 @@ impl Tally {
         let missing = signed(segment.rss) - bytes(known);
         let reason = if !has_pages {
             Reason::NoPageMap
-        } else if !setting.standing() {
+        } else if !setting.moment.stands() {
             Reason::SnapshotRace
         } else if missing > 0 && bytes(self.swapped) >= missing {
             Reason::Migration
@@ -347,7 +338,7 @@ impl Tally {
         }
         let reason = if !has_pages {
             Reason::NoPageMap
-        } else if !setting.standing() {
+        } else if !setting.moment.stands() {
             Reason::SnapshotRace
         } else if setting.lost {
             Reason::LostEvents

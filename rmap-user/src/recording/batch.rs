@@ -412,13 +412,15 @@ const ENDS: [StackEnd; 10] = [
     StackEnd::Unknown,
 ];
 
-const MOMENTS: [Moment; 6] = [
+const MOMENTS: [Moment; 8] = [
     Moment::Start,
     Moment::Forked,
     Moment::Executed,
     Moment::Periodic,
     Moment::Live,
     Moment::AtExit,
+    Moment::StartRunning,
+    Moment::Left,
 ];
 
 fn moment_number(moment: Moment) -> u8 {

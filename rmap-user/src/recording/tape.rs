@@ -70,6 +70,12 @@ impl Tape {
         self.investigation.instance(pid)
     }
 
+    /// As [`Investigation::has_processes`].
+    #[must_use]
+    pub fn has_processes(&self) -> bool {
+        self.investigation.has_processes()
+    }
+
     /// What a process's [`ModuleMap`] is updated with: to be told right before that is done.
     pub fn code(&mut self, pid: u32, time_ns: u64, modules: &[Module]) {
         let Some(recorder) = &self.recorder else { return };

@@ -24,6 +24,7 @@ fn help_fits_and_is_as_it_was() {
     for name in [
         None,
         Some("run"),
+        Some("attach"),
         Some("diff"),
         Some("flame"),
         Some("export"),
@@ -54,7 +55,7 @@ fn what_follows_the_command_is_the_commands() {
     for words in [&["--", "ls", "-l", "--top", "3"][..], &["ls", "-l", "--top", "3"]] {
         let options = run(words);
         assert_eq!(options.command, ["ls", "-l", "--top", "3"].map(OsString::from), "{words:?}");
-        assert_eq!(options.output.top, 15);
+        assert_eq!(options.watch.output.top, 15);
     }
     assert_eq!(run(&["--", "ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
     assert_eq!(run(&["ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
@@ -79,12 +80,24 @@ fn options_are_read() {
         "-vv",
         "true",
     ]);
-    assert_eq!(options.output.json.as_deref(), Some("-".as_ref()));
-    assert_eq!(options.output.output.as_deref(), Some("t.txt".as_ref()));
-    assert_eq!(options.interval, Some(Duration::from_millis(250)));
-    assert_eq!((options.output.top, options.output.verbose), (0, 2));
-    assert!(options.no_follow);
+    assert_eq!(options.watch.output.json.as_deref(), Some("-".as_ref()));
+    assert_eq!(options.watch.output.output.as_deref(), Some("t.txt".as_ref()));
+    assert_eq!(options.watch.interval, Some(Duration::from_millis(250)));
+    assert_eq!((options.watch.output.top, options.watch.output.verbose), (0, 2));
+    assert!(options.watch.no_follow);
     assert_eq!(options.user.as_deref(), Some("nobody"));
+}
+
+#[test]
+fn processes_are_named_in_one_word_or_several() {
+    for words in [&["-p", "7,8", "-d", "1.5"][..], &["-p7", "--pid", "8", "--duration", "1.5"]] {
+        let words = ["rmap", "attach"].iter().chain(words);
+        let Command::Attach(options) = Cli::try_parse_from(words).unwrap().command else {
+            panic!("another command");
+        };
+        assert_eq!(options.pids, [7, 8]);
+        assert_eq!(options.duration, Some(Duration::from_millis(1500)));
+    }
 }
 
 #[test]
@@ -99,6 +112,12 @@ fn wrong_usage_exits_2() {
         &["rmap", "run", "--interval", "nan", "true"],
         &["rmap", "run", "--interval", "1e-12", "true"],
         &["rmap", "run", "--top", "-1", "true"],
+        &["rmap", "attach"],
+        &["rmap", "attach", "-p", ""],
+        &["rmap", "attach", "-p", "0"],
+        &["rmap", "attach", "-p", "1,x"],
+        &["rmap", "attach", "-p", "1", "-d", "0"],
+        &["rmap", "attach", "1"],
         &["rmap", "pmap"],
         &["rmap", "pmap", "0"],
         &["rmap", "pmap", "x"],
@@ -117,7 +136,7 @@ fn wrong_usage_exits_2() {
 #[test]
 fn the_manual_and_the_completions_know_every_command() {
     let manual = String::from_utf8(rmap::cli::manual::manual().unwrap()).unwrap();
-    for name in ["run", "flame", "export", "pmap", "doctor"] {
+    for name in ["run", "attach", "flame", "export", "pmap", "doctor"] {
         assert!(manual.contains(&format!("RMAP {}", name.to_uppercase())), "{name}");
         for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
             let text = String::from_utf8(rmap::cli::manual::completions(*shell)).unwrap();

@@ -114,6 +114,11 @@ impl Targets {
         }
     }
 
+    /// Traces a process no longer; one that is not traced is no error.
+    pub fn remove(&mut self, pid: u32) {
+        let _ = self.map.remove(&pid);
+    }
+
     /// Whether a process is traced now.
     #[must_use]
     pub fn contains(&self, pid: u32) -> bool {
@@ -214,6 +219,11 @@ impl Probes {
     /// The table of processes is full.
     pub fn trace(&mut self, pid: u32) -> Result<(), Error> {
         self.targets.set(pid, abi::NO_SLOT)
+    }
+
+    /// Traces a process no longer.
+    pub fn untrace(&mut self, pid: u32) {
+        self.targets.remove(pid);
     }
 
     /// Whether a process is traced now.

@@ -1,7 +1,9 @@
-//! The tracer thread: starts the command and answers each stop of each tracee.
+//! The tracer thread: takes tracees (it starts a command, or seizes processes that run) and
+//! answers each stop of each of them.
 //!
-//! Comes in: a prepared command and an observer. Goes out: the observer's calls and the command's
-//! status. ptrace(2) has the stops; what it leaves open is told where it matters.
+//! Comes in: a prepared command or process ids, and an observer. Goes out: the observer's calls and
+//! the command's status. ptrace(2) has the stops; what it leaves open is told where it matters.
+//! `halt` stops whole processes, at the start and at the end.
 
 use std::collections::HashMap;
 use std::sync::PoisonError;
@@ -19,14 +21,22 @@ use super::{Error, Observer, Shared, Started, Status};
 /// How long a process's exit may wait for its other threads, see [`Engine::settle`].
 const SETTLE: Duration = Duration::from_secs(2);
 
-const USES_PTRACE: &str = "the program uses ptrace itself, so the processes it creates are left \
+pub(super) const USES_PTRACE: &str = "the program uses ptrace itself, so the processes it creates are left \
                            to it: no snapshots of them at exec, fork or exit";
-const LEAK_CHECK: &str = "the program has a leak sanitizer, which traces its own threads, so it \
+pub(super) const LEAK_CHECK: &str = "the program has a leak sanitizer, which traces its own threads, so it \
                           is let go: no snapshots of it and its descendants at exec, fork or exit";
+
+/// What a tracer thread begins with.
+pub(super) enum Subject {
+    /// A command to start.
+    Command(Plan),
+    /// Processes that run, each once.
+    Processes(Vec<u32>),
+}
 
 /// The tracer thread's work. Its end, be it by an error or a panic, lets all tracees go on.
 pub(super) fn run(
-    plan: &Plan,
+    subject: &Subject,
     follow: bool,
     observer: Box<dyn Observer>,
     shared: &Shared,
@@ -47,60 +57,77 @@ pub(super) fn run(
     if sys::is_ignored(libc::SIGCHLD) {
         sys::set_ignored(libc::SIGCHLD, false);
     }
-    let child = plan.start()?;
-    sys::unblock_wake();
-    let command = child.pid;
-    if let Err(source) = sys::seize(command, options(!follow)) {
-        drop(child);
-        sys::reap_untraced(command);
-        return Err(Error::Seize { source });
-    }
-    observer.armed(command);
-    child.go();
-    let mut table = Table::default();
-    table.add_process(command, None, !follow);
-    let engine = Engine {
-        plan,
+    let mut engine = Engine {
         follow,
         observer: observer.as_mut(),
         shared,
         started,
-        command,
-        launching: Some(child),
-        table,
+        command: None,
+        launching: None,
+        table: Table::default(),
         unclaimed: HashMap::new(),
         refused: Vec::new(),
         kinds: Kinds::default(),
         status: None,
     };
+    match subject {
+        Subject::Command(plan) => engine.launch(plan)?,
+        Subject::Processes(pids) => {
+            sys::unblock_wake();
+            for pid in pids {
+                engine.attach(*pid);
+            }
+            // An owner that is gone does not need to know.
+            let pid = pids.first().copied().unwrap_or(0);
+            let _ = started.send(Started { pid, tid: sys::own_tid() });
+        }
+    }
     engine.follow_all()
 }
 
 /// The ptrace options of a process.
-const fn options(threads_only: bool) -> i32 {
+pub(super) const fn options(threads_only: bool) -> i32 {
     if threads_only { sys::THREADS_ONLY } else { sys::DESCENDANTS }
 }
 
-struct Engine<'a> {
-    plan: &'a Plan,
-    follow: bool,
-    observer: &'a mut dyn Observer,
+pub(super) struct Engine<'a> {
+    pub(super) follow: bool,
+    pub(super) observer: &'a mut dyn Observer,
     shared: &'a Shared,
     started: &'a Sender<Started>,
-    command: u32,
-    /// The command's process until it execs.
-    launching: Option<Child>,
-    table: Table,
+    /// The command's process, if rmap started one.
+    command: Option<u32>,
+    /// The same until it execs.
+    launching: Option<(Child, &'a Plan)>,
+    pub(super) table: Table,
     /// New processes that stand before their first instruction, of which the parent's stop was
     /// not seen yet, with the parent of `/proc`.
     unclaimed: HashMap<u32, u32>,
     /// New processes to be let go at their first stop.
     refused: Vec<u32>,
-    kinds: Kinds,
+    pub(super) kinds: Kinds,
     status: Option<Status>,
 }
 
-impl Engine<'_> {
+impl<'a> Engine<'a> {
+    /// Starts the command's process and lets it exec.
+    fn launch(&mut self, plan: &'a Plan) -> Result<(), Error> {
+        let child = plan.start()?;
+        sys::unblock_wake();
+        let command = child.pid;
+        if let Err(source) = sys::seize(command, options(!self.follow)) {
+            drop(child);
+            sys::reap_untraced(command);
+            return Err(Error::Seize { source });
+        }
+        self.observer.armed(command);
+        child.go();
+        self.table.add_process(command, None, !self.follow);
+        self.command = Some(command);
+        self.launching = Some((child, plan));
+        Ok(())
+    }
+
     /// Until nobody is left, or to the order to detach.
     fn follow_all(mut self) -> Result<Option<Status>, Error> {
         while !self.shared.detach.load(Ordering::SeqCst) {
@@ -108,24 +135,28 @@ impl Engine<'_> {
                 Wait::Stopped(tid, stop) => self.stopped(tid, stop),
                 Wait::Dead(tid, status) => {
                     self.dead(tid, status);
-                    if tid == self.command
-                        && let Some(child) = self.launching.take()
+                    if Some(tid) == self.command
+                        && let Some((child, plan)) = self.launching.take()
                     {
                         let signal = match status {
                             Status::Signal(signal) => Some(signal),
                             Status::Code(_) => None,
                         };
-                        return Err(self.plan.failure(child, signal));
+                        return Err(plan.failure(child, signal));
                     }
                 }
                 Wait::Interrupted => {}
-                Wait::Nothing => break,
+                Wait::Nothing => return Ok(self.status),
             }
+        }
+        if self.launching.is_none() {
+            self.leave_all();
         }
         Ok(self.status)
     }
 
-    fn stopped(&mut self, tid: u32, mut stop: Stop) {
+    /// Answers a tracee's stop that was not taken yet.
+    pub(super) fn stopped(&mut self, tid: u32, mut stop: Stop) {
         // Only the delivery of a signal must not be taken, lest the signal is lost with rmap. An
         // exec by another thread than the leader must be: before, the kernel takes requests for
         // it as meant for the former leader and refuses them (looks_like_a_spurious_pid).
@@ -238,11 +269,16 @@ impl Engine<'_> {
     fn executed(&mut self, pid: u32) {
         let former_tid = message_tid(pid).unwrap_or(pid);
         self.table.exec(pid);
-        if pid == self.command && self.launching.take().is_some() {
+        if Some(pid) == self.command && self.launching.take().is_some() {
             // An owner that is gone does not need to know.
             let _ = self.started.send(Started { pid, tid: sys::own_tid() });
         }
         self.observer.executed(pid, pid, former_tid);
+        self.go_on_after_exec(pid);
+    }
+
+    /// Follows the new program as far as it may be, and lets it go on.
+    pub(super) fn go_on_after_exec(&mut self, pid: u32) {
         match if self.follow { self.kinds.of(pid) } else { Kind::Ordinary } {
             Kind::LeakCheck => {
                 self.observer.unfollowed(pid, LEAK_CHECK);
@@ -320,7 +356,7 @@ impl Engine<'_> {
     }
 
     fn dead(&mut self, tid: u32, status: Status) {
-        if tid == self.command {
+        if Some(tid) == self.command {
             let mut reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
             sys::reap(tid);
             *reaped = true;
@@ -330,9 +366,11 @@ impl Engine<'_> {
         }
         self.refused.retain(|&refused| refused != tid);
         self.unclaimed.remove(&tid);
-        let process_ended = self.table.reaped(tid);
-        if (process_ended || tid == self.command) && self.launching.is_none() {
-            self.observer.ended(tid, status);
+        let let_go = self.command.filter(|command| *command == tid);
+        if let Some(pid) = self.table.reaped(tid).or(let_go)
+            && self.launching.is_none()
+        {
+            self.observer.ended(pid, status);
         }
         self.claim_all();
     }

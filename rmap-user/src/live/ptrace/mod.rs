@@ -1,8 +1,9 @@
-//! Launches a command and follows it and its descendants by ptrace, so that others can look at a
-//! process while it stands still: just after exec, as a freshly forked child, and at its exit.
+//! Launches a command, or attaches to processes that run, and follows them and their descendants by
+//! ptrace, so that others can look at a process while it stands still: just after exec, as a freshly
+//! forked child, at its exit; and where rmap attaches to it and lets it go.
 //!
-//! Comes in: a [`Launch`] and an [`Observer`]. Goes out: the observer's calls, on the tracer
-//! thread, and at the end the command's [`Status`].
+//! Comes in: a [`Launch`] or process ids, and an [`Observer`]. Goes out: the observer's calls, on
+//! the tracer thread, and at the end the command's [`Status`].
 //!
 //! The program is disturbed as little as the kernel allows:
 //!
@@ -26,6 +27,7 @@ mod child;
 mod engine;
 mod error;
 mod exe;
+mod halt;
 mod inherited;
 mod sys;
 mod table;
@@ -40,6 +42,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use child::Credentials;
+use engine::Subject;
 pub use error::Error;
 
 /// What to run, and how.
@@ -89,6 +92,12 @@ pub trait Observer: Send {
     /// The command's process is there and waits; it execs after this call. Its memory is still a
     /// copy of rmap's.
     fn armed(&mut self, pid: u32);
+    /// A process that ran before rmap was seized, and stands with all its threads. `stood` is false
+    /// if it could not be stopped, or not all of it; why was told by [`Observer::unfollowed`].
+    /// Read `/proc/TID/…`: the leader may be a zombie.
+    fn attached(&mut self, pid: u32, tid: u32, stood: bool);
+    /// The process stands for the last time before rmap lets it go; `stood` as above.
+    fn leaving(&mut self, pid: u32, tid: u32, stood: bool);
     /// The process stands before the first instruction of a new program; `tid` equals `pid`.
     /// `former_tid` is the thread that called exec; all others are gone.
     fn executed(&mut self, pid: u32, tid: u32, former_tid: u32);
@@ -106,7 +115,7 @@ pub trait Observer: Send {
     fn ended(&mut self, pid: u32, status: Status);
 }
 
-/// A launched command with its tracer thread.
+/// A launched command, or attached processes, with their tracer thread.
 ///
 /// Dropped without [`Tracer::join`], the thread goes on until all followed processes have ended.
 #[derive(Debug)]
@@ -140,6 +149,23 @@ struct Started {
 /// See [`Error`]; nothing of the command is left behind then.
 pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
     let plan = child::Plan::new(&launch)?;
+    start(Subject::Command(plan), launch.follow, observer)
+}
+
+/// Attaches to processes that run (each named once); returns when the observer was told of each, or
+/// with the reason why there is no tracer thread. A process that cannot be traced, or is gone, is
+/// told to the observer too.
+///
+/// # Errors
+/// [`Error::Thread`].
+pub fn attach(pids: Vec<u32>, follow: bool, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
+    let tracer = start(Subject::Processes(pids), follow, observer)?;
+    // Signals to rmap are not theirs.
+    *tracer.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    Ok(tracer)
+}
+
+fn start(subject: Subject, follow: bool, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
     sys::install_wake_handler().map_err(|source| Error::Thread { source })?;
     let shared = Arc::new(Shared::default());
     let (sender, receiver) = mpsc::channel();
@@ -147,7 +173,7 @@ pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Erro
         .name("rmap-ptrace".into())
         .spawn({
             let shared = Arc::clone(&shared);
-            move || engine::run(&plan, launch.follow, observer, &shared, &sender)
+            move || engine::run(&subject, follow, observer, &shared, &sender)
         })
         .map_err(|source| Error::Thread { source })?;
     match receiver.recv() {
@@ -161,7 +187,7 @@ pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Erro
 }
 
 impl Tracer {
-    /// The command's PID.
+    /// The command's PID, or the first of those that were attached to.
     #[must_use]
     pub const fn pid(&self) -> u32 {
         self.pid
@@ -178,7 +204,8 @@ impl Tracer {
     }
 
     /// Asks the tracer thread to let all processes go on alone, and to end. Returns at once; an
-    /// observer's call in progress is finished first. [`Tracer::join`] waits for the end.
+    /// observer's call in progress is finished first, and [`Observer::leaving`] comes for each
+    /// process. [`Tracer::join`] waits for the end.
     ///
     /// The command stays a child of this process: reap it if this process lives on, but not
     /// before [`Tracer::join`] has returned, or the wait takes a stop that is not meant for it.

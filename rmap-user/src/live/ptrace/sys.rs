@@ -119,6 +119,13 @@ pub(super) fn seize(tid: u32, options: i32) -> io::Result<()> {
     request(libc::PTRACE_SEIZE, tid, options as usize)
 }
 
+/// Asks a running tracee to stop; it shows [`EVENT_STOP`] as soon as it leaves the kernel. One in a
+/// group stop that it listens in shows that again.
+pub(super) fn interrupt(tid: u32) {
+    // A tracee that is gone stands in nobody's way.
+    let _ = request(libc::PTRACE_INTERRUPT, tid, 0);
+}
+
 /// Lets a tracee of which the stop was taken go on, without a signal.
 ///
 /// `SIGKILL`, and the end or the exec of its process, wake it from any stop but its exit. Then it

@@ -27,6 +27,8 @@ pub(super) struct Process {
     pub(super) threads_only: bool,
     /// [`Table::forget_dead`] was done for its end.
     pub(super) settled: bool,
+    /// Its leader was dead before it was followed, and will not be reaped here.
+    leaderless: bool,
 }
 
 /// How a process came to be.
@@ -61,9 +63,37 @@ impl Table {
         let memory = memory.unwrap_or_else(|| self.new_memory());
         self.processes.insert(
             pid,
-            Process { alive: HashSet::from([pid]), memory, birth, threads_only, settled: false },
+            Process {
+                alive: HashSet::from([pid]),
+                memory,
+                birth,
+                threads_only,
+                settled: false,
+                leaderless: false,
+            },
         );
         self.threads.insert(pid, pid);
+    }
+
+    /// A process that ran before, of which each thread is to be added. Its leader may be dead.
+    pub(super) fn add_running(&mut self, pid: u32, threads_only: bool) {
+        self.add_process(pid, None, threads_only);
+        self.threads.remove(&pid);
+        if let Some(process) = self.processes.get_mut(&pid) {
+            process.alive.clear();
+            process.leaderless = true;
+        }
+    }
+
+    /// All processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.processes.keys().copied().collect()
+    }
+
+    /// The threads of a process that were not reaped.
+    pub(super) fn threads_of(&self, pid: u32) -> Vec<u32> {
+        let own = self.threads.iter().filter(|(_, owner)| **owner == pid);
+        own.map(|(tid, _)| *tid).collect()
     }
 
     /// A new thread; known already is no error.
@@ -72,6 +102,7 @@ impl Table {
             && self.threads.insert(tid, pid).is_none()
         {
             process.alive.insert(tid);
+            process.leaderless &= tid != pid;
         }
     }
 
@@ -84,6 +115,7 @@ impl Table {
             process.alive = HashSet::from([pid]);
             process.memory = memory;
             process.settled = false;
+            process.leaderless = false;
         }
     }
 
@@ -113,15 +145,17 @@ impl Table {
         }
     }
 
-    /// A thread was reaped. True if its process ended by that.
-    pub(super) fn reaped(&mut self, tid: u32) -> bool {
-        let Some(pid) = self.threads.remove(&tid) else { return false };
-        if pid == tid {
+    /// A thread was reaped. Gives its process if that ended by it: the leader is reaped last,
+    /// unless it was dead before anybody followed it.
+    pub(super) fn reaped(&mut self, tid: u32) -> Option<u32> {
+        let pid = self.threads.remove(&tid)?;
+        let leaderless = self.processes.get(&pid).is_some_and(|process| process.leaderless);
+        if pid == tid || leaderless && !self.threads.values().any(|owner| *owner == pid) {
             self.remove_process(pid);
-            return true;
+            return Some(pid);
         }
         self.forget_dead(pid, tid);
-        false
+        None
     }
 
     /// A process is not followed any more.
@@ -152,10 +186,10 @@ mod tests {
         table.add_thread(10, 12);
         assert_eq!(table.exit(10, 10), exit(false, false));
         assert_eq!(table.exit(10, 12), exit(false, false));
-        assert!(!table.reaped(12));
+        assert_eq!(table.reaped(12), None);
         assert_eq!(table.exit(10, 11), exit(true, false));
-        assert!(!table.reaped(11));
-        assert!(table.reaped(10));
+        assert_eq!(table.reaped(11), None);
+        assert_eq!(table.reaped(10), Some(10));
         assert!(table.process(10).is_none());
     }
 
@@ -164,8 +198,22 @@ mod tests {
         let mut table = Table::default();
         table.add_process(10, None, false);
         table.add_thread(10, 11);
-        assert!(!table.reaped(11));
+        assert_eq!(table.reaped(11), None);
         assert_eq!(table.exit(10, 10), exit(true, false));
+    }
+
+    #[test]
+    fn without_its_leader_a_process_ends_with_its_last_thread() {
+        let mut table = Table::default();
+        table.add_running(10, false);
+        table.add_thread(10, 11);
+        table.add_thread(10, 12);
+        assert_eq!(table.process_of(10), None);
+        assert_eq!(table.exit(10, 12), exit(false, false));
+        assert_eq!(table.reaped(12), None);
+        assert_eq!(table.exit(10, 11), exit(true, false));
+        assert_eq!(table.reaped(11), Some(10));
+        assert!(table.process(10).is_none());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What `/proc` tells of a tracee's thread.
 //!
-//! Comes in: a tid. Goes out: whose thread it is, and whether it still comes to its exit stop.
+//! Comes in: a tid. Goes out: whose thread it is, who traces it, and whether it still comes to its
+//! exit stop.
 
 /// Whose thread a new tracee is.
 pub(super) struct Kin {
@@ -11,12 +12,38 @@ pub(super) struct Kin {
 impl Kin {
     pub(super) fn read(tid: u32) -> Option<Self> {
         let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
-        let field = |name: &str| {
-            let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
-            values.next()?.trim().parse().ok()
-        };
-        Some(Self { pid: field("Tgid:")?, parent: field("PPid:")? })
+        Some(Self { pid: number(&status, "Tgid:")?, parent: number(&status, "PPid:")? })
     }
+}
+
+fn number(status: &str, name: &str) -> Option<u32> {
+    let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
+    values.next()?.trim().parse().ok()
+}
+
+/// The threads of a process, zombies too; none of one that is gone.
+pub(super) fn threads(pid: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// The thread that traces a thread, 0 for nobody; `None` if the thread is gone.
+pub(super) fn tracer(pid: u32, tid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    number(&status, "TracerPid:")
+}
+
+/// Whether a thread has ended, its memory given up: it is a zombie or gone.
+pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+        .map_or(true, |stat| matches!(state(&stat), "Z" | "X"))
+}
+
+/// The state in the line of `/proc/PID/task/TID/stat`. The name before it may hold anything; it
+/// ends at the last parenthesis.
+fn state(stat: &str) -> &str {
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_ascii_whitespace().next().unwrap_or("")
 }
 
 /// Whether a thread of an ending process still comes to its exit stop.
@@ -43,7 +70,7 @@ impl Fate {
         let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let field = |number: usize| fields.split_ascii_whitespace().nth(number - 3);
         let bits = |number| field(number).and_then(|bits| bits.parse().ok()).unwrap_or(0_u64);
-        if matches!(field(3), Some("Z" | "X")) || bits(9) & EXITING != 0 {
+        if matches!(state(stat), "Z" | "X") || bits(9) & EXITING != 0 {
             Self::Dead
         } else if bits(31) & (1 << (libc::SIGKILL - 1)) != 0 {
             Self::Killed

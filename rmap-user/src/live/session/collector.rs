@@ -36,7 +36,6 @@ use crate::{
 };
 
 use super::{
-    RunSettings,
     check::{Check, Checking},
     facts,
     observer::{Message, Stop},
@@ -68,6 +67,8 @@ pub(super) struct Collector {
     modules: HashMap<MmKey, ModuleMap>,
     /// Processes that run a program of their own now.
     running: BTreeSet<u32>,
+    /// Those among them that ptrace does not stop, so that only events tell of their end.
+    unstopped: BTreeSet<u32>,
     started_at: OffsetDateTime,
     /// Records that could not be read.
     unreadable: u64,
@@ -100,6 +101,7 @@ impl Collector {
             perf_maps: HashMap::new(),
             modules: HashMap::new(),
             running: BTreeSet::new(),
+            unstopped: BTreeSet::new(),
             started_at,
             unreadable: 0,
             failed_tables: 0,
@@ -158,13 +160,16 @@ impl Collector {
             }
             Body::Fork(fork) if !fork.thread => {
                 self.running.insert(fork.child_pid);
+                if self.unstopped.contains(&event.pid) {
+                    self.unstopped.insert(fork.child_pid);
+                }
                 self.inherit(event.pid, fork.child_pid);
                 if self.probes.inherit(event.pid, fork.child_pid).is_err() {
                     self.failed_tables += 1;
                 }
             }
             Body::Exit { group_dead: true, .. } => {
-                self.running.remove(&event.pid);
+                self.ended(event.pid);
                 self.probes.ended(event.pid);
             }
             _ => {}
@@ -242,10 +247,18 @@ impl Collector {
             Message::Unfollowed { pid, reason } => {
                 self.troubles.push(("ptrace", format!("process {pid}: {reason}")));
             }
-            Message::Ended { pid } => {
-                self.running.remove(&pid);
-            }
+            Message::Ended { pid } => self.ended(pid),
         }
+    }
+
+    fn ended(&mut self, pid: u32) {
+        self.running.remove(&pid);
+        self.unstopped.remove(&pid);
+    }
+
+    /// Whether processes go on of which ptrace does not tell the end.
+    pub(super) fn watches_unstopped(&self) -> bool {
+        !self.unstopped.is_empty()
     }
 
     fn stop(&mut self, at: Stop) {
@@ -254,6 +267,13 @@ impl Collector {
                 if let Err(error) = self.probes.trace(pid) {
                     self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
                 }
+            }
+            Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood),
+            Stop::Leaving { pid, tid, stood } => {
+                self.look(pid, tid, if stood { Moment::Left } else { Moment::Live });
+                self.read_names(pid, tid);
+                self.probes.untrace(pid);
+                self.ended(pid);
             }
             Stop::Executed { pid, tid } => {
                 self.running.insert(pid);
@@ -267,6 +287,8 @@ impl Collector {
                     self.failed_tables += 1;
                 }
             }
+            // Its parent forked before its own tracing began, and was stopped behind that.
+            Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => self.meet(pid, tid, true),
             Stop::Forked { pid, tid } => {
                 self.running.insert(pid);
                 self.look(pid, tid, Moment::Forked);
@@ -279,6 +301,58 @@ impl Collector {
                 self.perf_maps.remove(&pid);
             }
         }
+    }
+
+    /// Begins with a process that ran before. What happens from the start of its tracing on comes
+    /// behind the snapshot, also if it was in it already: a page has the owner that came last.
+    fn meet(&mut self, pid: u32, tid: u32, stood: bool) {
+        self.drain();
+        if let Err(error) = self.probes.trace(pid) {
+            self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
+            return;
+        }
+        let moment = if stood { Moment::Start } else { Moment::StartRunning };
+        match procfs::take(tid, pid, moment, true) {
+            Ok(snapshot) => {
+                self.tell(pid);
+                self.count_lost();
+                self.investigation.snapshot(&snapshot);
+            }
+            Err(error) => {
+                self.probes.untrace(pid);
+                self.troubles.push(("attach", error.to_string()));
+                return;
+            }
+        }
+        self.running.insert(pid);
+        if !stood {
+            self.unstopped.insert(pid);
+        }
+        self.scan(pid, tid, Image::Known);
+        if let Some(instance) = self.investigation.instance(pid) {
+            self.perf_maps.insert(pid, (instance, None));
+        }
+    }
+
+    /// Makes the unwind tables of the code that a process has mapped, so that it need not stand
+    /// still as long as that takes.
+    pub(super) fn prepare(&mut self, pid: u32) {
+        let Ok(modules) = self.catalogue.scan(pid) else { return };
+        let files: Vec<_> = modules.into_iter().filter_map(|module| module.binary).collect();
+        if self.probes.prepare(&files).is_err() {
+            self.failed_tables += 1;
+        }
+    }
+
+    /// Whether any process was seen.
+    pub(super) fn met(&self) -> bool {
+        self.investigation.has_processes()
+    }
+
+    /// What kept a part of the picture from being seen so far, in one line.
+    pub(super) fn troubles(&self) -> String {
+        let troubles: Vec<&str> = self.troubles.iter().map(|(_, why)| why.as_str()).collect();
+        troubles.join("; ")
     }
 
     /// Names and kin of a process.
@@ -346,6 +420,8 @@ impl Collector {
                 self.count_lost();
                 self.investigation.snapshot(&snapshot);
                 self.running.insert(pid);
+            } else {
+                self.unstopped.remove(&pid);
             }
         }
     }
@@ -379,8 +455,8 @@ impl Collector {
     /// Ends the session: the report, with names for all that it mentions.
     pub(super) fn finish(
         mut self,
-        settings: &RunSettings,
-        pid: u32,
+        command: Option<Vec<String>>,
+        pids: Vec<u32>,
         exit: Option<Exit>,
     ) -> (Report, Option<recording::Error>) {
         self.drain();
@@ -398,8 +474,8 @@ impl Collector {
         }));
         let closing = Closing {
             host: facts::host(),
-            command: Some(super::words(&settings.command)),
-            pids: vec![pid],
+            command,
+            pids,
             started_at: self.started_at.format(&Rfc3339).unwrap_or_default(),
             ended_ns: procfs::monotonic_ns(),
             exit,

@@ -39,6 +39,24 @@ pub(super) enum Stop {
         /// The process.
         pid: u32,
     },
+    /// A process that ran before.
+    Attached {
+        /// The process.
+        pid: u32,
+        /// A thread that has its memory.
+        tid: u32,
+        /// All of it stands.
+        stood: bool,
+    },
+    /// A process that goes on without rmap.
+    Leaving {
+        /// The process.
+        pid: u32,
+        /// A thread that has its memory.
+        tid: u32,
+        /// All of it stands.
+        stood: bool,
+    },
     /// A program was loaded.
     Executed {
         /// The process.
@@ -85,6 +103,14 @@ impl Forwarder {
 impl Observer for Forwarder {
     fn armed(&mut self, pid: u32) {
         self.stop(Stop::Armed { pid });
+    }
+
+    fn attached(&mut self, pid: u32, tid: u32, stood: bool) {
+        self.stop(Stop::Attached { pid, tid, stood });
+    }
+
+    fn leaving(&mut self, pid: u32, tid: u32, stood: bool) {
+        self.stop(Stop::Leaving { pid, tid, stood });
     }
 
     fn executed(&mut self, pid: u32, tid: u32, _former_tid: u32) {

@@ -1,4 +1,5 @@
-//! Signals to rmap itself while a command runs: they are the command's.
+//! Signals to rmap itself while a command runs: they are the command's. While rmap is attached to
+//! processes of others, they end the session.
 //!
 //! Ctrl-C on a terminal reaches the whole foreground process group, so the command has it already
 //! and rmap only goes on; a signal that was sent to rmap alone is forwarded. Whoever asks a second
@@ -29,17 +30,21 @@ pub(super) struct Signals {
     quit: Listener,
     terminate: Listener,
     hangup: Listener,
+    /// There is a command that they are for.
+    forwards: bool,
     asked: u32,
 }
 
 impl Signals {
-    /// Takes them over from their default, which would end rmap before its report.
-    pub(super) fn listen() -> io::Result<Self> {
+    /// Takes them over from their default, which would end rmap before its report. `forwards`: there
+    /// is a command that they are for.
+    pub(super) fn listen(forwards: bool) -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             quit: signal(SignalKind::quit())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
+            forwards,
             asked: 0,
         })
     }
@@ -53,7 +58,7 @@ impl Signals {
             _ = self.hangup.recv() => Signal::SIGHUP,
         };
         self.asked += 1;
-        if self.asked > 1 {
+        if self.asked > 1 || !self.forwards {
             return Wish::LetGo;
         }
         let by_terminal = matches!(signal, Signal::SIGINT | Signal::SIGQUIT);

@@ -42,6 +42,8 @@ struct Stall;
 
 impl Observer for Stall {
     fn armed(&mut self, _: u32) {}
+    fn attached(&mut self, _: u32, _: u32, _: bool) {}
+    fn leaving(&mut self, _: u32, _: u32, _: bool) {}
     fn executed(&mut self, _: u32, _: u32, _: u32) {}
     fn forked(&mut self, _: u32, _: u32, _: u32, _: bool) {}
     fn exiting(&mut self, _: u32, _: u32, _: bool, _: bool) {

@@ -14,6 +14,8 @@ use crate::live::ptrace::{Error, Launch, Observer, Status, Tracer, spawn};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     Armed { pid: u32 },
+    Attached { pid: u32, stood: bool, segments: usize },
+    Leaving { pid: u32, stood: bool, segments: usize },
     Executed { pid: u32, tid: u32, former_tid: u32 },
     Forked { parent: u32, pid: u32, shares_mm: bool, segments: usize },
     Exiting { pid: u32, tid: u32, last: bool, shares_mm: bool, segments: usize },
@@ -39,6 +41,12 @@ fn segments(tid: u32) -> usize {
 impl Observer for Recorder {
     fn armed(&mut self, pid: u32) {
         self.push(Seen::Armed { pid });
+    }
+    fn attached(&mut self, pid: u32, tid: u32, stood: bool) {
+        self.push(Seen::Attached { pid, stood, segments: segments(tid) });
+    }
+    fn leaving(&mut self, pid: u32, tid: u32, stood: bool) {
+        self.push(Seen::Leaving { pid, stood, segments: segments(tid) });
     }
     fn executed(&mut self, pid: u32, tid: u32, former_tid: u32) {
         self.push(Seen::Executed { pid, tid, former_tid });

@@ -1,0 +1,91 @@
+//! What the commands that trace have in common: options, and what becomes of a session's outcome.
+//!
+//! Comes in: arguments, an outcome. Goes out: how a session watches, and the printed report.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::progress::Progress;
+use super::report_out::{OutputOptions, Stream};
+use crate::live::session::{Error, Outcome, Watch};
+
+/// Options of `rmap run` and `rmap attach`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct WatchOptions {
+    /// Where the report goes, and in what form.
+    #[command(flatten)]
+    pub output: OutputOptions,
+
+    /// Look at the memory every SECS seconds too, for the pattern `growing`
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub interval: Option<Duration>,
+
+    /// Keep a recording in FILE, for `rmap report FILE`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+
+    /// Trace what is named alone, not the processes that it starts
+    #[arg(long)]
+    pub no_follow: bool,
+}
+
+/// Seconds as a number over 0, with or without a fraction.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let wrong = || "give seconds as a number over 0, such as 0.5".to_owned();
+    let seconds: f64 = text.parse().map_err(|_| wrong())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(interval) if !interval.is_zero() => Ok(interval),
+        _ => Err(wrong()),
+    }
+}
+
+impl WatchOptions {
+    /// Says early what could not be written in the end.
+    ///
+    /// # Errors
+    /// A file that could not be made.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.output.check()?;
+        self.record.as_deref().map_or(Ok(()), super::save::check)
+    }
+
+    /// The same for a session.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch {
+            follow: !self.no_follow,
+            interval: self.interval,
+            record: self.record.clone(),
+            verbose: self.output.verbose > 1,
+        }
+    }
+
+    /// Has a session done, with a word on the terminal where naming the code paths takes long.
+    ///
+    /// # Errors
+    /// The session's.
+    pub fn trace(
+        &self,
+        session: impl FnOnce(&mut dyn FnMut()) -> Result<Outcome, Error>,
+    ) -> Result<Outcome, Error> {
+        let mut progress = None;
+        session(&mut || progress = Some(Progress::start("naming code paths")))
+    }
+
+    /// Prints the report, and complains of what could not be written. True if all was.
+    #[must_use]
+    pub fn print(&self, outcome: Outcome, stream: Stream) -> bool {
+        if let Err(error) = self.output.print(&outcome.report, stream) {
+            super::complain(&error);
+            return false;
+        }
+        if let (Some(error), Some(path)) = (outcome.record_error, &self.record) {
+            let what = format!("the recording {} ends early", path.display());
+            super::complain(&anyhow::Error::new(error).context(what));
+            return false;
+        }
+        true
+    }
+}

@@ -1,0 +1,118 @@
+//! Attaching to processes that run.
+//!
+//! Comes in: process ids. Goes out: the session's outcome, or one line that says which of them
+//! cannot be attached to, and what to do.
+
+use std::{collections::HashSet, fs, time::Duration};
+
+use super::{Error, Outcome, Watch, trace, trace::Subject};
+
+/// What `rmap attach` attaches to, and how.
+#[derive(Debug, Default)]
+pub struct AttachSettings {
+    /// The processes; one that is named twice counts once.
+    pub pids: Vec<u32>,
+    /// For how long; `None`: until they end, or somebody asks for the report.
+    pub duration: Option<Duration>,
+    /// How they are watched.
+    pub watch: Watch,
+}
+
+/// Attaches to processes until they have ended, the time is over, or a signal asks for the report.
+/// Then they are let go as they were. `traced` is called when tracing has ended and the report is
+/// made.
+///
+/// # Errors
+/// A process is not there or has no memory, the probes could not be loaded, or none of the processes
+/// could be read; then they are as they were.
+pub fn attach(settings: &AttachSettings, traced: impl FnOnce()) -> Result<Outcome, Error> {
+    let mut seen = HashSet::new();
+    let pids: Vec<u32> = settings.pids.iter().copied().filter(|pid| seen.insert(*pid)).collect();
+    if pids.is_empty() {
+        return Err(Error::Obstacle("there is no process to attach to".to_owned()));
+    }
+    for &pid in &pids {
+        if let Some(why) = obstacle(pid) {
+            return Err(Error::Obstacle(format!("cannot attach to process {pid}: {why}")));
+        }
+    }
+    let subject = Subject::Processes { pids, duration: settings.duration };
+    trace::start(subject, &settings.watch, traced, None)
+}
+
+/// Why there is nothing to attach to, and what to do.
+fn obstacle(pid: u32) -> Option<String> {
+    if pid == std::process::id() {
+        return Some("it is rmap itself; name another process".to_owned());
+    }
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return Some(
+            "there is no such process; look for it with `ps -e` or `pgrep NAME`".to_owned(),
+        );
+    };
+    let field = |name: &str| {
+        let value = status.lines().find_map(|line| line.strip_prefix(name));
+        value.map(str::trim).unwrap_or_default()
+    };
+    let process = field("Tgid:");
+    if process != pid.to_string() {
+        return Some(format!("it is a thread of process {process}; name that one"));
+    }
+    // A leader that ended before its threads is a zombie too, and the process goes on.
+    let alone = field("Threads:").parse().unwrap_or(1_u32) <= 1;
+    if field("State:").starts_with(['Z', 'X']) && alone {
+        return Some(
+            "it has ended and waits for its parent to take notice (a zombie), so its memory is \
+             gone; name one that runs"
+                .to_owned(),
+        );
+    }
+    // Only kernel threads have none of these lines, zombies apart.
+    if !status.contains("\nVmSize:") && alone {
+        return Some(
+            "it is a thread of the kernel, which has no memory of its own; name a program's process"
+                .to_owned(),
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_attached_to_is_told_with_what_to_do() {
+        let why = |pid| obstacle(pid).unwrap_or_default();
+        assert!(why(std::process::id()).contains("rmap itself"));
+        assert!(why(u32::MAX).contains("no such process"));
+        assert_eq!(obstacle(std::os::unix::process::parent_id()), None);
+    }
+
+    #[test]
+    fn a_thread_is_told_by_its_process() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let _ = send.send(nix::unistd::gettid().as_raw().unsigned_abs());
+            std::thread::park();
+        });
+        let tid = receive.recv().unwrap();
+        let expected = format!("a thread of process {}", std::process::id());
+        assert!(obstacle(tid).unwrap().contains(&expected), "{:?}", obstacle(tid));
+        thread.thread().unpark();
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_zombie_is_told() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        let begin = std::time::Instant::now();
+        while obstacle(pid).is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(10), "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(obstacle(pid).unwrap().contains("zombie"), "{:?}", obstacle(pid));
+        child.wait().unwrap();
+    }
+}

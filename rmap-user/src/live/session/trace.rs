@@ -1,0 +1,253 @@
+//! The session's thread: takes messages of the tracer, records of the ring, the ticks of the clock
+//! and signals, each as it comes, until there is nobody left or nobody wants more.
+//!
+//! Comes in: what to trace. Goes out: the outcome.
+
+use std::{ffi::OsString, future, io, time::Duration};
+
+use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use aya::maps::{MapData, RingBuf};
+use tokio::{io::unix::AsyncFd, sync::mpsc, time};
+
+use super::{
+    Check, Error, Outcome, Watch,
+    collector::{self, Collector},
+    facts, load,
+    observer::{Forwarder, Message},
+    signals::{self, Signals, Wish},
+};
+use crate::{
+    live::{
+        probes::{Probes, Settings},
+        procfs,
+        ptrace::{self, Launch, Status, Tracer},
+    },
+    recording::{Opening, Recorder},
+    report::{Exit, Mode},
+};
+
+/// How long the ring is left alone after it was emptied. As long as records wait in it the kernel
+/// wakes nobody, and a wake-up for each record would cost the command more than the probes do.
+/// There is no rest while raw stacks come: a thousand of them fill the ring.
+const REST: Duration = Duration::from_millis(1);
+
+/// How often a process that cannot be stopped is looked at, where nobody has asked for more: the
+/// last look is all that is left of it when it has ended.
+const UNSTOPPED_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is traced.
+pub(super) enum Subject {
+    /// A command that is to be started.
+    Command(Launch),
+    /// Processes that run.
+    Processes {
+        /// Their ids.
+        pids: Vec<u32>,
+        /// For how long.
+        duration: Option<Duration>,
+    },
+}
+
+impl Subject {
+    const fn mode(&self) -> Mode {
+        match self {
+            Self::Command(_) => Mode::Run,
+            Self::Processes { .. } => Mode::Attach,
+        }
+    }
+
+    /// The command's words as the report has them.
+    fn words(&self) -> Option<Vec<String>> {
+        let Self::Command(launch) = self else { return None };
+        let words = std::iter::once(&launch.program).chain(&launch.args);
+        Some(words.map(|word: &OsString| word.to_string_lossy().into_owned()).collect())
+    }
+
+    fn pids(&self) -> &[u32] {
+        match self {
+            Self::Command(_) => &[],
+            Self::Processes { pids, .. } => pids,
+        }
+    }
+}
+
+/// Loads the probes and traces.
+pub(super) fn start(
+    subject: Subject,
+    watch: &Watch,
+    traced: impl FnOnce(),
+    check: Option<Check>,
+) -> Result<Outcome, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(system("start the event loop"))?;
+    let probes = load(Settings {
+        follow: watch.follow,
+        verbose: watch.verbose,
+        check_unwind: check.is_some(),
+    })?;
+    runtime.block_on(trace(subject, watch, probes, traced, check))
+}
+
+async fn trace(
+    subject: Subject,
+    watch: &Watch,
+    mut probes: Probes,
+    traced: impl FnOnce(),
+    check: Option<Check>,
+) -> Result<Outcome, Error> {
+    let started_ns = procfs::monotonic_ns();
+    let ring: RingBuf<MapData> = probes.ring()?;
+    // SAFETY: the ring keeps its own descriptor open as long as it lives.
+    let ring = unsafe { AsyncFd::register(ring) }
+        .map_err(|error| system("watch the ring buffer")(error.into_parts().1))?;
+    let mut signals =
+        Signals::listen(subject.mode() == Mode::Run).map_err(system("listen for signals"))?;
+    let mut logs = collector::logger(&mut probes, watch.verbose)
+        .map_err(system("read the messages of the probes"))?;
+    let (sender, mut messages) = mpsc::unbounded_channel();
+    let started_at = OffsetDateTime::now_utc();
+    let opening = || Opening {
+        rmap_version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: subject.mode(),
+        host: facts::host(),
+        started_ns,
+        started_at: started_at.format(&Rfc3339).unwrap_or_default(),
+        command: subject.words(),
+        pids: subject.pids().to_vec(),
+    };
+    let recorder = watch
+        .record
+        .as_deref()
+        .map(|path| {
+            Recorder::create(path, &opening()).map_err(|error| {
+                Error::Obstacle(format!("cannot write {}: {error}", path.display()))
+            })
+        })
+        .transpose()?;
+    let mode = subject.mode();
+    let mut collector = Collector::new(mode, started_ns, probes, ring, started_at, recorder);
+    collector.check_with(check);
+    let (words, named) = (subject.words(), subject.pids().to_vec());
+    let duration = match &subject {
+        Subject::Command(_) => None,
+        Subject::Processes { duration, .. } => *duration,
+    };
+    let tracer = begin(subject, watch.follow, &mut collector, &mut messages, sender).await?;
+    if mode == Mode::Attach && !collector.met() {
+        while let Ok(message) = messages.try_recv() {
+            collector.handle(message);
+        }
+        // Nobody is traced, so the tracer has ended, or is about to.
+        tracer.detach_all();
+        tracer.join()?;
+        let why = collector.troubles();
+        return Err(Error::Obstacle(format!("cannot attach to any of the processes: {why}")));
+    }
+    let default = collector.watches_unstopped().then_some(UNSTOPPED_INTERVAL);
+    let mut interval = watch.interval.or(default).map(|period| {
+        let mut interval = time::interval_at(time::Instant::now() + period, period);
+        interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        interval
+    });
+    let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
+    let (mut stops, mut let_go) = (true, false);
+    let mut rested = time::Instant::now();
+    while stops || collector.watches_unstopped() && !let_go {
+        tokio::select! {
+            message = messages.recv(), if stops => match message {
+                Some(message) => collector.handle(message),
+                // The engine's thread has ended, and its end of the channel with it.
+                None => stops = false,
+            },
+            ready = async {
+                time::sleep_until(rested).await;
+                collector.ring().readable().await
+            } => {
+                let mut ready = ready.map_err(system("wait for the ring buffer"))?;
+                ready.clear_ready();
+                drop(ready);
+                if !collector.drain() {
+                    rested = time::Instant::now() + REST;
+                }
+            }
+            () = tick(&mut interval) => collector.periodic(),
+            () = sleep_until(end), if !let_go => {
+                let_go = true;
+                tracer.detach_all();
+            }
+            wish = signals.next() => match wish {
+                Wish::Forward(signal) => tracer.forward_signal(signal),
+                Wish::LetGo => {
+                    let_go = true;
+                    tracer.detach_all();
+                }
+                Wish::Nothing => {}
+            },
+            () = collector::flush(&mut logs) => {}
+        }
+    }
+    let pid = tracer.pid();
+    let status = tracer.join()?;
+    traced();
+    collector.drain();
+    let exit = status.map(exit_of);
+    let pids = if mode == Mode::Run { vec![pid] } else { named };
+    let (report, record_error) = collector.finish(words, pids, exit);
+    Ok(Outcome { report, record_error, status })
+}
+
+async fn tick(interval: &mut Option<time::Interval>) {
+    match interval {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => future::pending().await,
+    }
+}
+
+async fn sleep_until(end: Option<time::Instant>) {
+    match end {
+        Some(end) => time::sleep_until(end).await,
+        None => future::pending().await,
+    }
+}
+
+fn exit_of(status: Status) -> Exit {
+    match status {
+        Status::Code(code) => Exit::Code(code),
+        Status::Signal(signal) => Exit::Signal(signals::name(signal)),
+    }
+}
+
+/// Starts the command, or attaches. The engine stops for the probes meanwhile, so this thread has to
+/// be at its service.
+async fn begin(
+    subject: Subject,
+    follow: bool,
+    collector: &mut Collector,
+    messages: &mut mpsc::UnboundedReceiver<Message>,
+    sender: mpsc::UnboundedSender<Message>,
+) -> Result<Tracer, Error> {
+    for pid in subject.pids() {
+        collector.prepare(*pid);
+    }
+    let observer = Box::new(Forwarder::new(sender));
+    let mut begun = tokio::task::spawn_blocking(move || match subject {
+        Subject::Command(launch) => ptrace::spawn(launch, observer),
+        Subject::Processes { pids, .. } => ptrace::attach(pids, follow, observer),
+    });
+    loop {
+        tokio::select! {
+            result = &mut begun => {
+                return Ok(result.map_err(|e| system("start the tracer")(io::Error::other(e)))??);
+            }
+            Some(message) = messages.recv() => collector.handle(message),
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::System { what, source }
+}
