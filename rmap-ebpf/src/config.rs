@@ -25,6 +25,8 @@ globals! {
     TASK_SIGNAL: u64 = 0;
     /// Offset of `signal_struct.live` (an `atomic_t`).
     SIGNAL_LIVE: u64 = 0;
+    /// Offset of `task_struct.rss_stat` where the kernel gathers counts there (before 6.2); else 0.
+    TASK_RSS_STAT: u64 = 0;
     /// Offset of `mm_struct.pgd`.
     MM_PGD: u64 = 0;
     /// 1: children of traced processes are traced as well.

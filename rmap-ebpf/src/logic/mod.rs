@@ -1,6 +1,7 @@
 //! Arithmetic and classification of the probes, free of BPF: compiled for the kernel, tested on
 //! the host.
 
+pub mod batch;
 pub mod fault;
 pub mod hash;
 pub mod unwind;

@@ -227,7 +227,7 @@ pub fn last_from(mappings: &Mappings, pc: u64) -> usize {
         let candidate = mappings.list[(index + step) & (MAPPINGS - 1)].start;
         // All ones where the candidate starts above pc; user addresses have no top bit.
         let above = sign_mask(pc.wrapping_sub(candidate));
-        index += step & !(above as usize);
+        index = plain_sum(index, step & !(above as usize));
         step >>= 1;
         n += 1;
     }
@@ -251,6 +251,26 @@ pub fn sign_mask(value: u64) -> u64 {
     // SAFETY: one arithmetic shift of one register.
     unsafe { core::arch::asm!("{0} s>>= 63", inout(reg) mask, options(pure, nomem, nostack)) };
     mask
+}
+
+/// The sum, as an addition: the compiler makes `|` of one that it sees through, and leaves out the
+/// mask before an index. Verifiers before 6.10 know nothing of a value that came from `|` (kernel
+/// `adjust_scalar_min_max_vals`).
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+const fn plain_sum(a: usize, b: usize) -> usize {
+    a + b
+}
+
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+fn plain_sum(a: usize, b: usize) -> usize {
+    let mut sum = a;
+    // SAFETY: one addition of two registers.
+    unsafe {
+        core::arch::asm!("{0} += {1}", inout(reg) sum, in(reg) b, options(pure, nomem, nostack));
+    }
+    sum
 }
 
 /// Whether the 8 bytes before a return address (lowest address in the lowest byte) end with a

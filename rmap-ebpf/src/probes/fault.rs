@@ -10,7 +10,7 @@ use aya_ebpf::{
 use rmap_ebpf::{abi, logic::fault};
 
 use crate::{
-    config, emit,
+    batch, config, emit,
     kernel::{self, UserRegisters},
     page_table::{self, Leaf},
     stack,
@@ -71,6 +71,7 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
         reserved: 0,
     };
     let tid = id as u32;
+    batch::open(tid);
     if let Some(slot) = THREADS.get_ptr_mut(&tid) {
         // SAFETY: only programs that run in this very thread write its entry.
         unsafe { *slot = bracket };
@@ -96,6 +97,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
         let slot = unsafe { &mut *slot };
         if slot.flags & Bracket::OPEN != 0 && (slot.address ^ address) >> 12 == 0 {
             bracket = *slot;
+            bracket.members |= batch::moved(tid);
         }
         slot.flags = 0;
     }

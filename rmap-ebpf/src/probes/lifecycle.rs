@@ -8,7 +8,7 @@ use aya_log_ebpf::debug;
 use rmap_ebpf::abi::{self, ExecRecord, ExitRecord, ForkRecord};
 
 use crate::{
-    config, emit,
+    batch, config, emit,
     kernel::{self, UserRegisters},
     stack,
     state::{TARGETS, THREADS, target},
@@ -91,6 +91,7 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
         reserved: 0,
     });
     let _ = THREADS.remove(&tid);
+    batch::forget(tid);
     if live == 0 {
         let _ = TARGETS.remove(&pid);
     }

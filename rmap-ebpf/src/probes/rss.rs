@@ -2,13 +2,17 @@
 //! has it raw (5.5 and later).
 //!
 //! Inside a fault it marks which counters moved. The amounts are not taken: they are sums over
-//! the whole address space and race between threads.
+//! the whole address space and race between threads. Kernels before 6.2 tell less here, see
+//! [`crate::batch`].
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid, macros::raw_tracepoint, programs::RawTracePointContext,
 };
 
-use crate::state::{Bracket, THREADS};
+use crate::{
+    batch,
+    state::{Bracket, THREADS},
+};
 
 /// `kmem:rss_stat`.
 #[raw_tracepoint]
@@ -19,7 +23,7 @@ pub fn rss_stat(ctx: RawTracePointContext) -> i32 {
     // removed only at the thread's own exit.
     let bracket = unsafe { &mut *bracket };
     let mm: u64 = ctx.arg(0);
-    if bracket.flags & Bracket::OPEN != 0 && bracket.mm == mm {
+    if bracket.flags & Bracket::OPEN != 0 && bracket.mm == mm && !batch::flushes() {
         let member: u32 = ctx.arg(1);
         bracket.members |= 1 << (member & 31);
     }

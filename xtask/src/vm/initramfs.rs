@@ -12,15 +12,8 @@ use anyhow::{Context as _, Result};
 use super::packages::Unpacked;
 use crate::steps;
 
-/// In the order in which they are loaded; what a kernel has built in is not there.
-const MODULES: &[&str] = &[
-    "virtio",
-    "virtio_ring",
-    "virtio_pci_legacy_dev",
-    "virtio_pci_modern_dev",
-    "virtio_pci",
-    "virtio_blk",
-];
+/// What reaches the disks; a kernel that has one built in has no file of it.
+const MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
 
 /// Makes the archive `target`.
 pub fn make(kernel: &Unpacked, case: &str, target: &Path) -> Result<()> {
@@ -46,11 +39,8 @@ pub fn make(kernel: &Unpacked, case: &str, target: &Path) -> Result<()> {
     let busybox = folder.join("bin/busybox");
     fs::copy("/bin/busybox", &busybox).context("cannot copy /bin/busybox (busybox-static)")?;
     make_executable(&busybox)?;
-    for (number, name) in MODULES.iter().enumerate() {
-        if let Some(module) = find(&kernel.modules, name) {
-            unpack(&module, &folder.join(format!("modules/{number}-{name}.ko")))?;
-        }
-    }
+    let mut modules = Modules { kernel, folder: folder.join("modules"), added: Vec::new() };
+    MODULES.iter().try_for_each(|name| modules.add(name))?;
     let archive =
         fs::File::create(target).with_context(|| format!("cannot make {}", target.display()))?;
     let mut pack = Command::new("sh");
@@ -87,12 +77,57 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     found
 }
 
-fn unpack(module: &Path, to: &Path) -> Result<()> {
-    if module.extension().is_none_or(|extension| extension != "xz") {
-        return fs::copy(module, to).map(drop).with_context(|| format!("cannot copy {module:?}"));
+/// The modules of an initramfs, each behind those that it needs.
+struct Modules<'a> {
+    kernel: &'a Unpacked,
+    folder: PathBuf,
+    added: Vec<String>,
+}
+
+impl Modules<'_> {
+    fn add(&mut self, name: &str) -> Result<()> {
+        if self.added.iter().any(|added| added == name) {
+            return Ok(());
+        }
+        self.added.push(name.to_owned());
+        let Some(file) = find(&self.kernel.modules, name) else { return Ok(()) };
+        let bytes = content(&file)?;
+        for other in needed(&bytes) {
+            self.add(&other)?;
+        }
+        // Numbers order them, in the shell as well.
+        let number = fs::read_dir(&self.folder).map_or(0, Iterator::count);
+        let to = self.folder.join(format!("{number:02}-{name}.ko"));
+        fs::write(&to, bytes).with_context(|| format!("cannot write {}", to.display()))
     }
-    let file = fs::File::create(to).with_context(|| format!("cannot make {}", to.display()))?;
-    let mut unpack = Command::new("xz");
-    unpack.arg("-dc").arg(module).stdout(file);
-    steps::run("unpack a module", &mut unpack)
+}
+
+/// What a module says that it needs (`depends=` in its `.modinfo`).
+fn needed(module: &[u8]) -> Vec<String> {
+    let words = module.split(|byte| *byte == 0);
+    let list = words.filter_map(|word| word.strip_prefix(b"depends=")).next().unwrap_or_default();
+    let list = String::from_utf8_lossy(list);
+    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// A module's bytes, unpacked.
+fn content(module: &Path) -> Result<Vec<u8>> {
+    if module.extension().is_none_or(|extension| extension != "xz") {
+        return fs::read(module).with_context(|| format!("cannot read {}", module.display()));
+    }
+    let output = Command::new("xz").arg("-dc").arg(module).output().context("cannot start xz")?;
+    anyhow::ensure!(output.status.success(), "cannot unpack {}", module.display());
+    Ok(output.stdout)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needed;
+
+    #[test]
+    fn a_module_names_what_it_needs() {
+        let module = b"\x7fELF\0license=GPL\0depends=virtio,virtio_ring\0name=virtio_blk\0";
+        assert_eq!(needed(module), ["virtio", "virtio_ring"]);
+        assert!(needed(b"license=GPL\0depends=\0").is_empty());
+    }
 }

@@ -96,7 +96,9 @@ fn run(
     qemu.args(["-n", "10", "qemu-system-x86_64"]);
     match accelerator {
         Accelerator::Kvm => qemu.args(["-accel", "kvm"]),
-        Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=multi,tb-size=512"]),
+        // With a thread for each processor a kernel that patches its code (static keys, ftrace)
+        // now and then runs into a breakpoint that is gone already.
+        Accelerator::Tcg => qemu.args(["-accel", "tcg,thread=single,tb-size=512"]),
     };
     if machine.options.is_empty() {
         qemu.args(PROCESSORS);
@@ -110,7 +112,8 @@ fn run(
         qemu.arg("-drive").arg(format!("file={disk},format=raw,if=virtio,snapshot=on"));
     }
     qemu.arg("-kernel").arg(machine.image).arg("-initrd").arg(machine.initramfs);
-    let fixed = "console=ttyS0 quiet loglevel=4 panic=-1 random.trust_cpu=on mitigations=off";
+    let fixed =
+        "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on mitigations=off";
     qemu.arg("-append").arg(format!("{fixed} {}", machine.command_line));
     qemu.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = qemu.spawn().context("cannot start QEMU (nice qemu-system-x86_64)")?;

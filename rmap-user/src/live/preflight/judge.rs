@@ -4,10 +4,9 @@
 
 use super::{Facts, Item, Preflight, State};
 
-/// Before 6.2 the kernel batches the counters of resident pages in each task, so that `rss_stat`
-/// does not tell inside a fault what it did (commit f1a7941243c1); the report would not be true.
-/// The helpers that the probes call are older: `bpf_task_pt_regs` 5.15, `bpf_loop` 5.17.
-const OLDEST_KERNEL: (u32, u32) = (6, 2);
+/// The youngest helper that the probes cannot do without is `bpf_loop`, which walks stacks (5.17);
+/// `bpf_task_pt_regs` came with 5.15, `bpf_get_current_task_btf` with 5.11.
+const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
@@ -90,7 +89,7 @@ fn kernel(v: &mut Verdict, facts: &Facts) {
         Some(version) if version < OLDEST_KERNEL => {
             let (major, minor) = OLDEST_KERNEL;
             let what = format!(
-                "Linux {release} is too old: the probes need {major}.{minor} or later, which tells each fault's pages apart"
+                "Linux {release} is too old: its BPF cannot walk a stack; the probes need {major}.{minor} or later"
             );
             v.obstacle("kernel", what);
         }
@@ -230,8 +229,8 @@ mod tests {
         assert_eq!(first(|f| f.capabilities = None), None, "what is not known is tried");
         assert_eq!(first(|f| f.lockdown = None), None);
         assert_eq!(first(|f| f.pagemap_scan = Ok(false)), None);
-        assert!(first(|f| f.version = Some((6, 1))).unwrap().contains("6.2"));
-        assert_eq!(first(|f| f.version = Some((6, 2))), None);
+        assert!(first(|f| f.version = Some((5, 16))).unwrap().contains("5.17"));
+        assert_eq!(first(|f| f.version = Some((5, 17))), None);
         let fine_grained = 1 << CAP_BPF | 1 << CAP_PERFMON | 1 << CAP_SYS_PTRACE;
         assert_eq!(first(|f| (f.euid, f.capabilities) = (7, Some(fine_grained))), None);
     }
@@ -244,7 +243,7 @@ mod tests {
             "user 1000 without CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE: probes cannot be loaded; \
              run rmap as root"
         );
-        assert!(first(|f| f.version = Some((5, 10))).unwrap().contains("6.2"));
+        assert!(first(|f| f.version = Some((5, 10))).unwrap().contains("5.17"));
         assert!(first(|f| f.btf = Err("x".into())).unwrap().contains("CONFIG_DEBUG_INFO_BTF"));
         assert!(first(|f| f.bpf = Err("x".into())).unwrap().contains("bpf"));
         assert!(first(|f| f.tracefs = Err("no tracefs".into())).unwrap().contains("tracefs"));

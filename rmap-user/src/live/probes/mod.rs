@@ -184,7 +184,7 @@ impl Probes {
         let mut probes = Vec::new();
         let mut tracepoints = Vec::new();
         for planned in PLAN {
-            let attached = plan::attach(&mut ebpf, planned, &mut tracepoints);
+            let attached = plan::attach(&mut ebpf, planned, offsets, &mut tracepoints);
             let why_not = match attached {
                 Ok(()) => None,
                 Err(why) if planned.needed => {

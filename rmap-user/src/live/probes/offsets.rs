@@ -1,9 +1,17 @@
-//! Where the running kernel keeps what the probes read, from its type information (BTF).
+//! Where the running kernel keeps what the probes read, and what its tracepoints hand over, from
+//! its type information (BTF).
 
-/// Offsets in bytes, by the names of the globals of `rmap-ebpf/src/config.rs`.
+use std::collections::BTreeMap;
+
+use crate::live::btf::{Argument, Btf};
+
+/// What the probes must know of the running kernel before they are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offsets {
+    /// Offsets in bytes, by the names of the globals of `rmap-ebpf/src/config.rs`.
     values: Vec<(&'static str, u64)>,
+    /// Tracepoints that hand over something else than the probes read.
+    other_shapes: BTreeMap<&'static str, String>,
 }
 
 /// The globals and the members whose offsets they hold.
@@ -17,32 +25,112 @@ const MEMBERS: [(&str, &str, &str); 7] = [
     ("MM_PGD", "mm_struct", "pgd"),
 ];
 
+/// The task's own counts of resident pages: `events` and `count` of `struct task_rss_stat`, which
+/// the probes read in one piece (`rmap-ebpf/src/logic/batch.rs`).
+const GATHERED: (&str, &str, &str) = ("TASK_RSS_STAT", "rss_stat.events", "rss_stat.count");
+
+/// What the probes read of raw tracepoints: the first arguments' types.
+const SHAPES: &[(&str, &[&str])] = &[
+    ("page_fault_user", &["long unsigned int", "struct pt_regs *", "long unsigned int"]),
+    ("page_fault_kernel", &["long unsigned int", "struct pt_regs *", "long unsigned int"]),
+    // Before 6.2 a third one follows.
+    ("rss_stat", &["struct mm_struct *", "int"]),
+    ("sched_process_fork", &["struct task_struct *", "struct task_struct *"]),
+    ("sched_process_exec", &["struct task_struct *", "pid_t"]),
+    // Since 6.16 a second one follows.
+    ("sched_process_exit", &["struct task_struct *"]),
+];
+
 impl Offsets {
-    /// Asks `offset_of(structure, member)` for each member.
+    /// Looks them up in the kernel's types.
     ///
     /// # Errors
-    /// The first member that is not found.
-    pub fn find<E>(
-        mut offset_of: impl FnMut(&str, &str) -> Result<u64, E>,
-    ) -> Result<Self, super::Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let values = MEMBERS
-            .into_iter()
-            .map(|(global, structure, member)| match offset_of(structure, member) {
-                Ok(offset) => Ok((global, offset)),
-                Err(source) => Err(super::Error::Offsets {
-                    what: format!("{structure}.{member}"),
-                    source: source.into(),
-                }),
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { values })
+    /// The first member that is not found, or is not as the probes know it.
+    pub fn find(btf: &Btf<'_>) -> Result<Self, super::Error> {
+        let failed =
+            |structure: &str, member: &str, source: Box<dyn std::error::Error + Send + Sync>| {
+                super::Error::Offsets { what: format!("{structure}.{member}"), source }
+            };
+        let mut values = Vec::new();
+        for (global, structure, member) in MEMBERS {
+            let offset = btf
+                .member_offset(structure, member)
+                .map_err(|source| failed(structure, member, source.into()))?;
+            values.push((global, offset));
+        }
+        let (global, events, count) = GATHERED;
+        let gathered = match btf.member_offset("task_struct", events) {
+            // Since 6.2 there is no such member (kernel commit f1a7941243c1).
+            Err(_) => 0,
+            Ok(offset) => {
+                let counts = btf.member_offset("task_struct", count);
+                if counts != Ok(offset + 4) {
+                    let what = format!("it is not right behind {events}: {counts:?}");
+                    return Err(failed("task_struct", count, what.into()));
+                }
+                offset
+            }
+        };
+        values.push((global, gathered));
+        Ok(Self { values, other_shapes: other_shapes(|name| btf.tracepoint(name).ok()) })
     }
 
     /// The globals to set before the load.
     pub(super) fn globals(&self) -> impl Iterator<Item = (&'static str, &u64)> {
         self.values.iter().map(|(name, value)| (*name, value))
+    }
+
+    /// What the kernel hands over at a raw tracepoint, if it is not what the probes read.
+    pub(super) fn other_shape(&self, tracepoint: &str) -> Option<&str> {
+        self.other_shapes.get(tracepoint).map(String::as_str)
+    }
+}
+
+/// A tracepoint that is not in the types is left to the attempt to attach it.
+fn other_shapes(
+    arguments: impl Fn(&str) -> Option<Vec<Argument>>,
+) -> BTreeMap<&'static str, String> {
+    let mut others = BTreeMap::new();
+    for &(tracepoint, expected) in SHAPES {
+        let Some(found) = arguments(tracepoint) else { continue };
+        let types: Vec<&str> = found.iter().map(|argument| argument.type_name.as_str()).collect();
+        if !types.starts_with(expected) {
+            let text = format!(
+                "this kernel hands over ({}), where the probe reads ({})",
+                types.join(", "),
+                expected.join(", ")
+            );
+            others.insert(tracepoint, text);
+        }
+    }
+    others
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_arguments_are_no_trouble_and_others_are_told() {
+        let argument = |name: &str| Argument { name: None, type_name: name.to_owned(), size: 8 };
+        let others = other_shapes(|name| match name {
+            "rss_stat" => Some(["struct mm_struct *", "int", "long int"].map(argument).into()),
+            "sched_process_exit" => Some(vec![argument("struct pid *")]),
+            _ => None,
+        });
+        let told: Vec<_> = others.into_iter().collect();
+        let what = "this kernel hands over (struct pid *), where the probe reads (struct \
+                    task_struct *)";
+        assert_eq!(told, [("sched_process_exit", what.to_owned())]);
+    }
+
+    #[test]
+    fn the_running_kernel_is_known() {
+        let Ok(bytes) = crate::live::btf::load() else {
+            eprintln!("SKIP the_running_kernel_is_known: this kernel shows no BTF");
+            return;
+        };
+        let offsets = Offsets::find(&Btf::parse(&bytes).unwrap()).unwrap();
+        assert_eq!(offsets.other_shapes, BTreeMap::new());
     }
 }

@@ -11,7 +11,7 @@ use aya::{
     util::online_cpus,
 };
 
-use super::syscall_tracepoint::SyscallTracepoint;
+use super::{Offsets, syscall_tracepoint::SyscallTracepoint};
 use crate::live::tracefs;
 
 /// How a probe is attached.
@@ -146,6 +146,7 @@ pub fn purpose(name: &str) -> &'static str {
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     planned: &Planned,
+    offsets: &Offsets,
     tracepoints: &mut Vec<SyscallTracepoint>,
 ) -> Result<(), String> {
     let program = ebpf
@@ -153,6 +154,9 @@ pub(super) fn attach(
         .ok_or_else(|| format!("the object has no program {}", planned.program))?;
     match planned.at {
         At::Raw(name) => {
+            if let Some(other) = offsets.other_shape(name) {
+                return Err(other.to_owned());
+            }
             let program: &mut RawTracePoint = program.try_into().map_err(text)?;
             program.load().map_err(text)?;
             program.attach(name).map_err(text)?;
@@ -190,7 +194,7 @@ fn calls_program(program: &mut Program) -> Result<&mut TracePoint, String> {
     program.try_into().map_err(text)
 }
 
-/// An error and its causes in one line; the verifier's log, which may be long, is left out.
+/// An error and its causes in one line.
 fn text(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -202,7 +206,22 @@ fn text(error: impl std::error::Error) -> String {
         }
         cause = next.source();
     }
-    text.lines().next().unwrap_or_default().to_owned()
+    one_line(&text)
+}
+
+/// The first line of an error; of a verifier's log, which may be long, what it ended with.
+fn one_line(text: &str) -> String {
+    let first = text.lines().next().unwrap_or_default();
+    let Some((said, _)) = first.split_once(" Verifier output:") else { return first.to_owned() };
+    // The statistics behind the reason.
+    let figures = ["verification time", "stack depth", "processed "];
+    let mut lines = text.lines().rev().map(str::trim);
+    let reason = lines
+        .find(|line| !line.is_empty() && !figures.iter().any(|figure| line.starts_with(figure)));
+    match reason.filter(|reason| *reason != first.trim()) {
+        Some(reason) => format!("{said} The verifier says: {reason}"),
+        None => first.to_owned(),
+    }
 }
 
 /// Which huge pages this machine may give to anonymous memory.
@@ -236,4 +255,23 @@ pub(super) fn huge_pages() -> HugePages {
         || fs::read_to_string(format!("{DIR}/{own_size}/enabled"))
             .is_ok_and(|text| text.contains("[always]") || text.contains("[madvise]"));
     HugePages { transparent, multi_size }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn of_a_verifiers_log_the_reason_is_kept() {
+        let log = "refused (os error 22). Verifier output: func#0 @0\n0: R1=ctx() R10=fp0\n\
+                   math between pointer and register is not allowed\nverification time 70369 usec\n\
+                   stack depth 136+0\nprocessed 1058 insns (limit 1000000)\n\n";
+        assert_eq!(
+            one_line(log),
+            "refused (os error 22). The verifier says: math between pointer and register is not \
+             allowed"
+        );
+        assert_eq!(one_line("no such file\nmore"), "no such file");
+        assert_eq!(one_line("refused. Verifier output: "), "refused. Verifier output: ");
+    }
 }

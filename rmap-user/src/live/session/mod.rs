@@ -142,7 +142,7 @@ pub fn load(settings: Settings) -> Result<Probes, Error> {
 fn offsets() -> Result<Offsets, Error> {
     let bytes = btf::load().map_err(|error| Error::Obstacle(error.to_string()))?;
     let btf = btf::Btf::parse(&bytes).map_err(|error| Error::Obstacle(error.to_string()))?;
-    Ok(Offsets::find(|structure, member| btf.member_offset(structure, member))?)
+    Ok(Offsets::find(&btf)?)
 }
 
 fn launch(settings: &RunSettings) -> Result<Launch, Error> {
