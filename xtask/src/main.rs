@@ -1,9 +1,11 @@
-//! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`,
-//! `vm`, `fuzz`, `bench`, `licences`.
+//! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
+//! `arm64`, `fuzz`, `bench`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
 mod apt;
+mod archive;
+mod arm64;
 mod bench;
 mod ebpf;
 mod fuzz;
@@ -28,6 +30,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Checks that rmap compiles for 64-bit ARM.
+    Arm64,
     /// Measures what rmap costs, beside what others cost.
     Bench(bench::Options),
     /// Builds the eBPF object from source and keeps it with its sources' hashes.
@@ -44,6 +48,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
+        Task::Arm64 => arm64::run(),
         Task::Bench(options) => bench::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

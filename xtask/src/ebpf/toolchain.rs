@@ -19,6 +19,10 @@ use crate::steps::{self, say};
 pub const TARGET: &str = "bpfel-unknown-none";
 
 const LINKER_VERSION: &str = "0.13.0";
+/// The Cargo of Debian's packages.
+pub const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+/// Their compiler.
+pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
@@ -82,8 +86,8 @@ pub fn find(kind: Option<Kind>) -> Result<Tools> {
 
 fn debian_is_there() -> bool {
     Path::new(DEBIAN_CORE).is_dir()
-        && Path::new("/usr/bin/rustc").exists()
-        && Path::new("/usr/bin/cargo").exists()
+        && Path::new(DEBIAN_RUSTC).exists()
+        && Path::new(DEBIAN_CARGO).exists()
         && Path::new(DEBIAN_LLVM).join("bin/llvm-strip").exists()
 }
 
@@ -96,7 +100,7 @@ fn debian() -> Result<Tools> {
             );
         }
     }
-    let (cargo, rustc) = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
+    let (cargo, rustc) = (PathBuf::from(DEBIAN_CARGO), PathBuf::from(DEBIAN_RUSTC));
     let mut install = steps::clean(&cargo);
     install.env("RUSTC", &rustc).env("LLVM_PREFIX", DEBIAN_LLVM);
     install.env("PATH", prepend(&Path::new(DEBIAN_LLVM).join("bin")));

@@ -22,10 +22,14 @@ pub const KERNELS: &[Kernel] = &[
     Kernel { name: "7.2", archive: "debian", suite: "sid" },
 ];
 
+/// The test programs that [`Tests::All`] means where processors are emulated: what depends on the
+/// kernel most. The others repeat the same probes with other programs, and take an hour so.
+pub const EMULATED: &[&str] = &["main_job", "files", "processes", "workloads", "refusals"];
+
 /// Which tests a machine runs.
 #[derive(Clone, Copy)]
 pub enum Tests {
-    /// All privileged ones.
+    /// All privileged ones; of [`EMULATED`] where processors are emulated.
     All,
     /// Those with one of these in their names.
     Named(&'static [&'static str]),
@@ -73,6 +77,16 @@ const SHORT: &[&str] = &[
     "shared_memory_belongs_to",
 ];
 
+/// What a special machine shows: the same, and what the doctor says.
+const WITNESS: &[&str] = &[
+    "the_doctor_names",
+    "two_writers_own_their_pages",
+    "huge_pages_are_counted",
+    "a_write_over_the_zero_page",
+    "a_private_file_mapping_is_read",
+    "shared_memory_belongs_to",
+];
+
 /// The machines. Those of one kernel stand together.
 pub const CASES: &[Case] = &[
     Case {
@@ -88,7 +102,7 @@ pub const CASES: &[Case] = &[
         name: "6.12-integrity",
         kernel: "6.12",
         command_line: "lockdown=integrity",
-        tests: Tests::Named(&["main_job", "the_doctor_names", "two_writers"]),
+        tests: Tests::Named(WITNESS),
         ..PLAIN
     },
     Case {
@@ -99,5 +113,35 @@ pub const CASES: &[Case] = &[
         ci: Some(&[]),
         ..PLAIN
     },
+    // As Debian's kernels come: every large enough piece of memory gets huge pages.
+    Case {
+        name: "6.12-huge",
+        kernel: "6.12",
+        set_up: "echo always > /sys/kernel/mm/transparent_hugepage/enabled",
+        tests: Tests::Named(WITNESS),
+        ..PLAIN
+    },
     Case { name: "7.2", kernel: "7.2", ci: Some(SHORT), ..PLAIN },
+    // Large machines: page tables of five levels, and many processors that may be plugged in.
+    Case {
+        name: "7.2-large",
+        kernel: "7.2",
+        machine: &["-cpu", "max,la57=on", "-smp", "2,maxcpus=128"],
+        tests: Tests::Named(WITNESS),
+        ..PLAIN
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_kernels_are_listed() {
+        for (number, case) in CASES.iter().enumerate() {
+            assert!(KERNELS.iter().any(|kernel| kernel.name == case.kernel), "{}", case.name);
+            assert!(case.name.starts_with(case.kernel), "{}", case.name);
+            assert!(CASES[..number].iter().all(|other| other.name != case.name), "{}", case.name);
+        }
+    }
+}

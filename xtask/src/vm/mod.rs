@@ -24,7 +24,7 @@ use crate::steps::{self, say};
 use crate::test::packages as test_packages;
 use crate::test::tally::Tally;
 use guest::{Binary, Disks};
-use matrix::{CASES, Case, KERNELS, Tests};
+use matrix::{CASES, Case, EMULATED, KERNELS, Tests};
 use qemu::{End, Machine};
 
 /// What makes and runs the machines, beside what the tests themselves need.
@@ -48,6 +48,9 @@ pub struct Options {
     /// Only what CI runs, in its time.
     #[arg(long)]
     ci: bool,
+    /// Every test, even where processors are emulated.
+    #[arg(long)]
+    whole: bool,
     /// List the machines and run none.
     #[arg(long)]
     list: bool,
@@ -61,12 +64,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let cases = chosen(options)?;
     if options.list {
         for case in CASES {
-            println!("{}: Linux {}, {}", case.name, case.kernel, what_runs(case, options).1);
+            println!("{}: Linux {}, {}", case.name, case.kernel, what_runs(case, options).words());
         }
         return Ok(ExitCode::SUCCESS);
     }
     test_packages::set_up();
-    apt::install(PACKAGES)?;
+    if let Err(error) = prepare(&cases) {
+        println!("skipped: other kernels: {error:#}");
+        return Ok(ExitCode::from(CANNOT));
+    }
     let start = Instant::now();
     let binaries = build()?;
     let more = [
@@ -102,6 +108,24 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Exit status where QEMU or the kernels' packages cannot be had.
+const CANNOT: u8 = 77;
+
+/// Installs QEMU and fetches the kernels.
+fn prepare(cases: &[&Case]) -> Result<()> {
+    apt::install(PACKAGES)?;
+    for case in cases {
+        packages::kernel(row(case)?)?;
+    }
+    Ok(())
+}
+
+/// The row of a machine's kernel.
+fn row(case: &Case) -> Result<&'static matrix::Kernel> {
+    let row = KERNELS.iter().find(|kernel| kernel.name == case.kernel);
+    row.with_context(|| format!("{} has no kernel in the matrix", case.name))
+}
+
 fn chosen(options: &Options) -> Result<Vec<&'static Case>> {
     if options.kernel != "all" && !KERNELS.iter().any(|kernel| kernel.name == options.kernel) {
         let names: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
@@ -119,8 +143,29 @@ fn chosen(options: &Options) -> Result<Vec<&'static Case>> {
     Ok(cases)
 }
 
-/// The filters of a machine's tests, and words for them.
-fn what_runs(case: &Case, options: &Options) -> (Vec<String>, String) {
+/// What runs in a machine.
+struct Chosen {
+    /// Names of test programs; empty: all.
+    programs: &'static [&'static str],
+    /// Parts of tests' names; empty: all.
+    filters: Vec<String>,
+}
+
+impl Chosen {
+    fn words(&self) -> String {
+        let programs = match self.programs {
+            [] => "all privileged tests".to_owned(),
+            programs => format!("the tests of {}", programs.join(", ")),
+        };
+        match &self.filters[..] {
+            [] => programs,
+            filters => format!("{programs} with {} in their names", filters.join(" or ")),
+        }
+    }
+}
+
+/// What a machine runs if nothing slows it.
+fn what_runs(case: &Case, options: &Options) -> Chosen {
     let own = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     let filters = match case.tests {
         Tests::Refused(_) => own(&["a_machine_that_cannot_serve"]),
@@ -131,12 +176,8 @@ fn what_runs(case: &Case, options: &Options) -> (Vec<String>, String) {
         Tests::All => Vec::new(),
         Tests::Named(names) => own(names),
     };
-    let words = if filters.is_empty() {
-        "all privileged tests".to_owned()
-    } else {
-        format!("tests with {} in their names", filters.join(" or "))
-    };
-    (filters, words)
+    let programs = if matches!(case.tests, Tests::Refused(_)) { &["refusals"][..] } else { &[] };
+    Chosen { programs, filters }
 }
 
 /// Builds rmap, the tests and the workloads. Gives the test binaries.
@@ -171,10 +212,8 @@ fn build() -> Result<Vec<Binary>> {
 
 /// Runs one machine of the matrix.
 fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -> Result<Tally> {
-    let row = KERNELS.iter().find(|kernel| kernel.name == case.kernel);
-    let row = row.with_context(|| format!("{} has no kernel in the matrix", case.name))?;
-    let kernel = packages::kernel(row)?;
-    let (filters, words) = what_runs(case, options);
+    let kernel = packages::kernel(row(case)?)?;
+    let mut chosen = what_runs(case, options);
     let initramfs = folder().join("initramfs");
     let start = |command_line| Machine {
         image: &kernel.image,
@@ -185,9 +224,17 @@ fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -
     };
     initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1), &initramfs)?;
     let accelerator = qemu::accelerator(&start(""));
-    let slow = if accelerator == qemu::Accelerator::Tcg { 20 } else { 1 };
+    let emulated = accelerator == qemu::Accelerator::Tcg;
+    if emulated && !options.whole && chosen.programs.is_empty() && chosen.filters.is_empty() {
+        chosen.programs = EMULATED;
+    }
+    let is_chosen =
+        |binary: &&Binary| chosen.programs.is_empty() || chosen.programs.contains(&&*binary.name);
+    let binaries: Vec<&Binary> = binaries.iter().filter(is_chosen).collect();
+    let words = chosen.words();
     say(&format!("== {}: Linux {} under {accelerator:?}, {words}", case.name, case.kernel));
-    initramfs::make(&kernel, &text(case, &filters, binaries, slow), &initramfs)?;
+    let slow = if emulated { 20 } else { 1 };
+    initramfs::make(&kernel, &text(case, &chosen.filters, &binaries, slow), &initramfs)?;
     let mut tally = Tally::default();
     let begun = Instant::now();
     let end = qemu::machine(&start(case.command_line), accelerator, |line| {
@@ -225,9 +272,9 @@ const PLAIN_CASE: Case = Case {
 };
 
 /// `/case`: what the guest's scripts read.
-fn text(case: &Case, filters: &[String], binaries: &[Binary], slow: u32) -> String {
+fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32) -> String {
     let root = steps::root();
-    let inside = |binary: &Binary| {
+    let inside = |binary: &&Binary| {
         let path = binary.path.strip_prefix(&root).unwrap_or(&binary.path);
         path.display().to_string()
     };

@@ -73,7 +73,11 @@ impl Facts {
                 (text(name.release()), text(name.machine()))
             },
         );
-        let tracefs = tracefs::open();
+        let lockdown = lockdown();
+        // There the kernel refuses every file of tracefs, and 6.12 crashes when an instance that
+        // was refused its files is let go (kernel `tracefs_destroy_inode`).
+        let closed = lockdown.as_deref() == Some("confidentiality");
+        let tracefs = if closed { None } else { Some(tracefs::open()) };
         let pid = std::process::id();
         Self {
             euid: nix::unistd::geteuid().as_raw(),
@@ -86,16 +90,19 @@ impl Facts {
             arch,
             bpf: bpf().map_err(|e| e.to_string()),
             btf: fs::metadata(btf::VMLINUX).map(|meta| meta.len()).map_err(|e| e.to_string()),
-            lockdown: lockdown(),
-            fault_tracepoint: tracefs.as_ref().ok().map(|tracefs| {
+            lockdown,
+            fault_tracepoint: tracefs.as_ref().and_then(|t| t.as_ref().ok()).map(|tracefs| {
                 !matches!(
                     tracefs.tracepoint_id("exceptions", "page_fault_user"),
                     Err(tracefs::Error::NoTracepoint(_))
                 )
             }),
-            tracefs: tracefs
-                .map(|t| t.mounted_at().map_or_else(String::new, |p| p.display().to_string()))
-                .map_err(|e| e.to_string()),
+            tracefs: match tracefs {
+                None => Err("not looked at under lockdown=confidentiality".to_owned()),
+                Some(tracefs) => tracefs
+                    .map(|t| t.mounted_at().map_or_else(String::new, |p| p.display().to_string()))
+                    .map_err(|e| e.to_string()),
+            },
             smaps: snapshots::read_segments(pid, pid).map(drop).map_err(|e| e.to_string()),
             pagemap_scan: snapshots::pagemap_scan_is_supported().map_err(|e| e.to_string()),
             procmap_query: procmap_query().map_err(|e| e.to_string()),

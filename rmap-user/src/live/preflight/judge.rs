@@ -8,6 +8,9 @@ use super::{Facts, Item, Preflight, State};
 /// `bpf_task_pt_regs` came with 5.15, `bpf_get_current_task_btf` with 5.11.
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
+/// The machine that the probes know (`rmap-ebpf/src/kernel.rs`), as `uname -m`.
+const ARCH: &str = "x86_64";
+
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -92,6 +95,14 @@ fn kernel(v: &mut Verdict, facts: &Facts) {
                 "Linux {release} is too old: its BPF cannot walk a stack; the probes need {major}.{minor} or later"
             );
             v.obstacle("kernel", what);
+        }
+        Some(_) if facts.arch != ARCH => {
+            let what = format!(
+                "this machine is {}: the probes know the registers, page tables and unwind \
+                 rules of {ARCH} alone; 'rmap pmap' and what reads recordings work here",
+                facts.arch
+            );
+            v.obstacle("machine", what);
         }
         Some(_) => v.item("kernel", State::Yes, format!("Linux {release} on {}", facts.arch)),
         None => {
@@ -245,6 +256,8 @@ mod tests {
         );
         assert!(first(|f| f.version = Some((5, 10))).unwrap().contains("5.17"));
         assert!(first(|f| f.btf = Err("x".into())).unwrap().contains("CONFIG_DEBUG_INFO_BTF"));
+        let other = first(|f| f.arch = "aarch64".into()).unwrap();
+        assert!(other.starts_with("this machine is aarch64: the probes know"), "{other}");
         assert!(first(|f| f.bpf = Err("x".into())).unwrap().contains("bpf"));
         assert!(first(|f| f.tracefs = Err("no tracefs".into())).unwrap().contains("tracefs"));
         assert!(first(|f| f.fault_tracepoint = Some(false)).unwrap().contains("page_fault_user"));
