@@ -1,10 +1,13 @@
 //! rmap beside a process that runs already.
 //!
-//! Comes in: a process. Goes out: an `rmap attach` that watches it, and how the process stands
-//! while it is watched and afterwards.
+//! Comes in: a process. Goes out: an `rmap attach` that watches it, how the process stands while it
+//! is watched and afterwards, and whether a server's answers are right.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::process::{Running, eventually, status_field};
 use crate::rmap::reports;
@@ -58,4 +61,39 @@ pub fn assert_free(pid: u32) {
             (tracer == "0" && !state.starts_with(['t', 'T'])).then_some(())
         });
     }
+}
+
+/// A client of `worker.c`: asks until it is told to stop, and counts the answers.
+///
+/// # Panics
+/// An answer is wrong, or does not come.
+#[must_use]
+pub fn ask(socket: &Path, first_seed: u64, stop: &AtomicBool) -> u64 {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(crate::process::SOON)).unwrap();
+    let (mut seed, mut answers) = (first_seed, 0);
+    while !stop.load(Ordering::Relaxed) {
+        stream.write_all(&seed.to_ne_bytes()).unwrap();
+        let mut answer = [0; 8];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(u64::from_ne_bytes(answer), right_answer(seed), "seed {seed}");
+        answers += 1;
+        seed = next(seed);
+    }
+    answers
+}
+
+const fn next(seed: u64) -> u64 {
+    seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407)
+}
+
+/// What `worker.c` must answer.
+fn right_answer(mut seed: u64) -> u64 {
+    let bytes = (1 + seed % 61) * 4096;
+    let mut sum = 0;
+    for _ in (0..bytes).step_by(512) {
+        seed = next(seed);
+        sum += seed >> 56;
+    }
+    sum
 }

@@ -55,7 +55,12 @@ pub(super) fn read_from(
             }
         };
         match &mut scanner {
-            Some(scanner) => scanner.scan(segment.start..segment.end, found)?,
+            Some(scanner) => {
+                // The vdso has no file either, but its pages are none of anonymous memory.
+                let private =
+                    segment.is_private() && !segment.has_file() && segment.anonymous == segment.rss;
+                scanner.scan(segment.start..segment.end, private, found)?;
+            }
             None => walker.scan(segment, found)?,
         }
         if own.bytes(PageState::Anonymous) + own.bytes(PageState::File) > segment.rss {

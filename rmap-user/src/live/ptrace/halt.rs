@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The longest rest between two looks at threads that are to stop.
 const LONGEST_REST: Duration = Duration::from_millis(1);
 
+/// How often a process is tried to be seized that refuses.
+const TRIES: u32 = 50;
+
 const GONE: &str = "it ended before rmap could attach to it";
 const LATE: &str = "a thread did not leave the kernel in time to be stopped, so what it did \
                     meanwhile may be missing in a snapshot";
@@ -75,6 +78,7 @@ impl Engine<'_> {
         if self.follow && kind == Kind::UsesPtrace {
             self.observer.unfollowed(pid, USES_PTRACE);
         }
+        self.observer.about_to_stop(pid);
         let halted = self.halt(pid, true);
         if !halted.all {
             self.observer.unfollowed(pid, LATE);
@@ -93,6 +97,7 @@ impl Engine<'_> {
     pub(super) fn leave_all(&mut self) {
         let mut left = HashSet::new();
         while let Some(pid) = self.table.pids().into_iter().find(|pid| left.insert(*pid)) {
+            self.observer.about_to_stop(pid);
             let halted = self.halt(pid, false);
             if let Some(tid) = halted.tid {
                 self.observer.leaving(pid, tid, halted.all);
@@ -110,8 +115,18 @@ impl Engine<'_> {
             return Some(Refusal::Traced(tracer));
         }
         self.table.add_running(pid, threads_only);
-        let mut refusal = None;
-        while self.seize_new(pid, threads_only, &mut refusal) {}
+        let mut tries = 0;
+        let refusal = loop {
+            let mut refusal = None;
+            let found = self.seize_new(pid, threads_only, &mut refusal);
+            // The kernel refuses a thread that is about to take its leader's place in an exec, too.
+            if matches!(refusal, Some(Refusal::Refused(_))) && tries < TRIES {
+                tries += 1;
+                thread::sleep(LONGEST_REST);
+            } else if !found {
+                break refusal;
+            }
+        };
         if self.table.threads_of(pid).is_empty() {
             self.table.remove_process(pid);
             return Some(refusal.unwrap_or(Refusal::Gone));
@@ -158,6 +173,7 @@ impl Engine<'_> {
         let mut executed = false;
         loop {
             let mut halted = Halted { tid: None, all: true, executed };
+            let patient = rest == LONGEST_REST;
             // Threads that were made since are tracees already.
             for tid in task::threads(pid) {
                 if self.table.process_of(tid).is_none()
@@ -187,7 +203,8 @@ impl Engine<'_> {
                         sys::interrupt(tid);
                         halted.all = false;
                     }
-                    None if task::has_ended(pid, tid) => {}
+                    // Most stop at once, and asking for each of them takes time.
+                    None if patient && task::has_ended(pid, tid) => {}
                     None => halted.all = false,
                 }
             }

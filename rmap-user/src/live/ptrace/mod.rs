@@ -92,6 +92,9 @@ pub trait Observer: Send {
     /// The command's process is there and waits; it execs after this call. Its memory is still a
     /// copy of rmap's.
     fn armed(&mut self, pid: u32);
+    /// A process that runs is about to be stopped, for one of the two calls below. Return when there
+    /// is time for that: it stands as long as they take.
+    fn about_to_stop(&mut self, pid: u32);
     /// A process that ran before rmap was seized, and stands with all its threads. `stood` is false
     /// if it could not be stopped, or not all of it; why was told by [`Observer::unfollowed`].
     /// Read `/proc/TID/…`: the leader may be a zombie.

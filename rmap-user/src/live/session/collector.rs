@@ -5,16 +5,15 @@
 //! stands still has put all of its records there before, so what the snapshot shows and what the
 //! events say belong together.
 
+mod beside;
+
 use std::{
     collections::{BTreeSet, HashMap},
-    io, mem,
+    mem,
+    sync::mpsc as sync,
 };
 
-use aya::{
-    Ebpf,
-    maps::{MapData, RingBuf},
-};
-use aya_log::EbpfLogger;
+use aya::maps::{MapData, RingBuf};
 use rmap_ebpf::abi;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
@@ -240,10 +239,7 @@ impl Collector {
     /// dropped.
     pub(super) fn handle(&mut self, message: Message) {
         match message {
-            Message::Stop { at, done } => {
-                self.stop(at);
-                drop(done);
-            }
+            Message::Stop { at, done } => self.stop(at, done),
             Message::Unfollowed { pid, reason } => {
                 self.troubles.push(("ptrace", format!("process {pid}: {reason}")));
             }
@@ -261,20 +257,19 @@ impl Collector {
         !self.unstopped.is_empty()
     }
 
-    fn stop(&mut self, at: Stop) {
+    fn stop(&mut self, at: Stop, done: sync::Sender<()>) {
         match at {
             Stop::Armed { pid } => {
                 if let Err(error) = self.probes.trace(pid) {
                     self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
                 }
             }
-            Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood),
-            Stop::Leaving { pid, tid, stood } => {
-                self.look(pid, tid, if stood { Moment::Left } else { Moment::Live });
-                self.read_names(pid, tid);
-                self.probes.untrace(pid);
-                self.ended(pid);
+            Stop::Soon { pid } => {
+                self.drain();
+                self.prepare(pid);
             }
+            Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood, done),
+            Stop::Leaving { pid, tid, stood } => self.part(pid, tid, stood, done),
             Stop::Executed { pid, tid } => {
                 self.running.insert(pid);
                 self.read_names(pid, tid);
@@ -288,7 +283,9 @@ impl Collector {
                 }
             }
             // Its parent forked before its own tracing began, and was stopped behind that.
-            Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => self.meet(pid, tid, true),
+            Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => {
+                self.meet(pid, tid, true, done)
+            }
             Stop::Forked { pid, tid } => {
                 self.running.insert(pid);
                 self.look(pid, tid, Moment::Forked);
@@ -300,47 +297,6 @@ impl Collector {
                 self.read_names(pid, tid);
                 self.perf_maps.remove(&pid);
             }
-        }
-    }
-
-    /// Begins with a process that ran before. What happens from the start of its tracing on comes
-    /// behind the snapshot, also if it was in it already: a page has the owner that came last.
-    fn meet(&mut self, pid: u32, tid: u32, stood: bool) {
-        self.drain();
-        if let Err(error) = self.probes.trace(pid) {
-            self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
-            return;
-        }
-        let moment = if stood { Moment::Start } else { Moment::StartRunning };
-        match procfs::take(tid, pid, moment, true) {
-            Ok(snapshot) => {
-                self.tell(pid);
-                self.count_lost();
-                self.investigation.snapshot(&snapshot);
-            }
-            Err(error) => {
-                self.probes.untrace(pid);
-                self.troubles.push(("attach", error.to_string()));
-                return;
-            }
-        }
-        self.running.insert(pid);
-        if !stood {
-            self.unstopped.insert(pid);
-        }
-        self.scan(pid, tid, Image::Known);
-        if let Some(instance) = self.investigation.instance(pid) {
-            self.perf_maps.insert(pid, (instance, None));
-        }
-    }
-
-    /// Makes the unwind tables of the code that a process has mapped, so that it need not stand
-    /// still as long as that takes.
-    pub(super) fn prepare(&mut self, pid: u32) {
-        let Ok(modules) = self.catalogue.scan(pid) else { return };
-        let files: Vec<_> = modules.into_iter().filter_map(|module| module.binary).collect();
-        if self.probes.prepare(&files).is_err() {
-            self.failed_tables += 1;
         }
     }
 
@@ -495,43 +451,4 @@ fn maps_code(call: &crate::event::MapCall) -> bool {
         && call.result >= 0
         && call.args[2] & PROT_EXEC != 0
         && call.args[4] as i32 >= 0
-}
-
-/// The reader of the probes' own messages, if they are wanted.
-pub(super) fn logger(probes: &mut Probes, wanted: bool) -> io::Result<Option<Logger>> {
-    if !wanted {
-        return Ok(None);
-    }
-    let object: &mut Ebpf = probes.object();
-    let logger = EbpfLogger::init_with_logger(object, Stderr).map_err(io::Error::other)?;
-    // SAFETY: the logger keeps its own descriptor open as long as it lives.
-    unsafe { AsyncFd::register(logger) }.map(Some).map_err(|error| error.into_parts().1)
-}
-
-/// The probes' messages while they are read.
-pub(super) type Logger = AsyncFd<EbpfLogger<Stderr>>;
-
-/// Waits for messages of the probes and prints them.
-pub(super) async fn flush(logger: &mut Option<Logger>) {
-    let Some(logger) = logger else { return std::future::pending().await };
-    if let Ok(mut ready) = logger.readable_mut().await {
-        ready.get_inner_mut().flush();
-        ready.clear_ready();
-    }
-}
-
-/// Prints the probes' messages on stderr.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Stderr;
-
-impl log::Log for Stderr {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        eprintln!("rmap probe: {}", record.args());
-    }
-
-    fn flush(&self) {}
 }

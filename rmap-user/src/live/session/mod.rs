@@ -9,6 +9,7 @@ mod attach;
 mod check;
 mod collector;
 mod facts;
+mod log;
 mod observer;
 mod signals;
 mod trace;

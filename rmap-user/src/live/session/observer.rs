@@ -39,6 +39,11 @@ pub(super) enum Stop {
         /// The process.
         pid: u32,
     },
+    /// Nowhere yet: a process that runs is about to be stopped.
+    Soon {
+        /// The process.
+        pid: u32,
+    },
     /// A process that ran before.
     Attached {
         /// The process.
@@ -103,6 +108,10 @@ impl Forwarder {
 impl Observer for Forwarder {
     fn armed(&mut self, pid: u32) {
         self.stop(Stop::Armed { pid });
+    }
+
+    fn about_to_stop(&mut self, pid: u32) {
+        self.stop(Stop::Soon { pid });
     }
 
     fn attached(&mut self, pid: u32, tid: u32, stood: bool) {

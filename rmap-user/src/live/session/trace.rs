@@ -11,8 +11,8 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, time};
 
 use super::{
     Check, Error, Outcome, Watch,
-    collector::{self, Collector},
-    facts, load,
+    collector::Collector,
+    facts, load, log,
     observer::{Forwarder, Message},
     signals::{self, Signals, Wish},
 };
@@ -104,7 +104,7 @@ async fn trace(
         .map_err(|error| system("watch the ring buffer")(error.into_parts().1))?;
     let mut signals =
         Signals::listen(subject.mode() == Mode::Run).map_err(system("listen for signals"))?;
-    let mut logs = collector::logger(&mut probes, watch.verbose)
+    let mut logs = log::logger(&mut probes, watch.verbose)
         .map_err(system("read the messages of the probes"))?;
     let (sender, mut messages) = mpsc::unbounded_channel();
     let started_at = OffsetDateTime::now_utc();
@@ -185,7 +185,7 @@ async fn trace(
                 }
                 Wish::Nothing => {}
             },
-            () = collector::flush(&mut logs) => {}
+            () = log::flush(&mut logs) => {}
         }
     }
     let pid = tracer.pid();
@@ -230,9 +230,6 @@ async fn begin(
     messages: &mut mpsc::UnboundedReceiver<Message>,
     sender: mpsc::UnboundedSender<Message>,
 ) -> Result<Tracer, Error> {
-    for pid in subject.pids() {
-        collector.prepare(*pid);
-    }
     let observer = Box::new(Forwarder::new(sender));
     let mut begun = tokio::task::spawn_blocking(move || match subject {
         Subject::Command(launch) => ptrace::spawn(launch, observer),

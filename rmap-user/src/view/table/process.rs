@@ -142,7 +142,8 @@ fn head(process: &Process, page: &mut Page<'_>) -> io::Result<()> {
     page.prose(&line, 2)?;
 
     let own = [process.rss_bytes, process.dirty_bytes, process.swap_bytes];
-    if own != [sums.rss.sizes(), sums.dirty.sizes(), sums.swap.sizes()] {
+    let all = sums.and(Sums::gone(process, &sums));
+    if own != [all.rss.sizes(), all.dirty.sizes(), all.swap.sizes()] {
         let line = "  These sums are not those of its segments: a defect, please report it.";
         page.prose(&Line::of(line, Paint::Bad), 2)?;
     }

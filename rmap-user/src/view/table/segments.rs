@@ -51,8 +51,14 @@ pub fn table(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io:
         let hint = Cell::Text("(--top 0: all)".to_owned(), Paint::Dim);
         rows.push((sum_cells(label, &rest, hint, swap, Paint::Dim), None));
     }
-    rows.push((rule(swap), None));
     let all = Sums::of(&process.segments);
+    let gone = Sums::gone(process, &all);
+    if gone != Sums::default() {
+        let none = Cell::Text("[no longer mapped]".to_owned(), Paint::Dim);
+        rows.push((sum_cells(String::new(), &gone, none, swap, Paint::Dim), None));
+    }
+    rows.push((rule(swap), None));
+    let all = all.and(gone);
     rows.push((sum_cells("total kB".to_owned(), &all, Cell::none(), swap, Paint::Strong), None));
 
     let mut grid = Grid { columns: columns(swap), tail_head: "", rows: Vec::new() };

@@ -1,6 +1,6 @@
 //! Sums over segments, and what share of them is explained.
 
-use crate::report::{BeforeAfter, Segment};
+use crate::report::{BeforeAfter, Process, Segment};
 use crate::view::number;
 
 /// Sizes of one or more segments, in bytes.
@@ -73,6 +73,36 @@ impl Sums {
             }
         }
         sums
+    }
+
+    /// What a process had before in mappings that it has no more: what its own sums have more than
+    /// those of its segments.
+    pub fn gone(process: &Process, all: &Self) -> Self {
+        let gone = |sizes: BeforeAfter, sum: Sum| Sum {
+            before: u128::from(sizes.before).saturating_sub(sum.before),
+            ..Sum::default()
+        };
+        Self {
+            size: 0,
+            rss: gone(process.rss_bytes, all.rss),
+            dirty: gone(process.dirty_bytes, all.dirty),
+            swap: gone(process.swap_bytes, all.swap),
+        }
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        let sum = |a: Sum, b: Sum| Sum {
+            before: a.before + b.before,
+            after: a.after + b.after,
+            unexplained: a.unexplained + b.unexplained,
+        };
+        Self {
+            size: self.size + other.size,
+            rss: sum(self.rss, other.rss),
+            dirty: sum(self.dirty, other.dirty),
+            swap: sum(self.swap, other.swap),
+        }
     }
 
     /// The size as text.

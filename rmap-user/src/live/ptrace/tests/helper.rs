@@ -42,6 +42,7 @@ struct Stall;
 
 impl Observer for Stall {
     fn armed(&mut self, _: u32) {}
+    fn about_to_stop(&mut self, _: u32) {}
     fn attached(&mut self, _: u32, _: u32, _: bool) {}
     fn leaving(&mut self, _: u32, _: u32, _: bool) {}
     fn executed(&mut self, _: u32, _: u32, _: u32) {}

@@ -42,6 +42,7 @@ impl Observer for Recorder {
     fn armed(&mut self, pid: u32) {
         self.push(Seen::Armed { pid });
     }
+    fn about_to_stop(&mut self, _: u32) {}
     fn attached(&mut self, pid: u32, tid: u32, stood: bool) {
         self.push(Seen::Attached { pid, stood, segments: segments(tid) });
     }
