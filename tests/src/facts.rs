@@ -75,24 +75,17 @@ pub fn caller_is(report: &Report, stack: Option<u32>, functions: &[&str]) -> boo
 }
 
 fn named(frame: &Frame, functions: &[&str]) -> bool {
-    frame.function.as_deref().is_some_and(|name| functions.contains(&name))
+    let one = |name: &str| functions.iter().any(|function| is_variant(name, function));
+    frame.function.as_deref().is_some_and(one)
 }
 
-/// The names that a call of memset may have at its innermost frame.
-pub const MEMSET: [&str; 12] = [
-    "memset",
-    "__memset",
-    "__memset_generic",
-    "__memset_sse2_unaligned",
-    "__memset_sse2_unaligned_erms",
-    "__memset_avx2_unaligned",
-    "__memset_avx2_unaligned_erms",
-    "__memset_avx2_unaligned_rtm",
-    "__memset_avx2_unaligned_erms_rtm",
-    "__memset_evex_unaligned",
-    "__memset_evex_unaligned_erms",
-    "__memset_avx512_unaligned_erms",
-];
+/// Whether that is the function, or for the functions of libc that exist once for each kind of
+/// processor (`__memset_avx2_unaligned_erms`) one of those: which one runs is the machine's choice.
+fn is_variant(name: &str, function: &str) -> bool {
+    let rest = || name.strip_prefix("__")?.strip_prefix(function);
+    let variant = || rest().is_some_and(|rest| rest.is_empty() || rest.starts_with('_'));
+    name == function || (["memset", "memcpy", "memmove"].contains(&function) && variant())
+}
 
 /// The process of that id.
 ///

@@ -1,7 +1,7 @@
 //! `rmap run` on programs that write anonymous memory in every way, each with known truth.
 
 use rmap_tests::begin;
-use rmap_tests::facts::{self, MEMSET};
+use rmap_tests::facts;
 use rmap_tests::job::{Job, PAGE, command};
 use rmap_tests::process::{Running, eventually};
 use rmap_tests::truth::Truth;
@@ -31,9 +31,7 @@ fn check_article(job: &Job, leaf_has_name: bool) {
         assert!(under("main") || !under("fill_block"), "{}", job.show("heap"));
     }
     if leaf_has_name {
-        let mut names = MEMSET.to_vec();
-        names.push("fill_block");
-        let owned = facts::owned_by(report, heap, &names);
+        let owned = facts::owned_by(report, heap, &["memset", "fill_block"]);
         assert_eq!((owned.rss, owned.dirty), (pages, pages), "memset; {}", job.show("heap"));
     }
 }

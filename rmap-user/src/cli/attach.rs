@@ -25,7 +25,7 @@ changes since then. Processes that are started later are followed; name those th
   rmap attach -p \"$(pgrep -d, -x postgres)\" -d 10
 
 Each process stands still while rmap reads its memory, once at the start and once at the end, some \
-10 ms for each GiB that is resident. As after a stop by SIGSTOP and SIGCONT, a few system calls that \
+25 ms for each GiB that is resident. As after a stop by SIGSTOP and SIGCONT, a few system calls that \
 wait (epoll_wait, for example) return early with EINTR. A process that a debugger or strace traces \
 already is not stopped: its figures are those of a running process, and there is no snapshot at its \
 exit. docs/report.md describes everything."
