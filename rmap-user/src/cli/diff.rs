@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::report_out::{OutputOptions, Stream};
-use super::select::SelectOptions;
 use crate::input;
 use crate::view::diff::{self, Difference};
 
@@ -21,10 +20,6 @@ pub struct DiffOptions {
     /// Where the difference goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
-
-    /// Which part of the reports.
-    #[command(flatten)]
-    pub select: SelectOptions,
 }
 
 /// Runs it.
@@ -33,7 +28,7 @@ pub struct DiffOptions {
 /// What could not be read or written.
 pub fn diff(options: &DiffOptions) -> anyhow::Result<()> {
     options.output.check()?;
-    let selection = options.select.selection();
+    let selection = options.output.select.selection();
     // What is chosen may be in one of them only; an empty side is a change like any other.
     let (a, b) = (input::load(&options.a)?, input::load(&options.b)?);
     let (a, b) = match (selection.of(a.clone()), selection.of(b.clone())) {

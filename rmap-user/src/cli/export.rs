@@ -97,11 +97,12 @@ pub struct FlameOptions {
 pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
     let of = options.of.into();
     let (file, out) = (&options.file, options.output.as_ref());
+    let listing = options.select.listing();
     convert(file, &options.select, out, |report, out| match options.format {
         Format::Json => json::write(report, out),
-        Format::Folded => folded::write(report, of, out),
-        Format::Pprof => pprof::write(report, out),
-        Format::Speedscope => speedscope::write(report, out),
+        Format::Folded => folded::write(report, of, listing, out),
+        Format::Pprof => pprof::write(report, listing, out),
+        Format::Speedscope => speedscope::write(report, listing, out),
     })
 }
 
@@ -110,9 +111,9 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
 /// # Errors
 /// What could not be read or written.
 pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
-    let of = options.of.into();
+    let (of, listing) = (options.of.into(), options.select.listing());
     convert(&options.file, &options.select, options.output.as_ref(), |report, out| {
-        flame::write(report, of, out)
+        flame::write(report, of, listing, out)
     })
 }
 

@@ -12,8 +12,9 @@ use anyhow::Context as _;
 use clap::{ArgAction, Args};
 
 use super::save;
+use super::select::SelectOptions;
 use crate::report::Report;
-use crate::view::{DEFAULT_PROCESSES, DEFAULT_TOP, Style, json, table};
+use crate::view::{DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, json, table};
 
 /// Columns of a terminal that does not tell how many it has.
 const USUAL_WIDTH: usize = 80;
@@ -29,13 +30,13 @@ pub struct OutputOptions {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Rows of each list of the table, 0 for all
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_TOP)]
-    pub top: usize,
-
     /// Whole stacks and all processes; twice: the probes' own messages too
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
+
+    /// Which part of it, and how it is listed.
+    #[command(flatten)]
+    pub select: SelectOptions,
 }
 
 /// The stream that the table goes to if no file is named.
@@ -57,13 +58,19 @@ impl OutputOptions {
         self.output.as_deref().into_iter().chain(json).try_for_each(save::check)
     }
 
-    /// Prints the table and, if asked for, the JSON. Both are attempted, whatever becomes of the
-    /// other one. A reader that has gone is no error.
+    /// Prints the table of the part of a report that is meant and, if asked for, its JSON. Both are
+    /// attempted, whatever becomes of the other one. A reader that has gone is no error.
     ///
     /// # Errors
-    /// The first file or stream that could not be written.
+    /// Nothing of the report is meant; or the first file or stream that could not be written.
     pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
-        let table = |style, out: &mut dyn Write| table::write(report, style, out);
+        let (selection, report) = (self.select.selection(), &*self.select.part(report)?);
+        let table = |style, out: &mut dyn Write| {
+            if !selection.is_all() {
+                selection.write_note(style, out)?;
+            }
+            table::write(report, style, out)
+        };
         self.print_with(stream, &table, &|out| json::write(report, out))
     }
 
@@ -133,7 +140,9 @@ impl OutputOptions {
         Style {
             width,
             colour,
-            top: (self.top > 0).then_some(self.top),
+            sort: self.select.order(),
+            top: self.select.rows(Some(DEFAULT_TOP)),
+            short: self.select.rows(Some(if verbose { DEFAULT_TOP } else { DEFAULT_SHORT })),
             processes: (!verbose).then_some(DEFAULT_PROCESSES),
             verbose,
         }

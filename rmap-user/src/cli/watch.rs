@@ -77,6 +77,19 @@ impl WatchOptions {
     /// Prints the report, and complains of what could not be written. True if all was.
     #[must_use]
     pub fn print(&self, outcome: Outcome, stream: Stream) -> bool {
+        if let Err(error) = self.output.select.part(&outcome.report) {
+            // The session is over and cannot be had again, so all of it is better than nothing.
+            super::complain(&anyhow::Error::new(error).context("the whole report follows"));
+            let mut output = self.output.clone();
+            output.select.segment.clear();
+            output.select.process.clear();
+            Self { output, ..self.clone() }.print_whole(outcome, stream);
+            return false;
+        }
+        self.print_whole(outcome, stream)
+    }
+
+    fn print_whole(&self, outcome: Outcome, stream: Stream) -> bool {
         if let Err(error) = self.output.print(&outcome.report, stream) {
             super::complain(&error);
             return false;

@@ -269,6 +269,11 @@ impl Chain {
         Line::of(first, Paint::Plain).and(" ← …", Paint::Dim)
     }
 
+    /// The same as plain text, to be ordered by.
+    pub fn text(&self) -> String {
+        self.names(&self.links, false, false).join(" ← ")
+    }
+
     /// The innermost functions as far as the first one of `program`'s own source, with its place:
     /// `memset ← fill (demo.c:7)`. Without such a one, the innermost three.
     pub fn up_to(&self, program: &str) -> String {

@@ -14,6 +14,7 @@ use crate::report::{Report, Stack};
 
 use super::chain::base_name;
 use super::grid::{Cell, Column, Grid, Row};
+use super::order::{Keys, Sort};
 use super::paint::{Line, Page, Paint};
 use super::samples::{frame_name, samples, segment_name};
 use super::{Style, number, text};
@@ -130,7 +131,7 @@ fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, p
 }
 
 fn changes(sums: Sums) -> Vec<Change> {
-    let mut changes: Vec<Change> = sums
+    let changes: Vec<Change> = sums
         .into_iter()
         .filter(|(_, sums)| sums.iter().any(|sizes| sizes.change() != 0))
         .map(|((program, names, kind, mapped_by), [rss_bytes, dirty_bytes])| Change {
@@ -142,10 +143,9 @@ fn changes(sums: Sums) -> Vec<Change> {
             dirty_bytes,
         })
         .collect();
-    let size =
-        |c: &Change| c.rss_bytes.change().unsigned_abs() + c.dirty_bytes.change().unsigned_abs();
-    changes.sort_by_key(|change| std::cmp::Reverse(size(change)));
-    changes
+    let mut order: Vec<&Change> = changes.iter().collect();
+    in_order(&mut order, Sort::Total);
+    order.into_iter().cloned().collect()
 }
 
 /// Writes the JSON.
@@ -166,9 +166,9 @@ pub fn write(difference: &Difference, style: Style, out: &mut dyn io::Write) -> 
     if difference.segments.is_empty() && difference.paths.is_empty() {
         return page.line(&Line::of("No difference.", Paint::Strong));
     }
-    list("Segments that differ (KiB)", "Mode", &difference.segments, &mut page)?;
+    list("Segments that differ", "Mode", &difference.segments, &mut page)?;
     page.gap()?;
-    list("Code paths that differ (KiB)", "Cause", &difference.paths, &mut page)?;
+    list("Code paths that differ", "Cause", &difference.paths, &mut page)?;
     page.gap()?;
     let change = |sizes: Sizes| signed(sizes.change());
     let (rss, dirty) = (change(difference.rss_bytes), change(difference.dirty_bytes));
@@ -179,8 +179,29 @@ fn signed(bytes: i128) -> String {
     format!("{}{}", if bytes > 0 { "+" } else { "" }, number::kib_signed(bytes))
 }
 
+/// By how much they change, whatever the direction; [`Sort::Growth`] has it from what grew most to
+/// what shrank most.
+fn in_order(changes: &mut [&Change], sort: Sort) {
+    let (rss, dirty) = (|c: &Change| c.rss_bytes.change(), |c: &Change| c.dirty_bytes.change());
+    let keys = Keys {
+        total: &|c: &&Change| rss(c).abs() + dirty(c).abs(),
+        rss: &|c| rss(c).abs(),
+        dirty: &|c| dirty(c).abs(),
+        growth: &|c| rss(c) + dirty(c),
+        address: None,
+        name: &|c| c.names.join(" ← "),
+    };
+    sort.order(changes, &keys);
+}
+
 fn list(head: &str, kind: &'static str, all: &[Change], page: &mut Page<'_>) -> io::Result<()> {
-    page.heading(head)?;
+    let words = match page.style.sort {
+        Sort::Total | Sort::Address => "the largest change first",
+        other => other.words(false),
+    };
+    page.heading(&format!("{head}, {words} (KiB)"))?;
+    let mut all: Vec<&Change> = all.iter().collect();
+    in_order(&mut all, page.style.sort);
     let mut grid = Grid {
         columns: vec![
             Column::figures("ΔRSS", 8),
@@ -210,10 +231,17 @@ fn list(head: &str, kind: &'static str, all: &[Change], page: &mut Page<'_>) -> 
             below: None,
         });
     }
-    grid.print(page)?;
     if shown < all.len() {
-        let line = format!("{} more (--top 0 shows all)", all.len() - shown);
-        page.line(&Line::of(line, Paint::Dim))?;
+        let sum = |sizes: fn(&Change) -> Sizes| {
+            let bytes = all[shown..].iter().map(|change| sizes(change).change()).sum();
+            Cell::Text(signed(bytes), Paint::Dim)
+        };
+        let more = format!("{} more (--top 0 shows all)", all.len() - shown);
+        grid.rows.push(Row {
+            cells: vec![sum(|c| c.rss_bytes), sum(|c| c.dirty_bytes), Cell::none()],
+            tail: Some(Box::new(move |_| Line::of(more.clone(), Paint::Dim))),
+            below: None,
+        });
     }
-    Ok(())
+    grid.print(page)
 }

@@ -11,6 +11,7 @@ pub mod flame;
 mod grid;
 pub mod json;
 mod number;
+pub mod order;
 mod paint;
 pub mod samples;
 pub mod select;
@@ -26,8 +27,12 @@ pub struct Style {
     pub width: Option<usize>,
     /// Colour and weight by ANSI escapes (SGR only).
     pub colour: bool,
+    /// What stands first in each list.
+    pub sort: order::Sort,
     /// Rows of each list before the rest is summed up in one line; `None`: all.
     pub top: Option<usize>,
+    /// The same of the lists of what was released and of what is gone.
+    pub short: Option<usize>,
     /// Processes that are shown in detail, the largest first; `None`: all.
     pub processes: Option<usize>,
     /// Whole stacks under the code paths, the meaning of the causes, every probe.
@@ -36,6 +41,9 @@ pub struct Style {
 
 /// Rows of the table if nobody says otherwise.
 pub const DEFAULT_TOP: usize = 15;
+
+/// Rows of the lists of what was released and of what is gone, if nobody says otherwise.
+pub const DEFAULT_SHORT: usize = 5;
 
 /// Processes shown in detail if nobody says otherwise.
 pub const DEFAULT_PROCESSES: usize = 3;
@@ -46,7 +54,9 @@ impl Default for Style {
         Self {
             width: None,
             colour: false,
+            sort: order::Sort::Total,
             top: Some(DEFAULT_TOP),
+            short: Some(DEFAULT_SHORT),
             processes: Some(DEFAULT_PROCESSES),
             verbose: false,
         }

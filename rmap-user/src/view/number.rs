@@ -19,9 +19,14 @@ pub fn kib_signed(bytes: i128) -> String {
     format!("{sign}{}", kib(size))
 }
 
+/// From before to after, in bytes.
+pub fn change(sizes: BeforeAfter) -> i128 {
+    i128::from(sizes.after) - i128::from(sizes.before)
+}
+
 /// From before to after, with its sign; `0` for no change.
 pub fn kib_change(sizes: BeforeAfter) -> String {
-    let change = i128::from(sizes.after) - i128::from(sizes.before);
+    let change = change(sizes);
     if change > 0 { format!("+{}", kib_signed(change)) } else { kib_signed(change) }
 }
 

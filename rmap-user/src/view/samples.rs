@@ -2,12 +2,16 @@
 //!
 //! Comes in: a report. Goes out: [`Sample`]s, one for each path, each part that is not explained
 //! and each path of which nothing is left. Σ resident is the RSS of all processes, Σ dirty their
-//! Dirty, as smaps has them.
+//! Dirty, as smaps has them. [`Stacks`] are samples of one stack together, in the order and the
+//! number that were asked for.
+
+use std::collections::HashMap;
 
 use crate::report::{Frame, Process, Report, Segment};
 
 use super::chain::base_name;
-use super::text;
+use super::order::{Keys, Listing, Sort};
+use super::{select, text};
 
 /// What is weighed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub struct Sample<'a> {
 
 /// Every sample of a report.
 pub fn samples(report: &Report) -> Vec<Sample<'_>> {
-    let by_id: std::collections::HashMap<u32, &[Frame]> =
+    let by_id: HashMap<u32, &[Frame]> =
         report.stacks.iter().map(|stack| (stack.id, &stack.frames[..])).collect();
     let frames = |id: Option<u32>| id.and_then(|id| by_id.get(&id).copied()).unwrap_or_default();
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -80,11 +84,7 @@ impl Sample<'_> {
     /// The value that is asked for.
     #[must_use]
     pub const fn value(&self, of: Of) -> i64 {
-        match of {
-            Of::Resident => self.bytes[0],
-            Of::Dirty => self.bytes[1],
-            Of::Touched => self.bytes[2],
-        }
+        self.bytes[of.index()]
     }
 
     /// Names from the outside in: process, segment, functions, and the cause at the end.
@@ -107,6 +107,122 @@ impl Sample<'_> {
     pub fn reason(&self) -> String {
         let why = text::clean(self.why);
         if self.explained { format!("[{why}]") } else { format!("[not explained: {why}]") }
+    }
+}
+
+/// Samples of the same names: one stack to a reader.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// From the outside in, see [`Sample::names`].
+    pub names: Vec<String>,
+    /// In the order of the report.
+    pub samples: Vec<Sample<'a>>,
+}
+
+/// Stacks that are shown, and the others in one sum.
+#[derive(Debug)]
+pub struct Stacks<'a> {
+    /// In the order that was asked for, or in that of the report.
+    pub rows: Vec<Row<'a>>,
+    /// Stacks that are left over, and their resident, dirty and touched bytes together.
+    pub rest: Option<(usize, [i128; 3])>,
+}
+
+impl Row<'_> {
+    /// Resident, dirty and touched bytes of all of it.
+    #[must_use]
+    pub fn bytes(&self) -> [i128; 3] {
+        self.samples.iter().fold([0; 3], |sums, sample| add(sums, sample.bytes.map(i128::from)))
+    }
+
+    /// What was there before rmap came has not grown.
+    fn growth(&self) -> i128 {
+        let grown = |sample: &&Sample<'_>| sample.explained || sample.why != "before-attach";
+        let bytes = self.samples.iter().filter(grown).map(|s| s.bytes.map(i128::from));
+        bytes.map(|[rss, dirty, _]| rss + dirty).sum()
+    }
+
+    /// The lowest address of its segments; what is gone has none and stands last.
+    fn address(&self) -> u64 {
+        let segments = self.samples.iter().filter_map(|sample| sample.segment);
+        segments.filter_map(|s| select::address(&s.start)).min().unwrap_or(u64::MAX)
+    }
+}
+
+fn add(a: [i128; 3], b: [i128; 3]) -> [i128; 3] {
+    [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
+}
+
+impl<'a> Stacks<'a> {
+    /// The stacks of a report. Where no order is asked for, it is that of the report, and those
+    /// are kept that hold most of what is weighed (`of`; `None`: RSS and Dirty together).
+    #[must_use]
+    pub fn of(report: &'a Report, listing: Listing, of: Option<Of>) -> Self {
+        let mut rows: Vec<Row<'a>> = Vec::new();
+        let mut at: HashMap<Vec<String>, usize> = HashMap::new();
+        for sample in samples(report) {
+            let names = sample.names();
+            let next = rows.len();
+            match at.get(&names).and_then(|&index| rows.get_mut(index)) {
+                Some(row) => row.samples.push(sample),
+                None => {
+                    at.insert(names.clone(), next);
+                    rows.push(Row { names, samples: vec![sample] });
+                }
+            }
+        }
+        let mut rows: Vec<(usize, Row<'a>)> = rows.into_iter().enumerate().collect();
+        // What weighs nothing takes no place among the first.
+        rows.retain(|(_, row)| of.is_none_or(|of| row.bytes()[of.index()] != 0));
+        if let Some(sort) = listing.sort {
+            put_in_order(&mut rows, sort, None);
+        } else if listing.top.is_some() {
+            put_in_order(&mut rows, Sort::Total, of);
+        }
+        let shown = listing.top.unwrap_or(usize::MAX).min(rows.len());
+        let left = rows.split_off(shown);
+        let rest = left.iter().fold([0; 3], |sums, (_, row)| add(sums, row.bytes()));
+        if listing.sort.is_none() {
+            rows.sort_by_key(|(index, _)| *index);
+        }
+        Self {
+            rows: rows.into_iter().map(|(_, row)| row).collect(),
+            rest: (!left.is_empty()).then_some((left.len(), rest)),
+        }
+    }
+
+    /// What the stacks that are left over are called together.
+    #[must_use]
+    pub fn rest_name(many: usize) -> String {
+        format!("[{many} more]")
+    }
+}
+
+/// Puts stacks in order; `of` stands for the total where it is given.
+fn put_in_order(rows: &mut [(usize, Row<'_>)], sort: Sort, of: Option<Of>) {
+    let keys = Keys {
+        total: &|(_, row): &(usize, Row<'_>)| match (row.bytes(), of) {
+            ([rss, dirty, _], None) => rss + dirty,
+            (bytes, Some(of)) => bytes[of.index()],
+        },
+        rss: &|(_, row)| row.bytes()[0],
+        dirty: &|(_, row)| row.bytes()[1],
+        growth: &|(_, row)| row.growth(),
+        address: Some(&|(_, row)| row.address()),
+        name: &|(_, row)| row.names.join(";"),
+    };
+    sort.order(rows, &keys);
+}
+
+impl Of {
+    /// Its place in the bytes of a sample.
+    #[must_use]
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Resident => 0,
+            Self::Dirty => 1,
+            Self::Touched => 2,
+        }
     }
 }
 

@@ -1,11 +1,17 @@
 //! Parts of a report: the same filters for every command.
 //!
 //! Comes in: a report and what was asked for. Goes out: the report with the processes and segments
-//! that were meant, their sums made anew, so that the identity holds for what is left.
+//! that were meant, and the stacks that these name, their sums made anew, so that the identity
+//! holds for what is left. The session and what was seen and lost stay those of the whole.
+
+use std::collections::HashSet;
+use std::io;
 
 use crate::report::{BeforeAfter, Process, Report, Segment};
 
 use super::chain::base_name;
+use super::paint::{Line, Page, Paint};
+use super::{Style, text};
 
 /// Which processes and segments are meant; an empty list means all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,8 +60,43 @@ impl Selection {
                 return Err(NothingMeant { what: "segment", asked, option: "--segment" });
             }
         }
+        let named: HashSet<u32> = named_stacks(&report).collect();
+        report.stacks.retain(|stack| named.contains(&stack.id));
         Ok(report)
     }
+
+    /// Whether the whole report is meant.
+    #[must_use]
+    pub const fn is_all(&self) -> bool {
+        self.processes.is_empty() && self.segments.is_empty()
+    }
+
+    /// Says over a table that it is of a part alone.
+    ///
+    /// # Errors
+    /// The writer's.
+    pub fn write_note(&self, style: Style, out: &mut dyn io::Write) -> io::Result<()> {
+        let mut words = String::new();
+        for (option, names) in [("--process", &self.processes), ("--segment", &self.segments)] {
+            names
+                .iter()
+                .for_each(|name| words.push_str(&format!(" {option} {}", text::clean(name))));
+        }
+        let note = format!("A part of the report, and its sums are of that part:{words}");
+        Page::new(out, style).prose(&Line::of(note, Paint::Dim), 2)
+    }
+}
+
+/// The stacks that a report names.
+fn named_stacks(report: &Report) -> impl Iterator<Item = u32> + '_ {
+    report.processes.iter().flat_map(|process| {
+        let segments = process.segments.iter();
+        let mapped = segments.clone().filter_map(|s| s.mapped_by.as_ref()?.stack);
+        let paths = segments.flat_map(|s| &s.paths).filter_map(|path| path.stack);
+        let gone = process.gone.iter().filter_map(|gone| gone.stack);
+        let released = process.released.iter().filter_map(|released| released.stack);
+        mapped.chain(paths).chain(gone).chain(released)
+    })
 }
 
 fn sum(process: &Process, size: fn(&Segment) -> BeforeAfter) -> BeforeAfter {

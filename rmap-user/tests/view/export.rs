@@ -5,8 +5,10 @@ use std::io::Read as _;
 
 use prost::Message;
 use rmap::report::Report;
-use rmap::view::export::{folded, pprof, speedscope};
+use rmap::view::export::folded::{self, Folded};
+use rmap::view::export::{pprof, speedscope};
 use rmap::view::flame;
+use rmap::view::order::Listing;
 use rmap::view::samples::Of;
 
 use crate::{assert_golden, cases};
@@ -35,14 +37,14 @@ fn sizes(report: &Report) -> [i64; 2] {
 fn folded_stacks_add_up_to_the_sizes() {
     for (name, report) in cases::all() {
         for ((kind, of), size) in KINDS.into_iter().zip(sizes(&report)) {
-            let (lines, left_out) = folded::lines(&report, of);
-            let weight = |line: &String| line.rsplit_once(' ').unwrap().1.parse::<i128>().unwrap();
-            let sum: i128 = lines.iter().map(weight).sum();
-            assert_eq!(sum + left_out, size.into(), "{name} {kind}");
+            let folded = Folded::of(&report, of, Listing::default());
+            let weight = |line: String| line.rsplit_once(' ').unwrap().1.parse::<i128>().unwrap();
+            let sum: i128 = folded.lines().map(weight).sum();
+            assert_eq!(sum + folded.left_out, size.into(), "{name} {kind}");
         }
         assert_golden(
             &format!("{name}.dirty.folded"),
-            &text(|out| folded::write(&report, Of::Dirty, out)),
+            &text(|out| folded::write(&report, Of::Dirty, Listing::default(), out)),
         );
     }
 }
@@ -52,7 +54,7 @@ fn the_flame_graph_is_svg_with_its_names() {
     for (name, report) in cases::all() {
         for (kind, of) in KINDS {
             let mut out = Vec::new();
-            if let Err(error) = flame::write(&report, of, &mut out) {
+            if let Err(error) = flame::write(&report, of, Listing::default(), &mut out) {
                 assert_eq!((name, error.kind()), ("empty", std::io::ErrorKind::InvalidInput));
                 continue;
             }
@@ -76,7 +78,7 @@ fn the_flame_graph_is_svg_with_its_names() {
 #[test]
 fn speedscope_has_what_its_schema_asks_for() {
     for (name, report) in cases::all() {
-        let text = text(|out| speedscope::write(&report, out));
+        let text = text(|out| speedscope::write(&report, Listing::default(), out));
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         let frames = file["shared"]["frames"].as_array().unwrap();
         assert!(frames.iter().all(|frame| frame["name"].is_string()));
@@ -99,7 +101,7 @@ fn speedscope_has_what_its_schema_asks_for() {
 }
 
 /// The messages of profile.proto, as far as they are used.
-mod proto {
+pub mod proto {
     #[derive(Clone, PartialEq, prost::Message)]
     pub struct Profile {
         #[prost(message, repeated, tag = "1")]
@@ -182,7 +184,7 @@ mod proto {
 fn pprof_is_whole_and_adds_up_to_the_sizes() {
     for (name, report) in cases::all() {
         let mut bytes = Vec::new();
-        let packed = written(|out| pprof::write(&report, out));
+        let packed = written(|out| pprof::write(&report, Listing::default(), out));
         flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
         let profile = proto::Profile::decode(&bytes[..]).unwrap();
         let string = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
-use rmap::cli::{Cli, Command, run::RunOptions};
+use rmap::cli::{Cli, Command, run::RunOptions, select::SelectOptions};
+
+use rmap::view::order::Sort;
 
 use crate::assert_golden;
 
@@ -25,6 +27,7 @@ fn help_fits_and_is_as_it_was() {
         None,
         Some("run"),
         Some("attach"),
+        Some("report"),
         Some("diff"),
         Some("flame"),
         Some("export"),
@@ -51,11 +54,61 @@ fn run(words: &[&str]) -> RunOptions {
 }
 
 #[test]
+fn the_filters_are_the_same_options_with_the_same_words_everywhere() {
+    let commands: [&[&str]; 6] = [
+        &["run"],
+        &["attach", "-p", "1"],
+        &["report"],
+        &["diff", "b"],
+        &["flame"],
+        &["export", "--format", "folded"],
+    ];
+    let asked = ["--top", "3", "--sort", "dirty", "--segment", "[heap]", "--process", "sh"];
+    let options = ["top", "sort", "segment", "process"];
+    let mut said = Vec::new();
+    for words in commands {
+        let last: &[&str] = if words[0] == "attach" { &[] } else { &["a"] };
+        let all = ["rmap"].iter().chain(words).chain(&asked).chain(last);
+        let select: SelectOptions = match Cli::try_parse_from(all).unwrap().command {
+            Command::Run(options) => options.watch.output.select,
+            Command::Attach(options) => options.watch.output.select,
+            Command::Report(options) => options.output.select,
+            Command::Diff(options) => options.output.select,
+            Command::Flame(options) => options.select,
+            Command::Export(options) => options.select,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((select.rows(Some(15)), select.order()), (Some(3), Sort::Dirty), "{words:?}");
+        let selection = select.selection();
+        assert_eq!(
+            (selection.segments, selection.processes),
+            (vec!["[heap]".into()], vec!["sh".into()])
+        );
+        let command = Cli::command();
+        let command = command.find_subcommand(words[0]).unwrap();
+        said.push(options.map(|name| {
+            let option = command.get_arguments().find(|option| option.get_id() == name).unwrap();
+            (
+                option.get_help().map(ToString::to_string),
+                option.get_long_help().map(ToString::to_string),
+            )
+        }));
+        for wrong in [&["--top", "-1"], &["--sort", "size"]] {
+            let all = ["rmap"].iter().chain(words).chain(wrong).chain(last);
+            assert_eq!(Cli::try_parse_from(all).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+    assert!(said.iter().all(|words| *words == said[0]), "{said:#?}");
+    let select = SelectOptions { top: Some(0), ..SelectOptions::default() };
+    assert_eq!((select.rows(Some(15)), SelectOptions::default().rows(Some(15))), (None, Some(15)));
+}
+
+#[test]
 fn what_follows_the_command_is_the_commands() {
     for words in [&["--", "ls", "-l", "--top", "3"][..], &["ls", "-l", "--top", "3"]] {
         let options = run(words);
         assert_eq!(options.command, ["ls", "-l", "--top", "3"].map(OsString::from), "{words:?}");
-        assert_eq!(options.watch.output.top, 15);
+        assert_eq!(options.watch.output.select.top, None);
     }
     assert_eq!(run(&["--", "ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
     assert_eq!(run(&["ls", "--", "x"]).command, ["ls", "--", "x"].map(OsString::from));
@@ -83,7 +136,8 @@ fn options_are_read() {
     assert_eq!(options.watch.output.json.as_deref(), Some("-".as_ref()));
     assert_eq!(options.watch.output.output.as_deref(), Some("t.txt".as_ref()));
     assert_eq!(options.watch.interval, Some(Duration::from_millis(250)));
-    assert_eq!((options.watch.output.top, options.watch.output.verbose), (0, 2));
+    let output = &options.watch.output;
+    assert_eq!((output.select.top, output.verbose), (Some(0), 2));
     assert!(options.watch.no_follow);
     assert_eq!(options.user.as_deref(), Some("nobody"));
 }

@@ -12,6 +12,7 @@ mod export;
 mod help;
 mod json;
 mod read;
+mod select;
 mod table;
 
 /// Compares with a golden file, or writes it if `RMAP_BLESS` is set.

@@ -5,6 +5,7 @@ use rmap::report::{
     BeforeAfter, Frame, Gone, Path, Process, Released, Report, Segment, SnapshotKind, Stack,
     Unexplained, check_identity,
 };
+use rmap::view::order::Sort;
 use rmap::view::{Style, table, text};
 
 use crate::{assert_golden, cases};
@@ -14,6 +15,9 @@ fn render(report: &Report, style: Style) -> String {
     table::write(report, style, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
+
+const SORTS: [Sort; 6] =
+    [Sort::Total, Sort::Rss, Sort::Dirty, Sort::Growth, Sort::Address, Sort::Name];
 
 /// Takes the colours off.
 fn without_colour(text: &str) -> String {
@@ -247,8 +251,9 @@ proptest! {
         width in proptest::option::of(1usize..200),
         top in proptest::option::of(0usize..3),
         (verbose, colour) in (any::<bool>(), any::<bool>()),
+        sort in proptest::sample::select(&SORTS[..]),
     ) {
-        let style = Style { width, colour, top, processes: top, verbose };
+        let style = Style { width, colour, sort, top, short: top, processes: top, verbose };
         let text = without_colour(&render(&report, style));
         for line in text.lines() {
             prop_assert!(!line.contains(char::is_control), "{line:?}");

@@ -1,31 +1,57 @@
 //! Folded stacks: `process;segment;outermost;…;innermost;[cause] BYTES`, a line for each.
 //!
-//! The form cannot hold negative weights: such parts are left out, and [`lines`] says how much
-//! they are.
+//! The form cannot hold negative weights: such parts are left out, and [`Folded::left_out`] says
+//! how much they are.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use crate::report::Report;
-use crate::view::samples::{Of, samples};
+use crate::view::order::Listing;
+use crate::view::samples::{Of, Stacks};
 
-/// The lines, sorted, equal stacks summed up; and the bytes (negative) that are not in them.
-#[must_use]
-pub fn lines(report: &Report, of: Of) -> (Vec<String>, i128) {
-    let mut sums: BTreeMap<String, i128> = BTreeMap::new();
-    for sample in samples(report) {
-        let names: Vec<String> = sample.names().iter().map(|name| name.replace(';', ":")).collect();
-        *sums.entry(names.join(";")).or_default() += i128::from(sample.value(of));
+/// Stacks with their weights.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folded {
+    /// Names from the outside in, and bytes, over 0. Sorted by name where no order was asked for.
+    pub stacks: Vec<(Vec<String>, i128)>,
+    /// Bytes (negative) that are in none of them.
+    pub left_out: i128,
+}
+
+impl Folded {
+    /// The stacks of a report.
+    #[must_use]
+    pub fn of(report: &Report, of: Of, listing: Listing) -> Self {
+        let all = Stacks::of(report, listing, Some(of));
+        let weigh = |bytes: [i128; 3]| bytes[of.index()];
+        let mut stacks: Vec<(Vec<String>, i128)> = all
+            .rows
+            .into_iter()
+            .map(|row| {
+                let bytes = weigh(row.bytes());
+                let names = row.names.into_iter().map(|name| name.replace(';', ":"));
+                (names.collect(), bytes)
+            })
+            .collect();
+        if listing.sort.is_none() {
+            stacks.sort_unstable();
+        }
+        stacks.extend(all.rest.map(|(n, bytes)| (vec![Stacks::rest_name(n)], weigh(bytes))));
+        let left_out = stacks.iter().map(|(_, bytes)| *bytes).filter(|bytes| *bytes < 0).sum();
+        stacks.retain(|(_, bytes)| *bytes > 0);
+        Self { stacks, left_out }
     }
-    let left_out = sums.values().filter(|bytes| **bytes < 0).sum();
-    let there = sums.into_iter().filter(|(_, bytes)| *bytes > 0);
-    (there.map(|(names, bytes)| format!("{names} {bytes}")).collect(), left_out)
+
+    /// A line for each, without line ends.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.stacks.iter().map(|(names, bytes)| format!("{} {bytes}", names.join(";")))
+    }
 }
 
 /// Writes the lines.
 ///
 /// # Errors
 /// The writer's.
-pub fn write(report: &Report, of: Of, out: &mut dyn io::Write) -> io::Result<()> {
-    lines(report, of).0.iter().try_for_each(|line| writeln!(out, "{line}"))
+pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write) -> io::Result<()> {
+    Folded::of(report, of, listing).lines().try_for_each(|line| writeln!(out, "{line}"))
 }

@@ -10,16 +10,17 @@ use std::io::{self, Write as _};
 use flate2::{Compression, GzBuilder};
 
 use crate::report::{Frame, Report};
-use crate::view::samples::{Sample, frame_name, samples, segment_name};
+use crate::view::order::Listing;
+use crate::view::samples::{Sample, Stacks, frame_name, segment_name};
 
 /// Writes the compressed profile.
 ///
 /// # Errors
 /// The writer's.
-pub fn write(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+pub fn write(report: &Report, listing: Listing, out: &mut dyn io::Write) -> io::Result<()> {
     // No time of writing: equal reports are equal files.
     let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::default());
-    gzip.write_all(&profile(report))?;
+    gzip.write_all(&profile(report, listing))?;
     gzip.finish().map(|_| ())
 }
 
@@ -162,7 +163,7 @@ impl<'a> Tables<'a> {
 }
 
 /// The message `Profile`.
-fn profile(report: &Report) -> Vec<u8> {
+fn profile(report: &Report, listing: Listing) -> Vec<u8> {
     let mut tables = Tables {
         strings: Vec::new(),
         string_at: HashMap::new(),
@@ -181,9 +182,10 @@ fn profile(report: &Report) -> Vec<u8> {
         kind.number(2, bytes);
         tables.body.bytes(1, &kind.0);
     }
-    for sample in samples(report) {
+    let stacks = Stacks::of(report, listing, None);
+    for sample in stacks.rows.iter().flat_map(|row| &row.samples) {
         let mut message = Message::default();
-        message.packed(1, tables.locations_of(&sample));
+        message.packed(1, tables.locations_of(sample));
         message.packed(2, sample.bytes.map(i64::cast_unsigned));
         let mut labels = vec![("cause", sample.why.to_owned())];
         labels.push(("process", sample.process.command.clone()));
@@ -198,6 +200,15 @@ fn profile(report: &Report) -> Vec<u8> {
         label.number(1, tables.string("pid"));
         label.number(3, sample.process.pid.into());
         message.bytes(3, &label.0);
+        tables.body.bytes(2, &message.0);
+    }
+    if let Some((many, bytes)) = stacks.rest {
+        let mut message = Message::default();
+        let function = tables.function(Stacks::rest_name(many), None);
+        message.packed(1, [tables.location(0, 0, vec![(function, 0)])]);
+        let clamp = |bytes: i128| bytes.clamp(i64::MIN.into(), i64::MAX.into());
+        let fitting = |bytes: i128| i64::try_from(clamp(bytes)).unwrap_or(0);
+        message.packed(2, bytes.map(|bytes| fitting(bytes).cast_unsigned()));
         tables.body.bytes(2, &message.0);
     }
     tables.body.number(10, report.session.duration_ns);

@@ -28,7 +28,7 @@ pub fn write(report: &Report, style: Style, out: &mut dyn io::Write) -> io::Resu
     let stacks = Stacks::new(&report.stacks);
     session(report, &mut page)?;
 
-    let order = process::by_size(&report.processes);
+    let order = process::in_order(&report.processes, style.sort);
     if order.len() > 1 {
         page.gap()?;
         process::summary(&order, &mut page)?;

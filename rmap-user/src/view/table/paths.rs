@@ -8,22 +8,24 @@ use std::io;
 use crate::report::{Process, Report};
 use crate::view::chain::{Share, Stacks, base_name};
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
+use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
 use crate::view::{number, text, words};
 
 use super::segments;
 use super::sums::Sums;
 
-/// Rows of the lists of what was released and of what is gone, unless fewer are asked for.
-const SHORT_LIST: usize = 5;
+/// Names of mappings that are told of one code path.
+const PLACES: usize = 5;
 /// Frames under a code path.
 const FRAMES: usize = 127;
 
 /// The code paths by bytes; with what is not explained they add up to the totals.
 pub fn code_paths(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
-    page.heading("Code paths, the largest first (KiB)")?;
+    page.heading(&format!("Code paths, {} (KiB)", page.style.sort.words(false)))?;
     let mut shares = stacks.merge(process.segments.iter().flat_map(|segment| &segment.paths));
     shares.retain(|share| share.rss + share.dirty > 0);
+    put_in_order(&mut shares, stacks, page.style.sort);
     let whole = Sums::of(&process.segments);
     let shown = page.style.top.unwrap_or(usize::MAX).min(shares.len());
     let mut grid = Grid {
@@ -78,6 +80,18 @@ pub fn code_paths(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -
         }
     }
     Ok(())
+}
+
+fn put_in_order(shares: &mut [Share<'_>], stacks: &Stacks<'_>, sort: Sort) {
+    let keys = Keys {
+        total: &|s: &Share<'_>| signed(s.rss + s.dirty),
+        rss: &|s| signed(s.rss),
+        dirty: &|s| signed(s.dirty),
+        growth: &|s| signed(s.rss + s.dirty),
+        address: None,
+        name: &|s| stacks.chain(&s.stacks).text(),
+    };
+    sort.order(shares, &keys);
 }
 
 /// A row of RSS and Dirty with their shares of the whole.
@@ -150,9 +164,9 @@ fn places(share: &Share<'_>, process: &Process) -> String {
     }
     let mut places: Vec<_> = places.into_iter().collect();
     places.sort_by_key(|(_, bytes)| Reverse(*bytes));
-    let more = places.len().saturating_sub(SHORT_LIST);
+    let more = places.len().saturating_sub(PLACES);
     let named: Vec<String> =
-        places.into_iter().take(SHORT_LIST).map(|(name, _)| text::cut_middle(&name, 60)).collect();
+        places.into_iter().take(PLACES).map(|(name, _)| text::cut_middle(&name, 60)).collect();
     let mut names = named.join(", ");
     if more > 0 {
         names.push_str(&format!(" and {more} more"));
@@ -238,10 +252,12 @@ fn list<'a>(
         return Ok(());
     }
     rows.sort_by_key(|row| Reverse(row.bytes));
+    if page.style.sort == Sort::Name {
+        rows.sort_by_cached_key(|row| stacks.chain(&row.stacks).text());
+    }
     page.gap()?;
     page.heading(heading)?;
-    let short = if page.style.verbose { usize::MAX } else { SHORT_LIST };
-    let shown = page.style.top.map_or(usize::MAX, |top| top.min(short)).min(rows.len());
+    let shown = page.style.short.unwrap_or(usize::MAX).min(rows.len());
     let mut grid = Grid {
         columns: vec![Column::figures(bytes, 7), Column { max: Some(18), ..Column::names(why) }],
         tail_head: "Code path",

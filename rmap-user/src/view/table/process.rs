@@ -1,28 +1,37 @@
 //! One process: its sizes, its largest dirty segment in words, its tables. And the summary of
 //! several.
 
-use std::cmp::Reverse;
 use std::io;
 
 use crate::report::{Process, Segment, SnapshotKind};
-use crate::view::chain::Stacks;
+use crate::view::chain::{Stacks, base_name};
 use crate::view::grid::{Cell, Column, Grid, Row};
+use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
 use crate::view::{number, text, words};
 
 use super::sums::Sums;
 use super::{paths, segments};
 
-/// The largest first, by RSS and Dirty.
-pub fn by_size(processes: &[Process]) -> Vec<&Process> {
+/// The processes in the order that was asked for; those of one size in the order of the report.
+pub fn in_order(processes: &[Process], sort: Sort) -> Vec<&Process> {
     let mut order: Vec<&Process> = processes.iter().collect();
-    order.sort_by_key(|p| Reverse(u128::from(p.rss_bytes.after) + u128::from(p.dirty_bytes.after)));
+    let keys = Keys {
+        total: &|p: &&Process| i128::from(p.rss_bytes.after) + i128::from(p.dirty_bytes.after),
+        rss: &|p| p.rss_bytes.after.into(),
+        dirty: &|p| p.dirty_bytes.after.into(),
+        growth: &|p| number::change(p.rss_bytes) + number::change(p.dirty_bytes),
+        address: None,
+        name: &|p| base_name(&p.exe).to_owned(),
+    };
+    sort.order(&mut order, &keys);
     order
 }
 
 /// One line for each process.
 pub fn summary(order: &[&Process], page: &mut Page<'_>) -> io::Result<()> {
-    page.heading(&format!("{} processes, the largest first (KiB)", order.len()))?;
+    let words = page.style.sort.words(false);
+    page.heading(&format!("{} processes, {words} (KiB)", order.len()))?;
     let shown = page.style.top.unwrap_or(usize::MAX).min(order.len());
     let mut grid = Grid {
         columns: vec![

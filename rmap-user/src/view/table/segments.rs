@@ -1,14 +1,14 @@
 //! The segments of one process: the columns of `pmap -x`, then what changed, how much is
 //! explained, the pattern and the top code path.
 
-use std::cmp::Reverse;
 use std::io;
 
 use crate::report::{Process, Segment};
 use crate::view::chain::Stacks;
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
+use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
-use crate::view::{number, text, words};
+use crate::view::{number, select, text, words};
 
 use super::sums::Sums;
 
@@ -36,8 +36,7 @@ enum Layout {
 
 /// Writes the table.
 pub fn table(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
-    let mut order: Vec<&Segment> = process.segments.iter().collect();
-    order.sort_by_key(|s| Reverse(u128::from(s.rss_bytes.after) + u128::from(s.dirty_bytes.after)));
+    let order = in_order(&process.segments, page.style.sort);
     let shown = page.style.top.unwrap_or(usize::MAX).min(order.len());
     let swap = order.iter().any(|s| s.swap_bytes.after > 0 || s.swap_bytes.before > 0);
 
@@ -79,6 +78,20 @@ pub fn table(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io:
         }
     }
     grid.print(page)
+}
+
+fn in_order(segments: &[Segment], sort: Sort) -> Vec<&Segment> {
+    let mut order: Vec<&Segment> = segments.iter().collect();
+    let keys = Keys {
+        total: &|s: &&Segment| i128::from(s.rss_bytes.after) + i128::from(s.dirty_bytes.after),
+        rss: &|s| s.rss_bytes.after.into(),
+        dirty: &|s| s.dirty_bytes.after.into(),
+        growth: &|s| number::change(s.rss_bytes) + number::change(s.dirty_bytes),
+        address: Some(&|s| select::address(&s.start).unwrap_or(u64::MAX)),
+        name: &|s| name(s),
+    };
+    sort.order(&mut order, &keys);
+    order
 }
 
 fn columns(swap: bool) -> Vec<Column> {
