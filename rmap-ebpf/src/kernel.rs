@@ -9,7 +9,8 @@ use aya_ebpf::{
 use crate::config;
 
 /// The current task.
-pub fn current() -> *const task_struct {
+#[inline(always)]
+pub fn current() -> *mut task_struct {
     // SAFETY: the helper takes nothing and always gives the running task.
     unsafe { helpers::bpf_get_current_task_btf() }
 }
@@ -25,6 +26,35 @@ pub fn read<T>(base: u64, offset: u64) -> Option<T> {
 #[inline(always)]
 pub fn mm_of(task: u64) -> u64 {
     read(task, config::TASK_MM.load()).unwrap_or(0)
+}
+
+/// The process of the current task.
+#[inline(always)]
+pub fn tgid(task: *mut task_struct) -> u32 {
+    // SAFETY: the verifier knows the pointer's type and turns the load into one that cannot fault.
+    unsafe { *((task as u64 + config::TASK_TGID.load()) as *const u32) }
+}
+
+/// The thread id of the current task.
+#[inline(always)]
+pub fn tid(task: *mut task_struct) -> u32 {
+    // SAFETY: as above.
+    unsafe { *((task as u64 + config::TASK_PID.load()) as *const u32) }
+}
+
+/// The address space of the current task, 0 for a kernel thread.
+#[inline(always)]
+pub fn mm(task: *mut task_struct) -> u64 {
+    // SAFETY: as above.
+    unsafe { *((task as u64 + config::TASK_MM.load()) as *const u64) }
+}
+
+/// The top page table of the current task's address space: the kernel's address of it. The task
+/// must have one.
+#[inline(always)]
+pub fn top_table(task: *mut task_struct) -> u64 {
+    // SAFETY: as above; the verifier knows what `task_struct.mm` points to.
+    unsafe { *((mm(task) + config::MM_PGD.load()) as *const u64) }
 }
 
 /// The registers with which a task entered the kernel from user mode.
@@ -53,7 +83,7 @@ impl UserRegisters {
     #[inline(always)]
     pub fn current() -> Option<Self> {
         // SAFETY: the task is the current one; the helper only computes an address.
-        let regs = unsafe { helpers::bpf_task_pt_regs(current().cast_mut()) } as u64;
+        let regs = unsafe { helpers::bpf_task_pt_regs(current()) } as u64;
         (regs != 0).then_some(Self { regs })
     }
 

@@ -19,6 +19,8 @@ mod stack;
 #[cfg(target_arch = "bpf")]
 mod state;
 #[cfg(target_arch = "bpf")]
+mod storage;
+#[cfg(target_arch = "bpf")]
 mod unwind;
 
 #[cfg(target_arch = "bpf")]

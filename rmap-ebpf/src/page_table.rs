@@ -10,7 +10,7 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use rmap_ebpf::{abi, logic::unwind_row::sign_mask};
 
 use crate::{
-    config, kernel,
+    kernel,
     state::{BLOCKS, LATE, Late},
 };
 
@@ -41,10 +41,10 @@ pub fn late() -> Option<&'static Late> {
     (late.page_offset != 0).then_some(late)
 }
 
-/// Walks down to the entry or the table that maps `address`.
+/// Walks down from the top table to the entry or the table that maps `address`.
 #[inline(always)]
-pub fn leaf(late: &Late, mm: u64, address: u64) -> Option<Leaf> {
-    let mut table: u64 = kernel::read(mm, config::MM_PGD.load())?;
+pub fn leaf(late: &Late, top: u64, address: u64) -> Option<Leaf> {
+    let mut table = top;
     let base = late.page_offset;
     if late.levels == 5 {
         table = next(base, kernel::read(table, index(address, 48))?)?;

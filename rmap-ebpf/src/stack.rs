@@ -18,7 +18,7 @@ use rmap_ebpf::{
 use crate::{
     config, emit,
     kernel::UserRegisters,
-    state::{BUSY, EVENTS, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS},
+    state::{BUSY, EVENTS, LastStack, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, Thread},
     unwind::{self, Scratch},
 };
 
@@ -37,19 +37,43 @@ const PIECE: usize = abi::RAW_STACK_ALIGN;
 /// is the process's value in `TARGETS`.
 #[inline(always)]
 pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
+    take(registers, mm, slot, None)
+}
+
+/// The same at a place to which the thread may come again and again: a stack that is still there
+/// is not walked once more.
+#[inline(always)]
+pub fn capture_again(registers: UserRegisters, mm: u64, thread: &mut Thread) -> u64 {
+    take(registers, mm, thread.slot, Some(&mut thread.stack))
+}
+
+#[inline(always)]
+fn take(registers: UserRegisters, mm: u64, slot: u32, last: Option<&mut LastStack>) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
     let Some(busy) = BUSY.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot.
     unsafe { *busy = 1 };
+    if let Some(last) = &last
+        && unwind::repeats(registers, &last.memory, scratch)
+    {
+        let status = last.memory.status;
+        if config::CHECK_UNWIND.load() != 0 && has_room() {
+            raw(registers, mm, last.memory.hash, status);
+        }
+        // SAFETY: this CPU's own slot.
+        unsafe { *busy = 0 };
+        emit::count(abi::COUNT_STACK_STATUS + (u32::from(status) & 15), 1);
+        return last.memory.hash;
+    }
     unwind::walk(registers, slot, scratch);
     // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
     // runs stops at the busy mark.
-    let scratch = unsafe { &mut *scratch };
-    let unmapped = scratch.status == u32::from(abi::STACK_NO_MAPPING);
+    let walked = unsafe { &mut *scratch };
+    let unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
     let mut hash = 0;
     if (unmapped || config::CHECK_UNWIND.load() != 0) && has_room() {
-        let status = scratch.status as u16;
-        let name = if unmapped { 0 } else { hash::finish(scratch.sum, status) };
+        let status = walked.status as u16;
+        let name = if unmapped { 0 } else { hash::finish(walked.sum, status) };
         let sent = raw(registers, mm, name, status);
         if unmapped {
             hash = sent;
@@ -57,8 +81,19 @@ pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
     }
     // SAFETY: this CPU's own slot.
     unsafe { *busy = 0 };
-    emit::count(abi::COUNT_STACK_STATUS + (scratch.status & 15), 1);
-    if hash != 0 { hash } else { finish(scratch, mm) }
+    emit::count(abi::COUNT_STACK_STATUS + (walked.status & 15), 1);
+    if hash != 0 {
+        return hash;
+    }
+    let (hash, known) = finish(walked, mm);
+    if let Some(last) = last {
+        // The second time: most stacks come once.
+        if known && !unmapped && last.hash == hash {
+            unwind::remember(registers, hash, scratch, &mut last.memory);
+        }
+        last.hash = hash;
+    }
+    hash
 }
 
 /// Whether raw stacks, which are large, leave room in the ring for what must not be lost. Else the
@@ -69,16 +104,18 @@ fn has_room() -> bool {
     EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < most
 }
 
-/// Names a walked stack, and sends it if it is new.
+/// Names a walked stack, and sends it if it is new. The second value is whether user space has it.
 #[inline(always)]
-fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
+fn finish(scratch: &mut Scratch, mm: u64) -> (u64, bool) {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
-    let Some(seen) = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1)) else { return hash };
+    let Some(seen) = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1)) else {
+        return (hash, false);
+    };
     // SAFETY: the map keeps its values in place. Another CPU may write a set meanwhile: a word is
     // then the one or the other hash, and at worst a stack is sent twice.
     let seen = unsafe { &mut *seen };
     if seen[0] == hash || seen[1] == hash || seen[2] == hash || seen[3] == hash {
-        return hash;
+        return (hash, true);
     }
     let record = &mut scratch.record;
     record.header = emit::header(abi::KIND_STACK, 0, mm);
@@ -87,12 +124,13 @@ fn finish(scratch: &mut Scratch, mm: u64) -> u64 {
     record.count = scratch.count as u16;
     record.reserved = 0;
     let length = FIXED + 8 * (scratch.count & 127);
-    if send((&raw mut *record).cast(), length) {
+    let sent = send((&raw mut *record).cast(), length);
+    if sent {
         seen[(hash >> 14) as usize & 3] = hash;
     } else {
         emit::count(abi::COUNT_LOST_STACKS, 1);
     }
-    hash
+    (hash, sent)
 }
 
 /// Sends registers and memory of a stack that has code without tables, or under `hash`, if that is

@@ -1,14 +1,14 @@
 //! What the probes remember between events.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, task_struct},
     btf_maps,
     macros::{btf_map, map},
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use rmap_ebpf::abi;
+use rmap_ebpf::{abi, logic::repeat::Memory};
 
-use crate::{page_table::Block, unwind::Scratch};
+use crate::{kernel, page_table::Block, storage::TaskStorage, unwind::Scratch};
 
 /// The records, for user space.
 #[map]
@@ -18,9 +18,13 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
-/// The fault that each traced thread is in, by thread id.
+/// Raised by user space after every change of [`TARGETS`]; never 0.
 #[map]
-pub static THREADS: HashMap<u32, Bracket> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+pub static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What is known of the threads of traced processes.
+#[btf_map]
+pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 
 /// Hashes of stacks that user space has, in sets of which a hash's lowest bits give the number. A
 /// stack that another one drives out is sent again. A map that looks up and ages by itself costs
@@ -77,6 +81,30 @@ pub static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static LATE: Array<Late> = Array::with_max_entries(1, 0);
 
+/// A thread of a traced process.
+#[repr(C)]
+pub struct Thread {
+    /// The [`EPOCH`] at which its process was traced and had `slot`; 0: never.
+    pub epoch: u64,
+    /// The fault that it is in.
+    pub bracket: Bracket,
+    /// Its process's value in [`TARGETS`].
+    pub slot: u32,
+    /// Not used.
+    pub reserved: u32,
+    /// The stack of its last fault.
+    pub stack: LastStack,
+}
+
+/// The stack with which a thread came last.
+#[repr(C)]
+pub struct LastStack {
+    /// Its name; 0: none.
+    pub hash: u64,
+    /// The last one that came twice. It holds as long as the thread's [`Thread::epoch`].
+    pub memory: Memory,
+}
+
 /// One fault of one thread, from its entry on.
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -118,4 +146,38 @@ pub struct Late {
 pub fn target(pid: u32) -> Option<u32> {
     // SAFETY: the value is copied at once; at worst a process that ended a moment ago is seen.
     unsafe { TARGETS.get(&pid) }.copied()
+}
+
+/// Whether the current thread's process is traced.
+pub enum Traced {
+    /// It is not.
+    No,
+    /// It is; what is known of the thread.
+    Yes(&'static mut Thread),
+    /// It is, but there is no memory for what is known of the thread.
+    Unkept,
+}
+
+/// Looks whether `task`, the current one, belongs to a traced process. The table of processes is
+/// asked only if it has changed since the thread was here last.
+#[inline(always)]
+pub fn traced(task: *mut task_struct) -> Traced {
+    // Read before the table is, so that a change in between is noticed the next time.
+    let epoch = EPOCH.get(0).copied().unwrap_or(0);
+    // SAFETY: only programs that run in this very thread use its value, and it lives as long.
+    let known = THREADS.get(task).map(|mut thread| unsafe { thread.as_mut() });
+    match known {
+        Some(thread) if thread.epoch == epoch => Traced::Yes(thread),
+        known => {
+            let Some(slot) = target(kernel::tgid(task)) else { return Traced::No };
+            // SAFETY: as above.
+            let new = || THREADS.get_or_make(task).map(|mut new| unsafe { new.as_mut() });
+            let Some(thread) = known.or_else(new) else { return Traced::Unkept };
+            thread.epoch = epoch;
+            thread.slot = slot;
+            // Its code may be another now.
+            thread.stack.memory.count = 0;
+            Traced::Yes(thread)
+        }
+    }
 }

@@ -8,6 +8,7 @@ use rmap_ebpf::{
     abi::{self, Mappings, Rule, StackRecord},
     logic::{
         hash,
+        repeat::{AT_ONCE, Memory, SPAN, Trace},
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
         unwind_row::{covers, find_row, last_from, special_row},
     },
@@ -32,6 +33,10 @@ pub struct Scratch {
     window_at: u64,
     /// A piece of the thread's memory.
     window: [u64; WINDOW],
+    /// What it has read.
+    trace: Trace,
+    /// The words from the stack pointer on, to compare with what was read before.
+    stack: [u64; SPAN],
     /// Hash sum of the addresses.
     pub sum: u64,
     /// One of the `STACK_` constants.
@@ -63,6 +68,7 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
     let start = unsafe { &mut *scratch };
     start.frame = Frame::innermost(registers.ip(), registers.sp(), registers.bp(), registers.bx());
     start.registers = registers.address();
+    start.trace.begin(registers.sp());
     start.window_at = 0;
     start.sum = hash::START;
     start.status = u32::from(abi::STACK_NO_MAPPING);
@@ -96,6 +102,93 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     scratch.frame = frame;
     scratch.status = u32::from(status);
     i64::from(status != STEP_NEXT)
+}
+
+/// Whether the thread still has the stack that `memory` tells of.
+#[inline(always)]
+pub fn repeats(registers: UserRegisters, memory: &Memory, scratch: *mut Scratch) -> bool {
+    if !memory.begins(registers.ip(), registers.sp(), registers.bp(), registers.bx()) {
+        return false;
+    }
+    // SAFETY: a plain field; read once, so that what is checked is what is used.
+    let span = unsafe { (&raw const memory.span).read_volatile() };
+    if span > SPAN as u64 {
+        return false;
+    }
+    // SAFETY: this CPU's own slot, as above; the helper checks the source.
+    let read = unsafe {
+        bpf_probe_read_user(
+            (*scratch).stack.as_mut_ptr().cast(),
+            8 * span as u32,
+            (registers.sp() & !7) as *const c_void,
+        )
+    };
+    if read != 0 {
+        return false;
+    }
+    let mut state = Comparison { memory, scratch, same: 1 };
+    let turns = u32::from(memory.count) / AT_ONCE as u32;
+    // SAFETY: the callback has the helper's signature, and its state lives through the call.
+    unsafe { bpf_loop(turns, compare as *mut c_void, (&raw mut state).cast(), 0) };
+    state.same != 0
+}
+
+/// What the comparison hands on from turn to turn.
+#[repr(C)]
+struct Comparison {
+    memory: *const Memory,
+    scratch: *const Scratch,
+    same: u64,
+}
+
+unsafe extern "C" fn compare(turn: u64, state: *mut c_void) -> i64 {
+    // SAFETY: the helper hands on what `repeats` gave it.
+    let state = unsafe { &mut *state.cast::<Comparison>() };
+    // SAFETY: both outlive the loop.
+    let same = unsafe { (*state.memory).same(&(*state.scratch).stack, turn) };
+    if !same {
+        state.same = 0;
+    }
+    i64::from(!same)
+}
+
+/// Remembers the walk that has just ended, if it can be remembered, under its hash.
+#[inline(always)]
+pub fn remember(registers: UserRegisters, hash: u64, scratch: *mut Scratch, memory: &mut Memory) {
+    // SAFETY: this CPU's own slot, as above.
+    let ended = unsafe { &*scratch };
+    memory.count = 0;
+    if !ended.trace.fits(&ended.frame) {
+        return;
+    }
+    memory.span = 0;
+    let turns = Memory::turns(&ended.trace);
+    let mut state = Copying { memory, scratch };
+    // SAFETY: the callback has the helper's signature, and its state lives through the call.
+    unsafe { bpf_loop(turns as u32, copy as *mut c_void, (&raw mut state).cast(), 0) };
+    memory.ip = registers.ip();
+    memory.sp = registers.sp();
+    memory.bp = registers.bp();
+    memory.bx = registers.bx();
+    memory.hash = hash;
+    memory.flags = ended.frame.flags;
+    memory.status = ended.status as u16;
+    memory.count = turns as u16;
+}
+
+/// What the copying hands on from turn to turn.
+#[repr(C)]
+struct Copying {
+    memory: *mut Memory,
+    scratch: *const Scratch,
+}
+
+unsafe extern "C" fn copy(turn: u64, state: *mut c_void) -> i64 {
+    // SAFETY: the helper hands on what `remember` gave it.
+    let state = unsafe { &mut *state.cast::<Copying>() };
+    // SAFETY: both outlive the loop.
+    unsafe { (*state.memory).take(&(*state.scratch).trace, turn) };
+    0
 }
 
 /// The row that holds at an address. A function of its own in the program: it is called from
@@ -184,7 +277,14 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn read(&mut self, address: u64) -> Option<u64> {
-        // SAFETY: this CPU's own slot.
-        fetch(self.scratch, address).then(|| unsafe { (*self.scratch).word })
+        let read = fetch(self.scratch, address);
+        // SAFETY: this CPU's own slot, and the callee has given its reference back.
+        let scratch = unsafe { &mut *self.scratch };
+        if !read {
+            scratch.trace.failed();
+            return None;
+        }
+        scratch.trace.read(address, scratch.word);
+        Some(scratch.word)
     }
 }

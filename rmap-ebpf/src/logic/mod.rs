@@ -4,5 +4,6 @@
 pub mod batch;
 pub mod fault;
 pub mod hash;
+pub mod repeat;
 pub mod unwind;
 pub mod unwind_row;

@@ -26,6 +26,14 @@ pub const STEP_NEXT: u16 = 0xff;
 pub const FRAME_LEAF: u32 = 1 << 0;
 /// [`Frame::flags`]: a step was guessed by frame pointers, so callers may be missing.
 pub const FRAME_APPROXIMATE: u32 = 1 << 1;
+/// [`Frame::flags`]: `bp` is what the thread itself has in rbp.
+const FRAME_BP_OWN: u32 = 1 << 2;
+/// [`Frame::flags`]: the walk so far depends on what the thread itself has in rbp.
+pub const FRAME_BP_USED: u32 = FRAME_BP_OWN << 1;
+/// [`Frame::flags`]: the walk so far depends on what the thread itself has in rbx.
+pub const FRAME_BX_USED: u32 = 1 << 4;
+/// [`Frame::flags`]: the walk so far depends on other registers of the thread.
+pub const FRAME_REGISTERS_USED: u32 = 1 << 5;
 
 /// The value of a register that cannot be known; no memory is there, and no stack.
 pub const LOST: u64 = u64::MAX;
@@ -66,7 +74,7 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub const fn innermost(ip: u64, sp: u64, bp: u64, bx: u64) -> Self {
-        Self { ip, sp, bp, bx, bx_at: 0, context: 0, flags: FRAME_LEAF, reserved: 0 }
+        Self { ip, sp, bp, bx, bx_at: 0, context: 0, flags: FRAME_LEAF | FRAME_BP_OWN, reserved: 0 }
     }
 
     /// The address whose row holds: a return address may already be in the next function, if the
@@ -75,6 +83,20 @@ impl Frame {
     #[must_use]
     pub const fn lookup_address(&self) -> u64 {
         self.ip.wrapping_sub((self.flags & FRAME_LEAF == 0) as u64)
+    }
+
+    /// rbp, on which the walk depends from now on.
+    #[inline(always)]
+    const fn use_bp(&mut self) -> u64 {
+        self.flags |= (self.flags & FRAME_BP_OWN) << 1;
+        self.bp
+    }
+
+    /// rbp is what was saved, or lost.
+    #[inline(always)]
+    const fn restore_bp(&mut self, value: u64) {
+        self.flags &= !FRAME_BP_OWN;
+        self.bp = value;
     }
 
     /// How a walk that found the outermost frame ended.
@@ -125,7 +147,7 @@ pub fn step<E: Env>(env: &mut E, frame: &mut Frame, row: u32) -> u16 {
             None => STACK_UNSUPPORTED,
         },
         kind if kind <= ROW_BP => {
-            let base = if kind == ROW_BP { frame.bp } else { frame.sp };
+            let base = if kind == ROW_BP { frame.use_bp() } else { frame.sp };
             let cfa = base.wrapping_add(payload_cfa(payload));
             if cfa <= frame.sp {
                 return STACK_INCONSISTENT;
@@ -135,7 +157,7 @@ pub fn step<E: Env>(env: &mut E, frame: &mut Frame, row: u32) -> u16 {
             let Some(ra) = env.read(cfa.wrapping_sub(8)) else { return STACK_UNREADABLE };
             if up_bp != 8 {
                 let Some(bp) = env.read(cfa.wrapping_sub(up_bp)) else { return STACK_UNREADABLE };
-                frame.bp = bp;
+                frame.restore_bp(bp);
             }
             if up_bx != 8 {
                 frame.bx_at = cfa.wrapping_sub(up_bx);
@@ -188,20 +210,20 @@ fn by_rule<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
         let Some(ra) = env.read(at) else { return STACK_UNREADABLE };
         ra
     };
-    let old_bp = frame.bp;
     let bp_kind = rule.saved & 15;
     let bx_kind = rule.saved >> 4;
+    let old_bp = if bp_kind == SAVED_AT_BP || bx_kind == SAVED_AT_BP { frame.use_bp() } else { 0 };
     if bp_kind == SAVED_LOST {
-        frame.bp = LOST;
+        frame.restore_bp(LOST);
     } else if bp_kind == SAVED_AT_CFA {
         let at = cfa.wrapping_add(rule.bp_off as i64 as u64);
         let Some(bp) = env.read(at) else { return STACK_UNREADABLE };
-        frame.bp = bp;
+        frame.restore_bp(bp);
     } else if bp_kind == SAVED_AT_BP {
         // GCC says so of over-aligned frames even behind the `pop %rbp` at their end: then rbp
         // is the caller's and may point anywhere. Only a walk that needs it ends.
         let at = old_bp.wrapping_add(rule.bp_off as i64 as u64);
-        frame.bp = env.read(at).unwrap_or(LOST);
+        frame.restore_bp(env.read(at).unwrap_or(LOST));
     }
     if bx_kind == SAVED_LOST {
         frame.bx = LOST;
@@ -216,12 +238,13 @@ fn by_rule<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
 
 /// A register of the frame, or the status with which the walk ends for want of it.
 #[inline(always)]
-fn register<E: Env>(env: &mut E, frame: &Frame, number: u8) -> Result<u64, u16> {
+fn register<E: Env>(env: &mut E, frame: &mut Frame, number: u8) -> Result<u64, u16> {
     let value = if number == REG_SP {
         return Ok(frame.sp);
     } else if number == REG_BP {
-        Some(frame.bp)
+        Some(frame.use_bp())
     } else if number == REG_BX && frame.bx_at == 0 {
+        frame.flags |= FRAME_BX_USED;
         Some(frame.bx)
     } else if number == REG_BX {
         return env.read(frame.bx_at).ok_or(STACK_UNREADABLE);
@@ -229,6 +252,7 @@ fn register<E: Env>(env: &mut E, frame: &Frame, number: u8) -> Result<u64, u16> 
         let at = frame.context.wrapping_add(GREGS + 8 * (number & 15) as u64);
         return env.read(at).ok_or(STACK_UNREADABLE);
     } else if frame.flags & FRAME_LEAF != 0 {
+        frame.flags |= FRAME_REGISTERS_USED;
         env.register(number as u32)
     } else {
         None
@@ -270,7 +294,7 @@ fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     };
     frame.ip = ip;
     frame.sp = sp;
-    frame.bp = bp;
+    frame.restore_bp(bp);
     frame.bx_at = context.wrapping_add(GREGS_BX);
     frame.context = context;
     frame.flags |= FRAME_LEAF;
@@ -282,7 +306,7 @@ fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
 /// outside JIT code only one behind a call. Marks the frame as approximate.
 #[inline(always)]
 fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
-    let (mut ra, mut sp, mut bp) = (0, frame.sp.wrapping_add(8), frame.bp);
+    let (mut ra, mut sp) = (0, frame.sp.wrapping_add(8));
     let mut found = false;
     if frame.flags & FRAME_LEAF != 0
         && let Some(word) = env.read(frame.sp)
@@ -292,27 +316,27 @@ fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     }
     if !found {
         frame.flags |= FRAME_APPROXIMATE;
+        let bp = frame.use_bp();
         // By convention the outermost frame has a frame pointer of 0 (System V ABI, 3.4.1).
-        if frame.bp == 0 {
+        if bp == 0 {
             return frame.end();
         }
-        if frame.bp < frame.sp || frame.bp & 7 != 0 {
+        if bp < frame.sp || bp & 7 != 0 {
             return STACK_NO_ROW;
         }
-        let (Some(saved), Some(word)) = (env.read(frame.bp), env.read(frame.bp.wrapping_add(8)))
-        else {
+        let (Some(saved), Some(word)) = (env.read(bp), env.read(bp.wrapping_add(8))) else {
             return STACK_NO_ROW;
         };
-        (ra, sp, bp) = (word, frame.bp.wrapping_add(16), saved);
+        (ra, sp) = (word, bp.wrapping_add(16));
         if ra == 0 {
             return frame.end();
         }
         if !is_return_address(env, ra) {
             return STACK_NO_ROW;
         }
+        frame.restore_bp(saved);
     }
     frame.flags |= FRAME_APPROXIMATE;
-    frame.bp = bp;
     // Nobody knows whether the code saved rbx.
     frame.bx = LOST;
     frame.bx_at = 0;

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 
 use crate::{
-    config, kernel,
+    kernel,
     page_table::{self, Leaf},
     state::Late,
 };
@@ -22,11 +22,10 @@ pub static ANSWER: Array<[u64; 2]> = Array::with_max_entries(1, 0);
 #[raw_tracepoint]
 pub fn calibrate(ctx: RawTracePointContext) -> i32 {
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return 0 };
-    let mm = kernel::mm_of(kernel::current() as u64);
     let late = Late { page_offset: ctx.arg(0), levels: ctx.arg(1) };
     let address: u64 = ctx.arg(2);
-    let top: u64 = kernel::read(mm, config::MM_PGD.load()).unwrap_or(0);
-    let entry = match page_table::leaf(&late, mm, address) {
+    let top = kernel::top_table(kernel::current());
+    let entry = match page_table::leaf(&late, top, address) {
         Some(Leaf::Table(table)) => page_table::entry(table, address).unwrap_or(0),
         _ => 0,
     };

@@ -3,7 +3,7 @@
 //! major-faults (kernel `mm_account_fault`), which run after every counter has moved.
 
 use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
+    bindings::task_struct,
     macros::{perf_event, raw_tracepoint},
     programs::{PerfEventContext, RawTracePointContext},
 };
@@ -14,7 +14,7 @@ use crate::{
     kernel::{self, UserRegisters},
     page_table::{self, Leaf},
     stack,
-    state::{BUSY, Bracket, FAULTS, THREADS, target},
+    state::{BUSY, Bracket, FAULTS, Traced, traced},
 };
 
 /// Numbers of system calls (x86-64).
@@ -48,64 +48,63 @@ pub fn major_fault(ctx: PerfEventContext) -> u32 {
 /// A fault starts: its thread's bracket opens.
 #[inline(always)]
 fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
-    let id = bpf_get_current_pid_tgid();
-    if target((id >> 32) as u32).is_none() {
-        return 0;
-    }
     let address: u64 = ctx.arg(0);
     // Addresses of the kernel's own half are not the process's.
     if (address as i64) < 0 {
         return 0;
     }
+    let task = kernel::current();
+    let Traced::Yes(thread) = traced(task) else { return 0 };
     if kind == Bracket::KERNEL && busy() {
         emit::count(abi::COUNT_FAULTS_NESTED, 1);
         return 0;
     }
     let error_code: u64 = ctx.arg(2);
-    let bracket = Bracket {
-        mm: kernel::mm_of(kernel::current() as u64),
+    thread.bracket = Bracket {
+        mm: kernel::mm(task),
         address,
         error_code: error_code as u32,
         members: 0,
         flags: Bracket::OPEN | kind,
         reserved: 0,
     };
-    let tid = id as u32;
-    batch::open(tid);
-    if let Some(slot) = THREADS.get_ptr_mut(&tid) {
-        // SAFETY: only programs that run in this very thread write its entry.
-        unsafe { *slot = bracket };
-    } else if THREADS.insert(&tid, &bracket, 0).is_err() {
-        emit::count(abi::COUNT_BRACKETS_FULL, 1);
-    }
+    batch::open(kernel::tid(task));
     0
 }
 
 /// A fault is done: if it changed anything, user space is told.
 #[inline(always)]
 fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
-    let id = bpf_get_current_pid_tgid();
-    let Some(slot) = target((id >> 32) as u32) else { return 0 };
+    let task = kernel::current();
+    let thread = match traced(task) {
+        Traced::Yes(thread) => thread,
+        Traced::No => return 0,
+        Traced::Unkept => {
+            emit::count(abi::COUNT_BRACKETS_FULL, 1);
+            return 0;
+        }
+    };
     emit::count(abi::COUNT_FAULTS, 1);
     // SAFETY: the kernel gives a perf event program this context, and the verifier checks the
     // offset.
     let address = unsafe { (*ctx.ctx).addr };
-    let tid = id as u32;
-    let mut bracket = Bracket { mm: 0, address, error_code: 0, members: 0, flags: 0, reserved: 0 };
-    if let Some(slot) = THREADS.get_ptr_mut(&tid) {
-        // SAFETY: only programs that run in this very thread write its entry.
-        let slot = unsafe { &mut *slot };
-        if slot.flags & Bracket::OPEN != 0 && (slot.address ^ address) >> 12 == 0 {
-            bracket = *slot;
-            bracket.members |= batch::moved(tid);
-        }
-        slot.flags = 0;
-    }
-    if bracket.flags & Bracket::OPEN == 0 {
+    let mut bracket = thread.bracket;
+    thread.bracket.flags = 0;
+    if bracket.flags & Bracket::OPEN == 0 || (bracket.address ^ address) >> 12 != 0 {
         flags |= abi::FAULT_NO_ENTRY;
-        bracket.mm = kernel::mm_of(kernel::current() as u64);
+        bracket = Bracket {
+            mm: kernel::mm(task),
+            address,
+            error_code: 0,
+            members: 0,
+            flags: 0,
+            reserved: 0,
+        };
         emit::count(abi::COUNT_FAULTS_NO_ENTRY, 1);
-    } else if !fault::changed(bracket.error_code, bracket.members) {
+    } else {
+        bracket.members |= batch::moved(kernel::tid(task));
+    }
+    if flags & abi::FAULT_NO_ENTRY == 0 && !fault::changed(bracket.error_code, bracket.members) {
         emit::count(abi::COUNT_FAULTS_UNCHANGED, 1);
         return 0;
     }
@@ -116,7 +115,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     let Some(record) = FAULTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot; a fault of a probe's own ends at the busy mark.
     let record = unsafe { &mut *record };
-    let table = look(&bracket, flags & abi::FAULT_NO_ENTRY != 0);
+    let table = look(task, &bracket, flags & abi::FAULT_NO_ENTRY != 0);
     let (delta, inexact) = fault::delta(bracket.error_code, bracket.members, table.huge());
     if inexact {
         flags |= abi::FAULT_DELTA_INEXACT;
@@ -135,7 +134,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     record.stack = match record.syscall {
         // The program that is being loaded has no code of its own to name yet.
         EXECVE | EXECVEAT => 0,
-        _ => stack::capture(registers, record.header.mm, slot),
+        _ => stack::capture_again(registers, record.header.mm, thread),
     };
     emit::send(record);
     0
@@ -159,14 +158,14 @@ impl Table {
 
 /// Looks at the page table where the counters alone do not tell which pages were mapped.
 #[inline(always)]
-fn look(bracket: &Bracket, entry_lost: bool) -> Table {
+fn look(task: *mut task_struct, bracket: &Bracket, entry_lost: bool) -> Table {
     let mut table = Table::default();
     let cached = bracket.members & (1 << abi::MEMBER_FILE | 1 << abi::MEMBER_SHMEM) != 0;
     if !cached && !entry_lost && config::HUGE_PAGES.load() == 0 {
         return table;
     }
     let Some(late) = page_table::late() else { return table };
-    match page_table::leaf(late, bracket.mm, bracket.address) {
+    match page_table::leaf(late, kernel::top_table(task), bracket.address) {
         Some(Leaf::Huge(entry)) => {
             table.entry = entry as u16;
             table.flags = abi::FAULT_ENTRY;
@@ -182,7 +181,7 @@ fn look(bracket: &Bracket, entry_lost: bool) -> Table {
                 table.window = page_table::window(block, bracket.address, anonymous.then_some(own));
                 table.entry = block[own] as u16;
                 table.flags = abi::FAULT_ENTRY | abi::FAULT_WINDOW;
-            } else if let Some(entry) = page_table::entry(address, bracket.address) {
+            } else if entry_lost && let Some(entry) = page_table::entry(address, bracket.address) {
                 // Bit 7 is the PAT bit here, not the mark of a huge page.
                 table.entry = entry as u16 & !abi::ENTRY_HUGE;
                 table.flags = abi::FAULT_ENTRY;

@@ -90,7 +90,10 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
         code: kernel::read(task, config::TASK_EXIT_CODE.load()).unwrap_or(0),
         reserved: 0,
     });
-    let _ = THREADS.remove(&tid);
+    if let Some(mut thread) = THREADS.get(kernel::current()) {
+        // SAFETY: only programs that run in this very thread use its value, and it lives as long.
+        unsafe { thread.as_mut().epoch = 0 };
+    }
     batch::forget(tid);
     if live == 0 {
         let _ = TARGETS.remove(&pid);

@@ -92,15 +92,33 @@ pub struct Probes {
 /// The table of traced processes, and each one's place among the mappings.
 pub struct Targets {
     map: BpfHashMap<MapData, u32, u32>,
+    /// By which the probes know that what they remember of the table is still so.
+    epoch: Array<MapData, u64>,
+    changes: u64,
 }
 
 impl Targets {
+    fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+        let mut targets =
+            Self { map: map(ebpf, "TARGETS")?, epoch: map(ebpf, "EPOCH")?, changes: 0 };
+        targets.changed()?;
+        Ok(targets)
+    }
+
+    fn changed(&mut self) -> Result<(), Error> {
+        self.changes += 1;
+        self.epoch
+            .set(0, self.changes, 0)
+            .map_err(|error| Error::Map { name: "EPOCH", why: error.to_string() })
+    }
+
     /// Traces a process, or changes its place.
     ///
     /// # Errors
     /// The table is full.
     pub fn set(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
-        self.map.insert(pid, slot, 0).map_err(refused)
+        self.map.insert(pid, slot, 0).map_err(refused)?;
+        self.changed()
     }
 
     /// Changes the place of a process if it is still traced.
@@ -110,13 +128,16 @@ impl Targets {
     pub fn update(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
         match self.map.insert(pid, slot, BPF_EXIST) {
             Err(MapError::SyscallError(error)) if is_gone(&error.io_error) => Ok(()),
-            result => result.map_err(refused),
+            Err(error) => Err(refused(error)),
+            Ok(()) => self.changed(),
         }
     }
 
     /// Traces a process no longer; one that is not traced is no error.
     pub fn remove(&mut self, pid: u32) {
         let _ = self.map.remove(&pid);
+        // A map of one element takes every value.
+        let _ = self.changed();
     }
 
     /// Whether a process is traced now.
@@ -162,6 +183,8 @@ impl Probes {
         let mut loader = EbpfLoader::new();
         // There are no relocations against the kernel's types: `offsets` replaces them.
         loader.btf(None);
+        // Storage of tasks, which aya only has to make: no program of user space looks into it.
+        loader.allow_unsupported_maps();
         for (name, value) in offsets.globals() {
             loader.override_global(name, value, true);
         }
@@ -207,7 +230,7 @@ impl Probes {
                     .to_owned()
             }),
         });
-        let targets = Targets { map: map(&mut ebpf, "TARGETS")? };
+        let targets = Targets::new(&mut ebpf)?;
         let tables = Tables::new(&mut ebpf)?;
         let counters = map(&mut ebpf, "COUNTERS")?;
         Ok(Self { ebpf, targets, tables, counters, _tracepoints: tracepoints, probes, page_table })
