@@ -12,7 +12,8 @@ pub const COUNT_FAULTS_UNCHANGED: u32 = 3;
 pub const COUNT_FAULTS_NO_ENTRY: u32 = 4;
 /// Faults that a probe itself caused by reading user memory, and that were left out.
 pub const COUNT_FAULTS_NESTED: u32 = 5;
-/// Brackets that could not be kept because the table of threads was full.
+/// Ends of faults of threads for which the kernel had no memory to keep anything; no record of
+/// them was sent.
 pub const COUNT_BRACKETS_FULL: u32 = 6;
 /// Pages (sum of absolute values) that moved in and out of traced address spaces with no record,
 /// because the record was lost.
