@@ -44,6 +44,38 @@ fn a_killed_recording_reads_up_to_its_last_frame() {
 }
 
 #[test]
+fn a_short_recording_that_is_cut_off_holds_what_came_before() {
+    let machine = begin!();
+    let path = machine.scratch().join("recording");
+    let json = machine.scratch().join("cut.json");
+    let mut command = rmap(["run", "-o", "/dev/null", "--record"]);
+    command.arg(&path).args(["--", "sh", "-c", "sleep 0.15"]);
+    let ended = run(&mut command);
+    assert_eq!(ended.code(), 0, "{}", ended.err());
+    let file = std::fs::read(&path).unwrap();
+    // Behind the head of 16 bytes each frame has its kind at 0 and its length at 4.
+    let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let (mut at, mut batches) = (16, Vec::new());
+    while at < file.len() {
+        if file[at] == 2 {
+            batches.push(at);
+        }
+        at += 24 + number(at + 4);
+    }
+    assert!(batches.len() > 1, "{batches:?}");
+    // Without the last batch, as when it was killed before.
+    std::fs::write(&path, &file[..batches[batches.len() - 1]]).unwrap();
+    let ended = run(rmap(["report", "-o", "/dev/null", "--json"]).arg(&json).arg(&path));
+    assert_eq!(ended.code(), 0, "{}", ended.err());
+    assert!(ended.err().contains("before the session did"), "{}", ended.err());
+    let report: ::rmap::report::Report =
+        serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    facts::assert_sound(&report);
+    let faults = report.coverage.unwind.complete + report.coverage.unwind.incomplete;
+    assert!(faults > 0 && !report.processes.is_empty(), "{report:?}");
+}
+
+#[test]
 fn a_recording_on_a_full_disk_is_one_line_and_the_report_comes() {
     let machine = begin!();
     let disk = machine.scratch().join("disk");

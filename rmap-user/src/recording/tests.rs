@@ -247,6 +247,57 @@ fn a_recording_that_is_cut_anywhere_reads_up_to_its_last_whole_frame() {
 }
 
 #[test]
+fn the_first_batches_are_small_so_that_a_cut_file_holds_something() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("recording");
+    let recorder = Recorder::create(&path, &opening()).unwrap();
+    let mut tape = Tape::new(Investigation::on(Arch::X86_64, Mode::Run, 1000), Some(recorder));
+    for input in session() {
+        if let Input::Event(event) = input
+            && !matches!(event.body, Body::Exit { .. })
+        {
+            tape.event(&event);
+        }
+    }
+    // Faults in no order, so that they make no runs.
+    let faults = 20_000_u64;
+    for number in 0..faults {
+        let page = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+        let Input::Event(event) = fault(5000 + number, 0x7000_0000 + (page << 12)) else {
+            panic!("a fault");
+        };
+        tape.event(&event);
+    }
+    // As a process that is killed leaves it: what is no full batch yet may never be written.
+    drop(tape);
+    let seen = |file: &[u8]| read(file).ok().map_or(0, |l| l.report.coverage.unwind.complete);
+    let mut file = Vec::new();
+    for _ in 0..1000 {
+        file = std::fs::read(&path).unwrap();
+        if seen(&file) > faults / 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    assert!(seen(&file) > faults / 2);
+    let (mut frames, mut cut) = (frame::Frames::open(file.as_slice()).unwrap(), false);
+    let mut before = 0;
+    let mut batches = 0;
+    while let Some(frame) = frames.next(&mut cut).unwrap() {
+        if frame.kind != frame::BATCH {
+            continue;
+        }
+        batches += 1;
+        let now = seen(&file[..frames.at as usize]);
+        assert!(now > before, "batch {batches} adds to what is told");
+        // One that is lost takes about as much as all before it, the first little.
+        assert!(now - before <= 2 * before + 4096, "batch {batches}: {before} to {now}");
+        before = now;
+    }
+    assert!(batches >= 3, "{batches} batches");
+}
+
+#[test]
 fn a_flipped_bit_is_told_with_its_place() {
     let (_, file) = recorded();
     for at in 0..file.len() {

@@ -21,6 +21,11 @@ use crate::symbol::Names;
 const BATCH: usize = 512 << 10;
 /// So does a smaller one after this time.
 const PERIOD: Duration = Duration::from_millis(300);
+/// The first batch has so many bytes at most, each further one twice as many as the one before:
+/// of a short session that is killed something is there.
+const FIRST_BATCH: usize = 8 << 10;
+/// And it waits so long at most, each further one twice as long.
+const FIRST_PERIOD: Duration = Duration::from_millis(5);
 /// Bytes that may wait for the disk.
 const WAITING_MAX: usize = 64 << 20;
 /// At the end a disk may do nothing for so long.
@@ -35,12 +40,19 @@ pub(super) struct FileNames {
 }
 
 /// Shared by the session and the thread that writes.
-#[derive(Default)]
 struct Shared {
     batch: Batch,
+    /// At so many bytes the batch is full.
+    full: usize,
     waiting: usize,
     written: u64,
     error: Option<io::Error>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { batch: Batch::default(), full: FIRST_BATCH, waiting: 0, written: 0, error: None }
+    }
 }
 
 /// Writes a recording.
@@ -77,9 +89,10 @@ impl Recorder {
             return;
         }
         add(&mut shared.batch);
-        if shared.batch.len() < BATCH {
+        if shared.batch.len() < shared.full {
             return;
         }
+        shared.full = (2 * shared.full).min(BATCH);
         let full = shared.batch.take();
         shared.waiting += full.len();
         if shared.waiting > WAITING_MAX && shared.waiting > full.len() {
@@ -133,8 +146,9 @@ fn write(
     shared: &Mutex<Shared>,
 ) -> io::Result<()> {
     let mut number = 1;
+    let mut period = FIRST_PERIOD;
     loop {
-        let (kind, raw, queued) = match queue.recv_timeout(PERIOD) {
+        let (kind, raw, queued) = match queue.recv_timeout(period) {
             Ok((kind, raw)) => (kind, raw, true),
             Err(RecvTimeoutError::Timeout) => {
                 let mut shared = lock(shared);
@@ -154,6 +168,7 @@ fn write(
         if raw.is_empty() {
             continue;
         }
+        period = (2 * period).min(PERIOD);
         let stopped = lock(shared).error.is_some();
         if !stopped {
             let done = frame::encode(kind, number, &raw).and_then(|bytes| file.write_all(&bytes));
