@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use crate::live::linger;
 use crate::live::preflight::{self, Item, Preflight};
-use crate::live::probes::{Settings, purpose};
+use crate::live::probes::{Choice, PAGE_TABLE, Settings, purpose};
 use crate::live::session;
 
 /// How one probe of the plan fared.
@@ -52,6 +52,7 @@ pub fn doctor(
         rows.extend(probes.iter().map(probe_row));
         writeln!(out)?;
         out.write_all(table(&rows).as_bytes())?;
+        writeln!(out, "\n{}", plan(probes))?;
     }
     out.flush()?;
     Ok(obstacle.is_none())
@@ -63,7 +64,8 @@ pub fn doctor(
 /// stdout cannot be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     let preflight = preflight::check();
-    let settings = Settings { follow: true, verbose: false, check_unwind: false };
+    let settings =
+        Settings { choice: Choice::Auto, follow: true, verbose: false, check_unwind: false };
     let (attached, load_error) = match session::load(settings) {
         Ok(probes) => {
             let attached = probes.probes().to_vec();
@@ -83,6 +85,24 @@ pub fn run() -> anyhow::Result<ExitCode> {
         .collect();
     let able = doctor(&preflight, &lines, load_error.as_deref(), &mut io::stdout().lock());
     Ok(if able? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Which probes `--probes auto` chooses here, and why.
+fn plan(probes: &[ProbeLine]) -> String {
+    let tables = probes.iter().find(|probe| probe.name == PAGE_TABLE);
+    let chosen = match tables {
+        Some(ProbeLine { ok: true, .. }) => {
+            "tracepoints and perf events tell each fault, and the page table is read at its end, \
+             so that each page has its owner at once; `--probes plain` leaves the page table out"
+        }
+        Some(_) | None => {
+            "tracepoints and perf events, as with `--probes plain`: page tables cannot be read here"
+        }
+    };
+    format!(
+        "`--probes auto`: {chosen}. kprobes and fentry are used on no kernel: these tell the same \
+         on all."
+    )
 }
 
 fn item_row(item: &Item) -> [String; 3] {
@@ -144,6 +164,7 @@ item                       state   what follows
 privileges                 yes     root, with the capabilities that probes need
 CAP_SYS_ADMIN              yes     page frames can be told apart
 user namespace             yes     the machine's own
+PID namespace              yes     the machine's own
 ptrace                     yes     Yama's ptrace_scope is 1: enough for root
 kernel                     yes     Linux 6.2.0 on x86_64
 lockdown                   partly  integrity: kprobes and fentry are refused; rmap uses tracepoints
@@ -166,6 +187,9 @@ possible CPUs              -       0-7
 probe              attached  what it is for
 perf:minor-faults  yes       the end of a fault
 x                  no        the end of a fault: refused, causes are coarse
+
+`--probes auto`: tracepoints and perf events, as with `--probes plain`: page tables cannot be read \
+here. kprobes and fentry are used on no kernel: these tell the same on all.
 ";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }

@@ -5,10 +5,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
+use crate::live::probes::Choice;
 use crate::live::session::{Error, Outcome, Watch};
 
 /// Options of `rmap run` and `rmap attach`.
@@ -29,6 +30,29 @@ pub struct WatchOptions {
     /// Trace what is named alone, not the processes that it starts
     #[arg(long)]
     pub no_follow: bool,
+
+    /// Which probes serve
+    #[arg(long, value_name = "PLAN", value_enum, default_value_t, hide_short_help = true)]
+    pub probes: ProbesOption,
+}
+
+/// Which probes serve, on the command line.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum ProbesOption {
+    /// All that make the figures more exact on this kernel
+    #[default]
+    Auto,
+    /// Tracepoints and perf events alone; page tables are not read
+    Plain,
+}
+
+impl From<ProbesOption> for Choice {
+    fn from(option: ProbesOption) -> Self {
+        match option {
+            ProbesOption::Auto => Self::Auto,
+            ProbesOption::Plain => Self::Plain,
+        }
+    }
 }
 
 /// Seconds as a number over 0, with or without a fraction.
@@ -58,6 +82,7 @@ impl WatchOptions {
             follow: !self.no_follow,
             interval: self.interval,
             record: self.record.clone(),
+            probes: self.probes.into(),
             verbose: self.output.verbose > 1,
         }
     }

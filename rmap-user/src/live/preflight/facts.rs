@@ -20,6 +20,8 @@ pub struct Facts {
     pub capabilities: Option<u64>,
     /// Whether user ids are the machine's own, not those of a user namespace.
     pub initial_user_namespace: Option<bool>,
+    /// Whether process ids are the machine's own, not those of a container.
+    pub initial_pid_namespace: Option<bool>,
     /// As `uname -r`.
     pub release: String,
     /// As `uname -m`.
@@ -62,6 +64,10 @@ pub struct Facts {
     pub possible_cpus: Option<String>,
 }
 
+/// `PROC_PID_INIT_INO` (kernel `include/linux/proc_ns.h`): the initial namespace has this number on
+/// every machine.
+const INITIAL_PID_NAMESPACE: &str = "pid:[4026531836]";
+
 impl Facts {
     /// Looks at this machine.
     #[must_use]
@@ -85,6 +91,9 @@ impl Facts {
             initial_user_namespace: fs::read_to_string("/proc/self/uid_map")
                 .ok()
                 .map(|map| is_initial(&map)),
+            initial_pid_namespace: fs::read_link("/proc/self/ns/pid")
+                .ok()
+                .map(|link| link.as_os_str() == INITIAL_PID_NAMESPACE),
             version: version(&release),
             release,
             arch,
@@ -229,6 +238,7 @@ impl Facts {
             euid: 0,
             capabilities: Some(u64::MAX),
             initial_user_namespace: Some(true),
+            initial_pid_namespace: Some(true),
             release: "6.18.1".into(),
             arch: "x86_64".into(),
             version: Some((6, 18)),

@@ -72,6 +72,16 @@ fn privileges(v: &mut Verdict, facts: &Facts) {
         ),
         None => v.item("user namespace", State::Unknown, "/proc/self/uid_map cannot be read"),
     }
+    match facts.initial_pid_namespace {
+        Some(true) => v.item("PID namespace", State::Yes, "the machine's own"),
+        Some(false) => v.obstacle(
+            "PID namespace",
+            "inside a PID namespace (a container), where process ids are not the kernel's: run \
+             rmap outside of it, which sees the processes inside too, or in a container with the \
+             machine's own (docker run --pid=host)",
+        ),
+        None => v.item("PID namespace", State::Unknown, "/proc/self/ns/pid cannot be read"),
+    }
     match facts.ptrace_scope {
         None => v.item("ptrace", State::Yes, "no Yama: processes can be stopped at their exit"),
         Some(scope @ ..=2) => {
@@ -263,6 +273,8 @@ mod tests {
         assert!(first(|f| f.fault_tracepoint = Some(false)).unwrap().contains("page_fault_user"));
         assert!(first(|f| f.lockdown = Some("confidentiality".into())).unwrap().contains("boot"));
         assert!(first(|f| f.initial_user_namespace = Some(false)).is_some());
+        let container = first(|f| f.initial_pid_namespace = Some(false)).unwrap();
+        assert!(container.contains("PID namespace") && container.contains("--pid=host"));
         assert!(first(|f| f.smaps = Err("no smaps".into())).is_some());
     }
 }

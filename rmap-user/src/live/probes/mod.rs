@@ -33,6 +33,13 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
 /// Bytes of the ring where walks are checked: no raw stack should be missing then.
 const CHECK_RING: u32 = 256 << 20;
 
+/// The name of the reading of page tables among the probes.
+pub const PAGE_TABLE: &str = "page-table";
+
+/// What follows where page tables are not read.
+const WITHOUT_PAGE_TABLE: &str =
+    "which pages a fault around its address mapped is told by the next snapshot";
+
 /// Why the probes cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -67,9 +74,21 @@ pub enum Error {
     },
 }
 
+/// Which probes serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Choice {
+    /// All that make the figures more exact on this kernel.
+    #[default]
+    Auto,
+    /// Tracepoints and perf events alone: what every kernel allows that rmap runs on.
+    Plain,
+}
+
 /// What a session chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
+    /// Which probes serve.
+    pub choice: Choice,
     /// Trace the children of traced processes as well.
     pub follow: bool,
     /// Let the probes log (`-vv`).
@@ -203,7 +222,10 @@ impl Probes {
         }
         let mut ebpf = loader.load(OBJECT)?;
         drop(loader);
-        let page_table = calibrate::calibrate(&mut ebpf)?;
+        let page_table = match settings.choice {
+            Choice::Auto => calibrate::calibrate(&mut ebpf)?,
+            Choice::Plain => false,
+        };
         let mut probes = Vec::new();
         let mut tracepoints = Vec::new();
         for planned in PLAN {
@@ -222,12 +244,14 @@ impl Probes {
             });
         }
         probes.push(report::Probe {
-            name: "page-table".to_owned(),
+            name: PAGE_TABLE.to_owned(),
             attached: page_table,
             why_not: (!page_table).then(|| {
-                "where the kernel maps physical memory was not found; which pages a fault around \
-                 its address mapped is told by the next snapshot"
-                    .to_owned()
+                let why = match settings.choice {
+                    Choice::Auto => "where the kernel maps physical memory was not found",
+                    Choice::Plain => "left out, as --probes plain says",
+                };
+                format!("{why}; {WITHOUT_PAGE_TABLE}")
             }),
         });
         let targets = Targets::new(&mut ebpf)?;

@@ -19,7 +19,7 @@ use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 use crate::{
     live::{
         btf, preflight,
-        probes::{self, Offsets, Probes, Settings},
+        probes::{self, Choice, Offsets, Probes, Settings},
         ptrace::{self, Credentials, Launch, Status},
     },
     recording,
@@ -39,6 +39,8 @@ pub struct Watch {
     pub interval: Option<Duration>,
     /// Keep a recording in this file.
     pub record: Option<PathBuf>,
+    /// Which probes serve.
+    pub probes: Choice,
     /// Let the probes log.
     pub verbose: bool,
 }

@@ -83,6 +83,7 @@ pub(super) fn start(
         .build()
         .map_err(system("start the event loop"))?;
     let probes = load(Settings {
+        choice: watch.probes,
         follow: watch.follow,
         verbose: watch.verbose,
         check_unwind: check.is_some(),
