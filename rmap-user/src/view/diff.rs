@@ -3,7 +3,10 @@
 //! Comes in: two reports. Goes out: [`Difference`], its text and its JSON (`rmap.diff/1`). What is
 //! compared has the same program, the same segment and the same code path: segments are matched by
 //! name, permissions and who mapped them, not by address, and code paths by cause and functions.
-//! What is alike in all of these is summed up.
+//! What is alike in all of these is summed up; stacks that are not whole are matched with those that
+//! begin like them (`alike`).
+
+mod alike;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -69,8 +72,30 @@ pub struct Difference {
     pub paths: Vec<Change>,
 }
 
-/// Program, names, kind, who mapped it.
-type Key = (String, Vec<String>, String, Vec<String>);
+/// What is compared: equal keys are the same thing in both reports.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// The program.
+    program: String,
+    /// Segments: the name. Code paths: nothing.
+    name: Vec<String>,
+    /// Permissions; or the cause.
+    kind: String,
+    /// Segments: the call that mapped it, if it is known.
+    call: Option<String>,
+    /// The functions, the innermost first: of who mapped it, or of the code path.
+    stack: Chain,
+}
+
+/// The functions of a stack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Chain {
+    /// The innermost first; the mark of an incomplete one is among them.
+    names: Vec<String>,
+    /// It was walked to its outermost frame.
+    complete: bool,
+}
+
 /// RSS and Dirty of both reports.
 type Sums = BTreeMap<Key, [Sizes; 2]>;
 
@@ -81,6 +106,8 @@ impl Difference {
         let (mut segments, mut paths) = (Sums::new(), Sums::new());
         add(a, |sizes| &mut sizes.a, &mut segments, &mut paths);
         add(b, |sizes| &mut sizes.b, &mut segments, &mut paths);
+        alike::join(&mut segments);
+        alike::join(&mut paths);
         let mut whole = [Sizes::default(); 2];
         for sums in segments.values() {
             for (whole, sum) in whole.iter_mut().zip(sums) {
@@ -108,14 +135,18 @@ fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, p
     };
     for process in &report.processes {
         for segment in &process.segments {
-            let mut mapped_by = Vec::new();
-            if let Some(by) = &segment.mapped_by {
-                mapped_by.push(text::clean(&by.call));
-                let stack = by.stack.and_then(|id| stacks.get(&id));
-                mapped_by.extend(stack.iter().flat_map(|s| &s.frames).map(frame_name));
-            }
-            let perms = text::clean(&segment.perms);
-            let key = (text::clean(&process.exe), vec![segment_name(segment)], perms, mapped_by);
+            let by = segment.mapped_by.as_ref();
+            let stack = by.and_then(|by| stacks.get(&by.stack?));
+            let key = Key {
+                program: text::clean(&process.exe),
+                name: vec![segment_name(segment)],
+                kind: text::clean(&segment.perms),
+                call: by.map(|by| text::clean(&by.call)),
+                stack: stack.map_or_else(Chain::default, |stack| Chain {
+                    names: stack.frames.iter().map(frame_name).collect(),
+                    complete: stack.complete,
+                }),
+            };
             let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
             let sizes = [segment.rss_bytes.after, segment.dirty_bytes.after].map(signed);
             put(segments, key, sizes);
@@ -124,8 +155,16 @@ fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, p
     for sample in samples(report) {
         let reason = sample.reason();
         let kind = reason.trim_matches(['[', ']']).to_owned();
-        let names = sample.frames.iter().map(frame_name).collect();
-        let key = (text::clean(&sample.process.exe), names, kind, Vec::new());
+        let key = Key {
+            program: text::clean(&sample.process.exe),
+            name: Vec::new(),
+            kind,
+            call: None,
+            stack: Chain {
+                names: sample.frames.iter().map(frame_name).collect(),
+                complete: sample.complete,
+            },
+        };
         put(paths, key, [sample.bytes[0], sample.bytes[1]]);
     }
 }
@@ -134,13 +173,13 @@ fn changes(sums: Sums) -> Vec<Change> {
     let changes: Vec<Change> = sums
         .into_iter()
         .filter(|(_, sums)| sums.iter().any(|sizes| sizes.change() != 0))
-        .map(|((program, names, kind, mapped_by), [rss_bytes, dirty_bytes])| Change {
-            program,
-            names,
-            kind,
-            mapped_by,
-            rss_bytes,
-            dirty_bytes,
+        .map(|(key, [rss_bytes, dirty_bytes])| {
+            let Key { program, name, kind, call, stack } = key;
+            let is_path = name.is_empty();
+            let by = call.into_iter().chain(stack.names.iter().filter(|_| !is_path).cloned());
+            let mapped_by = by.collect();
+            let names = if is_path { stack.names } else { name };
+            Change { program, names, kind, mapped_by, rss_bytes, dirty_bytes }
         })
         .collect();
     let mut order: Vec<&Change> = changes.iter().collect();

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{Frame, Process, Report, Segment};
+use crate::report::{Frame, Process, Report, Segment, Stack};
 
 use super::chain::base_name;
 use super::order::{Keys, Listing, Sort};
@@ -34,6 +34,8 @@ pub struct Sample<'a> {
     pub segment: Option<&'a Segment>,
     /// The frames, the innermost first.
     pub frames: &'a [Frame],
+    /// The frames reach to the outermost one.
+    pub complete: bool,
     /// The cause, or why it is not explained.
     pub why: &'a str,
     /// Whether it has a code path.
@@ -44,9 +46,11 @@ pub struct Sample<'a> {
 
 /// Every sample of a report.
 pub fn samples(report: &Report) -> Vec<Sample<'_>> {
-    let by_id: HashMap<u32, &[Frame]> =
-        report.stacks.iter().map(|stack| (stack.id, &stack.frames[..])).collect();
-    let frames = |id: Option<u32>| id.and_then(|id| by_id.get(&id).copied()).unwrap_or_default();
+    let by_id: HashMap<u32, &Stack> = report.stacks.iter().map(|stack| (stack.id, stack)).collect();
+    let stack = |id: Option<u32>| id.and_then(|id| by_id.get(&id).copied());
+    let frames = |id| stack(id).map(|stack| &stack.frames[..]).unwrap_or_default();
+    // Where there is no code of the process, nothing is missing.
+    let complete = |id| stack(id).is_none_or(|stack| stack.complete);
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
     let mut samples = Vec::new();
     for process in &report.processes {
@@ -55,6 +59,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
                 process,
                 segment: Some(segment),
                 frames: frames(path.stack),
+                complete: complete(path.stack),
                 why: &path.cause,
                 explained: true,
                 bytes: [path.rss_bytes, path.dirty_bytes, path.touched_bytes].map(signed),
@@ -63,6 +68,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
                 process,
                 segment: Some(segment),
                 frames: &[],
+                complete: true,
                 why: &rest.reason,
                 explained: false,
                 bytes: [rest.rss_bytes, rest.dirty_bytes, 0],
@@ -72,6 +78,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
             process,
             segment: None,
             frames: frames(gone.stack),
+            complete: complete(gone.stack),
             why: &gone.cause,
             explained: true,
             bytes: [0, 0, signed(gone.touched_bytes)],
