@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::recording;
+use crate::report::course::Course;
 use crate::report::{self, Report};
 
 /// No larger file is read. The report of a short Python program has some 80 MB.
@@ -38,6 +39,24 @@ pub fn load(path: &Path) -> Result<Report> {
         parse(&bytes)
     };
     read().with_context(|| format!("cannot read a report from {}", path.display()))
+}
+
+/// Reads a recording with the course of its session, which a report does not tell.
+///
+/// # Errors
+/// What was attempted on which file, and what is wrong with it.
+pub fn load_course(path: &Path) -> Result<(Report, Course)> {
+    let read = || -> Result<(Report, Course)> {
+        let mut bytes = Vec::new();
+        File::open(path)?.take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
+        ensure!(
+            recording::is_recording(&bytes) || bytes.is_empty(),
+            "it is no recording, and a report does not tell how things came about: make one with rmap run --record FILE"
+        );
+        let (loaded, course) = recording::load_course(path)?;
+        Ok((loaded.report, course))
+    };
+    read().with_context(|| format!("cannot read a recording from {}", path.display()))
 }
 
 fn name_directory(error: io::Error) -> anyhow::Error {

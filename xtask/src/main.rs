@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `fuzz`, `bench`, `licences`.
+//! `arm64`, `fuzz`, `golden`, `bench`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -9,6 +9,7 @@ mod arm64;
 mod bench;
 mod ebpf;
 mod fuzz;
+mod golden;
 mod licences;
 #[path = "../../rmap-ebpf/source_hash.rs"]
 mod source_hash;
@@ -38,6 +39,8 @@ enum Task {
     Ebpf(ebpf::Options),
     /// Lets a fuzzer choose what rmap's readers are fed.
     Fuzz(fuzz::Options),
+    /// Writes the golden files of what people and programs read anew.
+    Golden(golden::Options),
     /// Checks the licences and the origin of all dependencies.
     Licences,
     /// Sets up what the tests need and runs all of them.
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Golden(options) => golden::run(&options),
         Task::Licences => licences::run(),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::{save, select::SelectOptions};
 use crate::input;
 use crate::report::Report;
-use crate::view::export::{folded, pprof, speedscope};
+use crate::view::export::{folded, perfetto, pprof, speedscope};
 use crate::view::samples::Of;
 use crate::view::{flame, json};
 
@@ -25,6 +25,8 @@ pub enum Format {
     Pprof,
     /// For www.speedscope.app
     Speedscope,
+    /// A trace for ui.perfetto.dev: sizes and faults in time; of recordings alone
+    Perfetto,
 }
 
 /// What is weighed, as it is typed.
@@ -98,11 +100,16 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
     let of = options.of.into();
     let (file, out) = (&options.file, options.output.as_ref());
     let listing = options.select.listing();
+    if options.format == Format::Perfetto {
+        return trace(file, &options.select, out);
+    }
     convert(file, &options.select, out, |report, out| match options.format {
         Format::Json => json::write(report, out),
         Format::Folded => folded::write(report, of, listing, out),
         Format::Pprof => pprof::write(report, listing, out),
         Format::Speedscope => speedscope::write(report, listing, out),
+        // Written above: it needs more than the report.
+        Format::Perfetto => Ok(()),
     })
 }
 
@@ -128,11 +135,33 @@ fn convert(
     }
     let _progress = Progress::start("reading the report");
     let report = select.selection().of(input::load(file)?)?;
+    put(output, |out| write(&report, out))
+}
+
+/// The trace: of a recording, since a report does not tell how things came about.
+fn trace(
+    file: &std::path::Path,
+    select: &SelectOptions,
+    output: Option<&PathBuf>,
+) -> anyhow::Result<()> {
+    if let Some(path) = output {
+        save::check(path)?;
+    }
+    let _progress = Progress::start("reading the recording");
+    let (report, course) = input::load_course(file)?;
+    let (report, course) = perfetto::part(report, course, &select.selection())?;
+    put(output, |out| perfetto::write(&report, &course, select.listing(), out))
+}
+
+fn put(
+    output: Option<&PathBuf>,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> anyhow::Result<()> {
     match output {
-        Some(path) => save::save(path, |out| write(&report, out)),
+        Some(path) => save::save(path, write),
         None => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            save::unless_gone(write(&report, &mut out).and_then(|()| out.flush()))
+            save::unless_gone(write(&mut out).and_then(|()| out.flush()))
                 .context("cannot write to stdout")
         }
     }

@@ -13,13 +13,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::batch::{Code, Input, Unbatch};
+use super::course::Collector;
 use super::frame::{self, Frames};
 use super::plausible::Limits;
 use super::varint::{Bad, Reader};
 use super::{Ending, Error, Opening, tape};
 use crate::event::Body;
-use crate::investigate::{Closing, Investigation};
+use crate::investigate::{Closing, Findings, Investigation};
 use crate::model::{Arch, MmKey};
+use crate::report::course::Course;
 use crate::report::{Frame, Probe, Report};
 use crate::symbol::{Binary, Module, ModuleMap, Names, PerfMap};
 
@@ -42,21 +44,36 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
     read(BufReader::new(File::open(path)?))
 }
 
+/// Reads a recording, and the course of its session too.
+///
+/// # Errors
+/// What is wrong with the file, and where.
+pub fn load_course(path: &Path) -> Result<(Loaded, Course), Error> {
+    let from = BufReader::new(File::open(path)?);
+    let mut course = None;
+    let loaded = guarded(|at| replay(from, at, Some(&mut course)))?;
+    Ok((loaded, course.unwrap_or_default()))
+}
+
 /// The same from any source of bytes.
 ///
 /// # Errors
 /// What is wrong with the bytes, and where.
 pub fn read(from: impl Read) -> Result<Loaded, Error> {
+    guarded(|at| replay(from, at, None))
+}
+
+/// The last resort: what is checked should leave nothing on which the model fails.
+fn guarded<T>(work: impl FnOnce(&mut u64) -> Result<T, Error>) -> Result<T, Error> {
     let mut at = 0;
-    // The last resort: what is checked should leave nothing on which the model fails.
-    let read = catch_unwind(AssertUnwindSafe(|| replay(from, &mut at)));
-    read.unwrap_or_else(|_| Err(damaged(at, "it holds what cannot be")))
+    let done = catch_unwind(AssertUnwindSafe(|| work(&mut at)));
+    done.unwrap_or_else(|_| Err(damaged(at, "it holds what cannot be")))
 }
 
 /// For fuzzing: any bytes are a report or an error.
 pub fn fuzz_entry(bytes: &[u8]) {
     let mut at = 0;
-    let _ = replay(bytes, &mut at);
+    let _ = replay(bytes, &mut at, Some(&mut None));
 }
 
 fn damaged(at: u64, what: &str) -> Error {
@@ -73,7 +90,11 @@ struct Replay {
     first_pid: Option<u32>,
 }
 
-fn replay(from: impl Read, place: &mut u64) -> Result<Loaded, Error> {
+fn replay(
+    from: impl Read,
+    place: &mut u64,
+    course: Option<&mut Option<Course>>,
+) -> Result<Loaded, Error> {
     let mut frames = Frames::open(from)?;
     let mut cut = false;
     let opening = loop {
@@ -96,6 +117,7 @@ fn replay(from: impl Read, place: &mut u64) -> Result<Loaded, Error> {
         last_ns: opening.started_ns,
         first_pid: None,
     };
+    let mut collector = course.is_some().then(|| Collector::new(opening.started_ns));
     let mut limits = Limits::new(arch);
     let (mut skipped, mut ending) = (0, None);
     while let Some(frame) = frames.next(&mut cut)? {
@@ -106,6 +128,9 @@ fn replay(from: impl Read, place: &mut u64) -> Result<Loaded, Error> {
                 let mut inputs = Unbatch::new(&frame.payload);
                 while let Some(input) = inputs.next().map_err(bad)? {
                     limits.check(&input, frames.at).map_err(bad)?;
+                    if let Some(collector) = &mut collector {
+                        collector.input(&input);
+                    }
                     replay.input(input);
                 }
             }
@@ -137,7 +162,11 @@ fn replay(from: impl Read, place: &mut u64) -> Result<Loaded, Error> {
     if skipped > 0 {
         ending.probes.push(note(format!("{skipped} frames of unknown kinds were skipped")));
     }
-    let report = replay.finish(opening, ending);
+    let (findings, modules) = replay.finish(opening, ending);
+    if let (Some(course), Some(collector)) = (course, collector) {
+        *course = Some(collector.finish(&findings.report, &findings.stacks));
+    }
+    let report = tape::name(findings, &[], &modules).0;
     Ok(Loaded { report, cut_at, skipped })
 }
 
@@ -238,7 +267,7 @@ impl Replay {
         Ok(())
     }
 
-    fn finish(mut self, opening: Opening, ending: Ending) -> Report {
+    fn finish(mut self, opening: Opening, ending: Ending) -> (Findings, HashMap<MmKey, ModuleMap>) {
         for (number, names) in self.names.drain() {
             if let Some(binary) = self.files.get(&number) {
                 // Nobody has set them before.
@@ -254,6 +283,6 @@ impl Replay {
             exit: ending.exit,
             probes: ending.probes,
         });
-        tape::name(findings, &[], &self.modules).0
+        (findings, self.modules)
     }
 }

@@ -8,11 +8,13 @@
 //! * [`tape`]: an investigation that writes down what it is given;
 //! * [`writer`]: batches go to the file on a thread of their own;
 //! * [`load`]: a file becomes a report;
+//! * `course`: how sizes moved and faults came, for a trace;
 //! * `frame`: the file as a sequence of checked frames;
 //! * `batch`: inputs as bytes; `varint`: numbers as bytes;
 //! * `plausible`: values that no kernel gives.
 
 mod batch;
+mod course;
 mod frame;
 mod load;
 mod plausible;
@@ -28,7 +30,7 @@ use crate::report::{Exit, Host, Mode, Probe};
 
 pub use batch::Input;
 pub use frame::is_recording;
-pub use load::{Loaded, fuzz_entry, load, read};
+pub use load::{Loaded, fuzz_entry, load, load_course, read};
 pub use tape::Tape;
 pub use writer::Recorder;
 

@@ -5,6 +5,7 @@
 //! nanoseconds since the start of the session. `docs/report.md` describes every field.
 
 mod check;
+pub mod course;
 
 use serde::{Deserialize, Serialize};
 

@@ -11,6 +11,10 @@ use super::export::folded::Folded;
 use super::number;
 use super::order::Listing;
 use super::samples::Of;
+use super::text;
+
+/// Most columns of the command in the title.
+const TITLE_ROOM: usize = 60;
 
 /// Writes the SVG.
 ///
@@ -21,13 +25,13 @@ pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write)
     if folded.stacks.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are no such bytes to draw"));
     }
-    let (title, what) = match of {
-        Of::Resident => ("Resident memory by code path", "resident at the last snapshot"),
-        Of::Dirty => ("Dirty memory by code path", "dirty at the last snapshot"),
-        Of::Touched => ("Touched memory by code path", "touched in all, freed memory included"),
+    let (kind, what) = match of {
+        Of::Resident => ("resident", "resident at the last snapshot"),
+        Of::Dirty => ("dirty", "dirty at the last snapshot"),
+        Of::Touched => ("touched", "touched in all, freed memory included"),
     };
     let mut options = Options::default();
-    options.title = title.to_owned();
+    options.title = title(report, kind);
     let mut subtitle = format!("Widths are bytes {what}");
     if folded.left_out < 0 {
         let bytes = u64::try_from(folded.left_out.unsigned_abs()).unwrap_or(u64::MAX);
@@ -38,6 +42,35 @@ pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write)
     options.name_type = "Code path:".to_owned();
     options.deterministic = true;
     let lines: Vec<String> = folded.lines().collect();
-    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), out)
-        .map_err(io::Error::other)
+    let mut svg = Vec::new();
+    flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)
+        .map_err(io::Error::other)?;
+    let svg = String::from_utf8(svg).map_err(io::Error::other)?;
+    let all: i128 = folded.stacks.iter().map(|(_, bytes)| bytes).sum();
+    let all = number::size(u64::try_from(all).unwrap_or(u64::MAX));
+    out.write_all(with_name_of_all(&svg, &format!("all {kind} memory, {all}")).as_bytes())
+}
+
+/// Whose memory it is, of what kind.
+fn title(report: &Report, kind: &str) -> String {
+    let whose = match &report.session.command {
+        Some(command) => command.join(" "),
+        None => report
+            .processes
+            .iter()
+            .map(|process| process.command.as_str())
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let whose = text::cut_middle(&text::clean(&whose), TITLE_ROOM);
+    format!("What made memory of {whose} {kind}, by code path")
+}
+
+/// Gives the box at the bottom a name: inferno writes none into it, and `all` into its title, from
+/// which a browser takes the name again whenever it is zoomed.
+fn with_name_of_all(svg: &str, name: &str) -> String {
+    const TITLE: &str = "<title>all (";
+    let Some((before, of_all)) = svg.split_once(TITLE) else { return svg.to_owned() };
+    let named = of_all.replacen("></text>", &format!(">{name}</text>"), 1);
+    format!("{before}<title>{name} ({named}")
 }

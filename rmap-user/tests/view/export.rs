@@ -13,7 +13,7 @@ use rmap::view::samples::Of;
 
 use crate::{assert_golden, cases};
 
-const KINDS: [(&str, Of); 3] =
+pub const KINDS: [(&str, Of); 3] =
     [("resident", Of::Resident), ("dirty", Of::Dirty), ("touched", Of::Touched)];
 
 fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> Vec<u8> {
@@ -67,6 +67,15 @@ fn the_flame_graph_is_svg_with_its_names() {
                 .filter_map(|node| node.text())
                 .collect();
             assert!(titles.iter().any(|title| title.contains(" bytes, 100")), "{titles:?}");
+            let texts: Vec<&str> = document
+                .descendants()
+                .filter(|node| node.has_tag_name(("http://www.w3.org/2000/svg", "text")))
+                .filter_map(|node| node.text())
+                .collect();
+            let bottom = format!("all {kind} memory, ");
+            assert!(texts.iter().any(|text| text.starts_with(&bottom)), "{name}: {texts:?}");
+            assert!(titles.iter().any(|title| title.starts_with(&bottom)), "{name}: {titles:?}");
+            assert!(texts.iter().any(|text| text.starts_with("Widths are bytes ")), "{texts:?}");
             if name == "article" {
                 assert!(titles.iter().any(|title| title.starts_with("main (")), "{titles:?}");
                 assert_golden(&format!("article.{kind}.svg"), &svg);
@@ -79,6 +88,14 @@ fn the_flame_graph_is_svg_with_its_names() {
 fn speedscope_has_what_its_schema_asks_for() {
     for (name, report) in cases::all() {
         let text = text(|out| speedscope::write(&report, Listing::default(), out));
+        let whole: schema::File = serde_json::from_str(&text).unwrap();
+        for profile in &whole.profiles {
+            assert_eq!((profile.kind.as_str(), profile.unit.as_str()), ("sampled", "bytes"));
+            assert!(profile.samples.len() == profile.weights.len() && !profile.name.is_empty());
+            assert!(profile.start_value <= profile.end_value);
+        }
+        assert!(whole.shared.frames.iter().all(|frame| !frame.name.is_empty()));
+        assert!(whole.exporter.is_some() && whole.schema.contains("file-format-schema"));
         let file: serde_json::Value = serde_json::from_str(&text).unwrap();
         let frames = file["shared"]["frames"].as_array().unwrap();
         assert!(frames.iter().all(|frame| frame["name"].is_string()));
@@ -98,6 +115,90 @@ fn speedscope_has_what_its_schema_asks_for() {
             assert_golden("article.speedscope.json", &text);
         }
     }
+}
+
+/// What the JSON schema of speedscope's file format asks for and allows, of sampled profiles.
+mod schema {
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct File {
+        #[serde(rename = "$schema")]
+        pub schema: String,
+        pub shared: Shared,
+        pub profiles: Vec<Profile>,
+        pub exporter: Option<String>,
+        #[serde(rename = "name")]
+        pub _name: Option<String>,
+        #[serde(rename = "activeProfileIndex")]
+        pub _active_profile_index: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Shared {
+        pub frames: Vec<Frame>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Frame {
+        pub name: String,
+        #[serde(rename = "file")]
+        pub _file: Option<String>,
+        #[serde(rename = "line")]
+        pub _line: Option<u64>,
+        #[serde(rename = "col")]
+        pub _col: Option<u64>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase", deny_unknown_fields)]
+    pub struct Profile {
+        #[serde(rename = "type")]
+        pub kind: String,
+        pub name: String,
+        pub unit: String,
+        pub start_value: u64,
+        pub end_value: u64,
+        pub samples: Vec<Vec<usize>>,
+        pub weights: Vec<u64>,
+    }
+}
+
+/// A profile in words: each sample with its weights, functions and labels.
+pub fn pprof_text(report: &Report, listing: Listing) -> String {
+    let mut bytes = Vec::new();
+    let packed = written(|out| pprof::write(report, listing, out));
+    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
+    let profile = proto::Profile::decode(&bytes[..]).unwrap();
+    let string = |at: i64| profile.string_table[usize::try_from(at).unwrap()].as_str();
+    let function = |id: u64| profile.function.iter().find(|f| f.id == id).unwrap();
+    let mut words = String::new();
+    for mapping in &profile.mapping {
+        let (file, build_id) = (string(mapping.filename), string(mapping.build_id));
+        words.push_str(&format!("mapping {} {file} {build_id}\n", mapping.id));
+    }
+    for sample in &profile.sample {
+        words.push_str(&format!("{:?}\n", sample.value));
+        for id in &sample.location_id {
+            let location = profile.location.iter().find(|l| l.id == *id).unwrap();
+            let lines: Vec<String> = location
+                .line
+                .iter()
+                .map(|line| format!("{}:{}", string(function(line.function_id).name), line.line))
+                .collect();
+            let (mapping, address) = (location.mapping_id, location.address);
+            words.push_str(&format!("  {mapping} {address:#x} {}\n", lines.join(" in ")));
+        }
+        for label in &sample.label {
+            let value =
+                if label.str == 0 { label.num.to_string() } else { string(label.str).into() };
+            words.push_str(&format!("  {}={value}\n", string(label.key)));
+        }
+    }
+    words
 }
 
 /// The messages of profile.proto, as far as they are used.

@@ -1,7 +1,6 @@
 //! What people and programs read, against golden files: the table, the JSON, the help.
 //!
-//! `RMAP_BLESS=1 cargo test -p rmap-user --test view` writes the golden files anew; read the
-//! difference before it is kept.
+//! `cargo xtask golden` writes the golden files anew; read the difference before it is kept.
 
 #![expect(clippy::unwrap_used, reason = "in a test a failed expectation is the message")]
 
@@ -11,7 +10,9 @@ mod export;
 #[cfg(feature = "live")]
 mod help;
 mod json;
+mod perfetto;
 mod read;
+mod recorded;
 mod select;
 mod table;
 
@@ -23,10 +24,11 @@ fn assert_golden(name: &str, got: &str) {
         std::fs::write(&path, got).unwrap();
         return;
     }
-    let want = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}; write it with RMAP_BLESS=1", path.display()));
+    let want = std::fs::read_to_string(&path).unwrap_or_else(|error| {
+        panic!("{}: {error}; write it with cargo xtask golden", path.display())
+    });
     assert!(
         want == got,
-        "{name} differs; if that is meant, write it anew with RMAP_BLESS=1\n--- want\n{want}\n--- got\n{got}"
+        "{name} differs; if that is meant, write it anew with cargo xtask golden\n--- want\n{want}\n--- got\n{got}"
     );
 }

@@ -3,5 +3,7 @@
 //! Comes in: a report. Goes out: one format a file.
 
 pub mod folded;
+pub mod perfetto;
 pub mod pprof;
+mod proto;
 pub mod speedscope;

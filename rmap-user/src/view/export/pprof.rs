@@ -13,6 +13,8 @@ use crate::report::{Frame, Report};
 use crate::view::order::Listing;
 use crate::view::samples::{Sample, Stacks, frame_name, segment_name};
 
+use super::proto::Message;
+
 /// Writes the compressed profile.
 ///
 /// # Errors
@@ -22,39 +24,6 @@ pub fn write(report: &Report, listing: Listing, out: &mut dyn io::Write) -> io::
     let mut gzip = GzBuilder::new().mtime(0).write(out, Compression::default());
     gzip.write_all(&profile(report, listing))?;
     gzip.finish().map(|_| ())
-}
-
-/// A message of protocol buffers under way.
-#[derive(Default)]
-struct Message(Vec<u8>);
-
-impl Message {
-    fn varint(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value.to_le_bytes()[0] | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value.to_le_bytes()[0]);
-    }
-
-    /// A field of wire type 0.
-    fn number(&mut self, field: u64, value: u64) {
-        self.varint(field << 3);
-        self.varint(value);
-    }
-
-    /// A field of wire type 2.
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        self.varint(field << 3 | 2);
-        self.varint(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn packed(&mut self, field: u64, values: impl IntoIterator<Item = u64>) {
-        let mut inner = Self::default();
-        values.into_iter().for_each(|value| inner.varint(value));
-        self.bytes(field, &inner.0);
-    }
 }
 
 /// Mapping, address, and the functions there with their lines.
