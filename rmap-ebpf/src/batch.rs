@@ -16,7 +16,7 @@ static BATCHES: HashMap<u32, Counts> = HashMap::with_max_entries(65_536, BPF_F_N
 
 /// Whether this kernel gathers.
 #[inline(always)]
-fn gathers() -> bool {
+pub fn gathers() -> bool {
     config::TASK_RSS_STAT.load() != 0
 }
 

@@ -21,6 +21,10 @@ globals! {
     TASK_TGID: u64 = 0;
     /// Offset of `task_struct.exit_code`.
     TASK_EXIT_CODE: u64 = 0;
+    /// Offset of `task_struct.flags`.
+    TASK_FLAGS: u64 = 0;
+    /// Offset of `mm_struct.owner`; 0: the kernel keeps none (no `CONFIG_MEMCG`).
+    MM_OWNER: u64 = 0;
     /// Offset of `task_struct.signal`.
     TASK_SIGNAL: u64 = 0;
     /// Offset of `signal_struct.live` (an `atomic_t`).

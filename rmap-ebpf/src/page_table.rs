@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Physical address in an entry (bits 12 to 51).
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
+pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;
 const HUGE: u64 = 1 << 7;
 /// `_PAGE_PROTNONE` in an entry that is not present otherwise.

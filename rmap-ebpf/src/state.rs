@@ -1,10 +1,10 @@
 //! What the probes remember between events.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, task_struct},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, task_struct},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use rmap_ebpf::{abi, logic::repeat::Memory};
 
@@ -25,6 +25,15 @@ pub static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
 /// What is known of the threads of traced processes.
 #[btf_map]
 pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
+
+/// The address spaces of the traced processes, each with the process that it was made for: whose
+/// memory others change.
+#[map]
+pub static SPACES: HashMap<u64, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
+
+/// The last access with no fault of a thread, traced or not, that was told.
+#[map]
+pub static ACCESSES: LruHashMap<u32, Access> = LruHashMap::with_max_entries(4096, 0);
 
 /// Hashes of stacks that user space has, in sets of which a hash's lowest bits give the number. A
 /// stack that another one drives out is sent again. A map that looks up and ages by itself costs
@@ -52,6 +61,10 @@ pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
 /// Where a fault's record is put together.
 #[map]
 pub static FAULTS: PerCpuArray<abi::FaultRecord> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where the record of an access with no fault is put together.
+#[map]
+pub static RSS: PerCpuArray<abi::RssRecord> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where a stack that cannot be walked here is put together.
 #[map]
@@ -121,6 +134,8 @@ pub struct Bracket {
     pub flags: u32,
     /// Not used.
     pub reserved: u32,
+    /// Of a write to a page that was there: the physical page, 0 if it was not read.
+    pub frame: u64,
 }
 
 impl Bracket {
@@ -128,6 +143,16 @@ impl Bracket {
     pub const OPEN: u32 = 1;
     /// It was taken in kernel mode.
     pub const KERNEL: u32 = 2;
+}
+
+/// An access with no fault.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Access {
+    /// Of the address space, the call, the memory that it names, and the stack pointer.
+    pub hash: u64,
+    /// When it last moved a counter, on `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
 }
 
 /// What user space finds out after the load.
@@ -173,6 +198,9 @@ pub fn traced(task: *mut task_struct) -> Traced {
             // SAFETY: as above.
             let new = || THREADS.get_or_make(task).map(|mut new| unsafe { new.as_mut() });
             let Some(thread) = known.or_else(new) else { return Traced::Unkept };
+            // That of a process which ran before it was traced. A vfork child is in its parent's,
+            // which was here before.
+            let _ = SPACES.insert(&kernel::mm(task), &kernel::tgid(task), BPF_NOEXIST.into());
             thread.epoch = epoch;
             thread.slot = slot;
             // Its code may be another now.

@@ -57,7 +57,7 @@ pub enum Body {
     Stack(Stack),
     /// A user stack that is still to be walked, sent before the first event that names it.
     RawStack(Box<RawStack>),
-    /// Counters moved while no fault was under way.
+    /// A counter moved while no fault was under way.
     Rss(Rss),
 }
 
@@ -91,6 +91,9 @@ pub struct Fault {
     pub delta_inexact: bool,
     /// What the page table shows at the fault's end; `None` if it was not read.
     pub entry: Option<Entry>,
+    /// Of a write to a page that was there: whether the same physical page is there as before, so
+    /// that it was not copied; `None` if that is not known.
+    pub same_page: Option<bool>,
     /// The system call in which the thread was.
     pub syscall: Option<i64>,
     /// The thread's user stack.
@@ -226,16 +229,24 @@ impl StackEnd {
     }
 }
 
-/// Counters of an address space moved while no fault was under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A counter of an address space moved while no fault was under way: memory came with no fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rss {
-    /// By how much, summed over one system call.
-    pub delta: Delta,
+    /// The acting thread's own address space; `None` for a thread of the kernel.
+    pub actor: Option<MmId>,
+    /// The process whose memory it is, if it is not the acting thread's own.
+    pub owner: Option<u32>,
+    /// The counter, one of the `MEMBER_` constants of the abi.
+    pub member: u32,
     /// The system call in which the acting thread was.
     pub syscall: Option<i64>,
-    /// Its first two arguments.
-    pub args: [u64; 2],
-    /// The acting thread's user stack.
+    /// The call's second argument.
+    pub request: u64,
+    /// The memory that the call names: first address, bytes. With none, each page is an event.
+    pub ranges: Vec<(u64, u64)>,
+    /// It names more than that.
+    pub more: bool,
+    /// The acting thread's user stack, in its own address space.
     pub stack: Option<StackHash>,
 }
 
@@ -300,10 +311,15 @@ impl Event {
             abi::KIND_RAW_STACK => Body::RawStack(Box::new(raw_stack(bytes)?)),
             abi::KIND_RSS => {
                 let r: abi::RssRecord = read(bytes, kind)?;
+                let ranges = r.ranges.iter().take(r.count as usize);
                 Body::Rss(Rss {
-                    delta: delta(u32::MAX, r.delta),
+                    actor: (r.actor_mm != 0).then_some(MmId(r.actor_mm)),
+                    owner: (r.owner != 0).then_some(r.owner),
+                    member: r.member,
                     syscall: syscall(r.syscall),
-                    args: r.args,
+                    request: r.request,
+                    ranges: ranges.map(|[start, bytes]| (*start, *bytes)).collect(),
+                    more: r.header.flags & abi::RSS_MORE != 0,
                     stack: stack_hash(r.stack),
                 })
             }
@@ -357,6 +373,7 @@ fn fault(r: &abi::FaultRecord) -> Fault {
             dirty: r.entry & abi::ENTRY_DIRTY != 0,
             window: flag(abi::FAULT_WINDOW).then_some(r.window),
         }),
+        same_page: flag(abi::FAULT_COMPARED).then_some(flag(abi::FAULT_SAME_PAGE)),
         syscall: syscall(r.syscall),
         stack: stack_hash(r.stack),
     }

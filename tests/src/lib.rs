@@ -20,9 +20,12 @@ pub mod bpf;
 pub mod facts;
 pub mod job;
 pub mod machine;
+pub mod matrix;
 pub mod pmap;
 pub mod process;
 pub mod rmap;
+pub mod routes;
+pub mod setting;
 pub mod truth;
 pub mod workload;
 

@@ -179,14 +179,28 @@ fn huge_pages_are_counted_as_pages_not_as_faults() {
 #[test]
 fn a_moved_and_grown_mapping_keeps_its_owners() {
     let machine = begin!();
-    let job = machine.job("mremap_grow", &[]);
-    job.expect_kernel_sizes();
-    job.expect("moved", "fill_small", "first-write");
-    job.expect("moved", "fill_grown", "first-write");
-    job.expect_whole("moved");
-    job.expect("block", "fill_block", "first-write");
-    job.expect("block", "fill_block_grown", "first-write");
-    job.expect_whole("block");
+    for args in [&[][..], &["huge"]] {
+        let job = machine.job("mremap_grow", args);
+        if let Some(reason) = &job.truth.skip {
+            return machine.skip(reason);
+        }
+        job.expect_kernel_sizes();
+        job.expect("moved", "fill_small", "first-write");
+        job.expect("moved", "fill_grown", "first-write");
+        job.expect_whole("moved");
+        // The machine's default may be huge pages too.
+        for function in ["fill_block", "fill_block_grown"] {
+            let (owned, pages) =
+                (job.owned("block", function), job.pages("block", function) * PAGE);
+            assert_eq!((owned.rss, owned.dirty), (pages, pages), "{}", job.show("block"));
+            let causes = ["first-write", "huge-page"];
+            let known = owned.causes.iter().all(|cause| causes.contains(&cause.as_str()));
+            assert!(known, "{}", job.show("block"));
+        }
+        job.expect_whole("block");
+        let huge = facts::owned_through(job.segment("block"), "huge-page").rss;
+        assert!(args.is_empty() || huge > 0 || job.truth.region("block").anon_huge == 0, "{huge}");
+    }
 }
 
 #[test]

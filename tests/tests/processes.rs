@@ -43,3 +43,27 @@ fn an_exec_in_the_middle_leaves_only_the_new_programs_memory() {
         process.released.iter().filter(|r| r.how == "exec").map(|r| r.rss_bytes).sum();
     assert!(released >= before, "exec gave back {released}: {:?}", process.released);
 }
+
+#[test]
+fn copies_after_a_fork_are_told_from_reuse_by_the_last_owner() {
+    let machine = begin!();
+    let job = machine.job("reused", &[]);
+    job.expect_kernel_sizes();
+    let page_tables = job.report().coverage.probes.iter().find(|probe| probe.name == "page-table");
+    if page_tables.is_some_and(|probe| !probe.attached) {
+        return machine.skip("page tables cannot be read here");
+    }
+    // The frames say that the truth is the truth.
+    assert_eq!(job.truth.number("child_moved"), job.pages("child", "child_copies"));
+    assert_eq!(job.truth.number("parent_moved"), job.pages("parent", "parent_copies"));
+    job.expect("child", "child_copies", "fork-cow");
+    job.expect("parent", "parent_copies", "fork-cow");
+    job.expect("parent", "parent_fills", "first-write");
+    job.expect_whole("parent");
+    job.expect_whole("child");
+    // What was reused was there before, and dirty: it stays whose it was.
+    job.expect_nothing("parent", "parent_reuses");
+    let reused = job.owned("parent", "parent_reuses");
+    assert!(reused.causes.iter().eq(["fork-reuse"]), "{}", job.show("parent"));
+    assert_eq!(reused.touched, job.truth.number("parent_reused") * PAGE, "{}", job.show("parent"));
+}

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use ::rmap::report::SnapshotKind;
+use ::rmap::report::{Segment, SnapshotKind};
+use rmap_tests::job::PAGE;
 use rmap_tests::process::{Running, has_program};
 use rmap_tests::rmap::{finish, rmap_run};
 use rmap_tests::{begin, facts};
@@ -15,6 +16,69 @@ fn a_leader_that_ends_before_its_threads_is_explained() {
     job.expect("memory", "fill_while_led", "first-write");
     job.expect("memory", "fill_without_leader", "first-write");
     job.expect_whole("memory");
+}
+
+#[test]
+fn children_of_odd_clones_are_told_each() {
+    let machine = begin!();
+    for (how, processes) in [("vm", 2), ("parent", 3), ("pid", 3), ("files", 2)] {
+        let job = machine.job("clones", &[how]);
+        if let Some(reason) = &job.truth.skip {
+            machine.skip(reason);
+            continue;
+        }
+        let report = job.report();
+        assert_eq!(report.processes.len(), processes, "{how}");
+        for pages in &job.truth.pages {
+            // In a PID namespace of its own a process knows itself by another number.
+            let start = &job.truth.region(&pages.region).start;
+            let bytes = pages.pages * PAGE;
+            let holds = |segment: &&Segment| {
+                let owned = facts::owned_by(report, segment, &[&pages.function]);
+                segment.start == *start && (owned.rss, owned.dirty) == (bytes, bytes)
+            };
+            let found = report.processes.iter().flat_map(|p| &p.segments).filter(holds).count();
+            assert_eq!(found, 1, "{how}: {} of {pages:?}", job.traced.table);
+        }
+        if how == "vm" {
+            // It had no memory of its own, and its parent's was told at the parent's exit.
+            let kinds: Vec<_> = report.processes.iter().map(|p| p.snapshot).collect();
+            assert_eq!(kinds, [SnapshotKind::AtExit, SnapshotKind::None]);
+        } else {
+            assert!(report.processes.iter().all(|p| p.snapshot == SnapshotKind::AtExit), "{how}");
+        }
+    }
+}
+
+#[test]
+fn two_processes_of_the_same_id_are_two() {
+    let machine = begin!();
+    let job = machine.job("pid_reuse", &[]);
+    if let Some(reason) = &job.truth.skip {
+        return machine.skip(reason);
+    }
+    assert_eq!(job.truth.number("same"), 1);
+    let report = job.report();
+    let pid = job.truth.region("first").pid;
+    let both: Vec<_> = report.processes.iter().filter(|p| p.pid == pid).collect();
+    assert_eq!((report.processes.len(), both.len()), (3, 2), "{}", job.traced.table);
+    for (process, (region, function, other)) in both
+        .iter()
+        .zip([("first", "first_fills", "second_fills"), ("second", "second_fills", "first_fills")])
+    {
+        let segment = facts::segment(process, &job.truth.region(region).start);
+        let owned = facts::owned_by(report, segment, &[function]);
+        assert_eq!(
+            owned.rss,
+            job.pages(region, function) * PAGE,
+            "{}",
+            facts::show(report, segment)
+        );
+        assert_eq!(facts::owned_by(report, segment, &[other]).rss, 0);
+        assert_eq!(process.snapshot, SnapshotKind::AtExit);
+        assert!(process.ended_ns.is_some());
+    }
+    assert!(both[0].ended_ns <= Some(both[1].started_ns), "one after the other");
 }
 
 #[test]

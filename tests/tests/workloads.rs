@@ -42,7 +42,9 @@ fn anonymous_memory_adds_up() {
     for name in ["brk_shrink", "lazy_free", "remap", "collapse", "user_fault", "hugetlb"] {
         adds_up(name, &[], &[]);
     }
-    adds_up("no_effect", &[], &[]);
+    for name in ["no_effect", "huge_zero", "mthp", "lock_all"] {
+        adds_up(name, &[], &[]);
+    }
     // malloc itself wrote its header.
     adds_up("mremap_grow", &[], &[("block", 1)]);
 }
@@ -79,7 +81,7 @@ fn files_and_shared_memory_add_up() {
     for name in ["read_into", "file_private", "file_shared", "named_file"] {
         adds_up(name, &[file], &[]);
     }
-    for name in ["file_states", "pinned", "truncated"] {
+    for name in ["file_states", "pinned", "truncated", "populate_file", "uring", "vectors"] {
         adds_up(name, &[file], &[]);
     }
     adds_up("shared_memory", &[], &[]);
@@ -88,6 +90,7 @@ fn files_and_shared_memory_add_up() {
 #[test]
 fn processes_add_up() {
     adds_up("fork_cow", &[], &[("child", 48)]);
+    adds_up("reused", &[], &[("child", 48)]);
     adds_up("vfork_child", &[], &[]);
     adds_up("remote", &[], &[]);
     let (truth, _) = said("exec_middle", &[]);

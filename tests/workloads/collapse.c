@@ -1,5 +1,6 @@
 /* Half of the small pages of a huge page's place are written, then MADV_COLLAPSE makes it one huge
- * page. A huge page of which a part is dropped stays without that part. */
+ * page. A huge page of which a part is dropped stays without that part, of which some is written
+ * again, page by page. */
 #include "truth.h"
 
 #ifndef MADV_COLLAPSE
@@ -29,6 +30,12 @@ NAMED void drop_part(char *p)
         die("MADV_DONTNEED");
 }
 
+NAMED void refill_part(volatile char *p)
+{
+    for (size_t i = 100; i < 110; i++)
+        p[i * PAGE] = 2;
+}
+
 static char *huge_place(int advice)
 {
     char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
@@ -52,9 +59,15 @@ int main(void)
     touch_huge(q);
     if (pages_present(q, HUGE_PAGE) != SMALL)
         truth_skip("the kernel gave no huge page");
+    /* khugepaged must not fill the hole. */
+    if (madvise(q, HUGE_PAGE, MADV_NOHUGEPAGE))
+        die("MADV_NOHUGEPAGE");
     drop_part(q);
-    truth_pages("collapsed", "collapse", SMALL);
+    refill_part(q);
+    truth_pages("collapsed", "fill_half", SMALL / 2);
+    truth_pages("collapsed", "collapse", SMALL / 2);
     truth_pages("dropped", "touch_huge", SMALL - 128);
+    truth_pages("dropped", "refill_part", 10);
     truth_smaps("collapsed", p);
     truth_smaps("dropped", q);
     truth_end(0);

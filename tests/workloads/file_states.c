@@ -77,6 +77,7 @@ int main(int argc, char **argv)
     truth_number("again_dirty_pages", 4);
     truth_number("called_dirty_pages", 8);
     truth_number("called_private_dirty_pages", 8);
+    truth_number("populated_pages", PAGES);
     truth_number("populated_dirty_pages", 8);
     truth_smaps("clean", clean);
     truth_smaps("again", again);

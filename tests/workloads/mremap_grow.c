@@ -1,5 +1,5 @@
 /* A mapping is filled, moved and grown by mremap, and its new part filled by somebody else. Then
- * the same with realloc of a big block. */
+ * the same with realloc of a big block, of huge pages where the argument is `huge`. */
 #include "truth.h"
 
 #define SMALL ((size_t)64)
@@ -29,7 +29,7 @@ NAMED void fill_block_grown(volatile char *p, size_t from, size_t to)
         p[i] = 2;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     char *p = region_anon(SMALL);
     fill_small(p);
@@ -46,6 +46,12 @@ int main(void)
     char *block = malloc(small);
     if (!block)
         die("malloc");
+    if (argc > 1 && !strcmp(argv[1], "huge")) {
+        /* With malloc's header, or the block would lie in two segments, which mremap refuses. */
+        uintptr_t from = (uintptr_t)block & ~(PAGE - 1);
+        if (madvise((void *)from, small + PAGE, MADV_HUGEPAGE))
+            truth_skip("the kernel has no transparent huge pages");
+    }
     size_t present = pages_present(block, small);
     fill_block(block, 0, small);
     size_t filled = pages_present(block, small) - present;

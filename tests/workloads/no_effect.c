@@ -30,6 +30,7 @@ int main(void)
     (void)madvise(needed, PAGES * PAGE, MADV_WILLNEED);
     write_untouched(ends[1], source);
     (void)madvise(kept, PAGES * PAGE, MADV_DONTFORK);
+    truth_number("nothing", 0);
     truth_smaps("locked", locked);
     truth_smaps("needed", needed);
     truth_smaps("source", source);

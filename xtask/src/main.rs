@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `fuzz`, `golden`, `bench`, `licences`.
+//! `arm64`, `fuzz`, `golden`, `bench`, `licences`, `matrix`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -11,6 +11,7 @@ mod ebpf;
 mod fuzz;
 mod golden;
 mod licences;
+mod matrix;
 #[path = "../../rmap-ebpf/source_hash.rs"]
 mod source_hash;
 mod steps;
@@ -43,6 +44,8 @@ enum Task {
     Golden(golden::Options),
     /// Checks the licences and the origin of all dependencies.
     Licences,
+    /// Does what every route of memory does, and prints what rmap said of it.
+    Matrix,
     /// Sets up what the tests need and runs all of them.
     Test(test::Options),
     /// Runs the privileged tests on other kernels, in virtual machines.
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Golden(options) => golden::run(&options),
         Task::Licences => licences::run(),
+        Task::Matrix => matrix::run(),
         Task::Test(options) => test::run(&options),
         Task::Vm(options) => vm::run(&options),
     };

@@ -57,6 +57,12 @@ pub const FAULT_DELTA_INEXACT: u16 = 1 << 3;
 pub const FAULT_ENTRY: u16 = 1 << 4;
 /// [`Header::flags`] of a [`FaultRecord`]: `window` was read from the page table.
 pub const FAULT_WINDOW: u16 = 1 << 5;
+/// [`Header::flags`] of a [`FaultRecord`]: a write to a page that was there, and the page table was
+/// read before and after: [`FAULT_SAME_PAGE`] says something.
+pub const FAULT_COMPARED: u16 = 1 << 6;
+/// [`Header::flags`] of a [`FaultRecord`]: the same physical page is there as before: it was not
+/// copied.
+pub const FAULT_SAME_PAGE: u16 = 1 << 7;
 /// [`FaultRecord::entry`]: the entry maps a huge page (2 MiB).
 pub const ENTRY_HUGE: u16 = 1 << 7;
 /// [`FaultRecord::entry`]: the page is dirty.
@@ -270,21 +276,39 @@ pub struct RawStackRecord {
     pub memory: [u8; RAW_STACK_BYTES],
 }
 
-/// Counters of an address space moved while no fault was under way.
+/// [`Header::flags`] of an [`RssRecord`]: there are more ranges than it holds.
+pub const RSS_MORE: u16 = 1 << 0;
+/// Most ranges that an [`RssRecord`] holds.
+pub const RSS_RANGES: usize = 8;
+
+/// A counter of an address space moved while no fault was under way, and the access that moved it
+/// is told once: the same call of the same thread, going on without a pause, is not told again
+/// where `ranges` say what it is about.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RssRecord {
-    /// `KIND_RSS`. `pid` and `tid` are those of the thread in whose context it happened, `mm` is
-    /// the address space that changed.
+    /// `KIND_RSS`; `flags` are the `RSS_` constants. `pid` and `tid` are those of the thread in
+    /// whose context it happened, `mm` is the address space that changed.
     pub header: Header,
-    /// The system call in which that thread was, −1 outside of any.
+    /// The system call in which that thread was, −1 for a thread of the kernel.
     pub syscall: i64,
-    /// Its first two arguments.
-    pub args: [u64; 2],
-    /// The [`StackRecord::hash`] of the thread's user stack; 0 where there is none.
+    /// The thread's own address space, 0 for a thread of the kernel.
+    pub actor_mm: u64,
+    /// The [`StackRecord::hash`] of the thread's user stack, in its own address space; 0 where
+    /// there is none.
     pub stack: u64,
-    /// By how many pages each counter moved, summed over this one system call.
-    pub delta: [i32; MEMBERS],
+    /// The call's second argument: what `ioctl` was asked for.
+    pub request: u64,
+    /// Which counter (`MEMBER_`).
+    pub member: u32,
+    /// The process whose memory it is, 0 if it is the thread's own.
+    pub owner: u32,
+    /// How many of `ranges` are set.
+    pub count: u32,
+    /// Not used.
+    pub reserved: u32,
+    /// The memory that the call names in its arguments: first address, bytes.
+    pub ranges: [[u64; 2]; RSS_RANGES],
 }
 
 const _: () = assert!(size_of::<Header>() == 32);
@@ -294,5 +318,5 @@ const _: () = assert!(size_of::<ForkRecord>() == 56);
 const _: () = assert!(size_of::<ExecRecord>() == 40);
 const _: () = assert!(size_of::<ExitRecord>() == 40);
 const _: () = assert!(size_of::<StackRecord>() == 48 + 8 * MAX_FRAMES);
-const _: () = assert!(size_of::<RssRecord>() == 80);
+const _: () = assert!(size_of::<RssRecord>() == 208);
 const _: () = assert!(size_of::<RawStackRecord>() == 216 + RAW_STACK_BYTES);

@@ -67,7 +67,12 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
         members: 0,
         flags: Bracket::OPEN | kind,
         reserved: 0,
+        frame: 0,
     };
+    const WRITES_PRESENT: u32 = abi::ERROR_PRESENT | abi::ERROR_WRITE;
+    if error_code as u32 & WRITES_PRESENT == WRITES_PRESENT {
+        thread.bracket.frame = frame(task, address);
+    }
     batch::open(kernel::tid(task));
     0
 }
@@ -99,6 +104,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
             members: 0,
             flags: 0,
             reserved: 0,
+            frame: 0,
         };
         emit::count(abi::COUNT_FAULTS_NO_ENTRY, 1);
     } else {
@@ -110,6 +116,16 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     }
     if bracket.flags & Bracket::KERNEL != 0 {
         flags |= abi::FAULT_KERNEL;
+    }
+    // A copy of an anonymous page moves no counter, and neither does its reuse.
+    if bracket.frame != 0 && bracket.members == 0 {
+        let now = frame(task, bracket.address);
+        if now != 0 {
+            flags |= abi::FAULT_COMPARED;
+        }
+        if now == bracket.frame {
+            flags |= abi::FAULT_SAME_PAGE;
+        }
     }
     let Some(registers) = UserRegisters::current() else { return 0 };
     let Some(record) = FAULTS.get_ptr_mut(0) else { return 0 };
@@ -154,6 +170,18 @@ impl Table {
     fn huge(self) -> bool {
         self.flags & abi::FAULT_ENTRY != 0 && self.entry & abi::ENTRY_HUGE != 0
     }
+}
+
+/// The physical address of the page (or huge page) that maps an address; 0 if it is not known.
+#[inline(always)]
+fn frame(task: *mut task_struct, address: u64) -> u64 {
+    let Some(late) = page_table::late() else { return 0 };
+    let entry = match page_table::leaf(late, kernel::top_table(task), address) {
+        Some(Leaf::Huge(entry)) => entry,
+        Some(Leaf::Table(table)) => page_table::entry(table, address).unwrap_or(0),
+        None => 0,
+    };
+    entry & page_table::FRAME
 }
 
 /// Looks at the page table where the counters alone do not tell which pages were mapped.

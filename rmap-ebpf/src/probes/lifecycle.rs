@@ -11,7 +11,7 @@ use crate::{
     batch, config, emit,
     kernel::{self, UserRegisters},
     stack,
-    state::{TARGETS, THREADS, target},
+    state::{SPACES, TARGETS, THREADS, target},
 };
 
 /// `sched:sched_process_fork`: in the parent, before the child runs.
@@ -41,6 +41,8 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     }
     if child_mm == mm {
         flags |= abi::FORK_SAME_MM;
+    } else {
+        let _ = SPACES.insert(&child_mm, &child_pid, 0);
     }
     let hash = UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot));
     emit::send(&ForkRecord {
@@ -62,8 +64,10 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let task: u64 = ctx.arg(0);
+    let mm = kernel::mm_of(task);
+    let _ = SPACES.insert(&mm, &pid, 0);
     emit::send(&ExecRecord {
-        header: emit::header(abi::KIND_EXEC, 0, kernel::mm_of(task)),
+        header: emit::header(abi::KIND_EXEC, 0, mm),
         old_tid: ctx.arg(1),
         reserved: 0,
     });
@@ -85,8 +89,9 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     let signal: u64 = kernel::read(task, config::TASK_SIGNAL.load()).unwrap_or(0);
     let live: i32 = kernel::read(signal, config::SIGNAL_LIVE.load()).unwrap_or(1);
     let flags = if live == 0 { abi::EXIT_GROUP_DEAD } else { 0 };
+    let mm = kernel::mm_of(task);
     emit::send(&ExitRecord {
-        header: emit::header(abi::KIND_EXIT, flags, kernel::mm_of(task)),
+        header: emit::header(abi::KIND_EXIT, flags, mm),
         code: kernel::read(task, config::TASK_EXIT_CODE.load()).unwrap_or(0),
         reserved: 0,
     });
@@ -97,6 +102,11 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     batch::forget(tid);
     if live == 0 {
         let _ = TARGETS.remove(&pid);
+        // A vfork child ends in its parent's.
+        // SAFETY: the value is copied at once.
+        if unsafe { SPACES.get(&mm) }.copied() == Some(pid) {
+            let _ = SPACES.remove(&mm);
+        }
     }
     debug!(&ctx, "exit: {} (thread {})", pid, tid);
     0

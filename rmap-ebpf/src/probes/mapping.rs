@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use rmap_ebpf::abi::{self, MapRecord};
 
+use super::access;
 use crate::{
     emit,
     kernel::{self, UserRegisters},
@@ -34,8 +35,9 @@ pub fn map_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn tell(flags: u16, result: i64) -> u32 {
-    let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let Some(slot) = target(pid) else { return 0 };
+    let id = bpf_get_current_pid_tgid();
+    let Some(slot) = target((id >> 32) as u32) else { return 0 };
+    access::forget(id as u32);
     let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
     let hash = stack::capture(registers, mm, slot);

@@ -1,5 +1,6 @@
 //! The programs, one file per subsystem.
 
+mod access;
 mod calibrate;
 mod fault;
 mod lifecycle;

@@ -203,6 +203,7 @@ impl Sim {
             },
             delta_inexact: false,
             entry: None,
+            same_page: None,
             syscall: None,
             stack,
         };
@@ -258,10 +259,27 @@ impl Sim {
         self.send(parent, Body::Fork(fork));
     }
 
-    pub fn rss(&mut self, who: Who, syscall: Option<i64>, args: [u64; 2], anon: i32, stack: u64) {
+    /// Access with no fault to the memory of `of`, in a call that names these ranges.
+    pub fn access(
+        &mut self,
+        who: Who,
+        of: Who,
+        syscall: Option<i64>,
+        ranges: &[(u64, u64)],
+        stack: u64,
+    ) {
         let stack = self.stack(who, stack);
-        let delta = Delta { anon: Some(anon), ..Delta::default() };
-        self.send(who, Body::Rss(Rss { delta, syscall, args, stack }));
+        let access = Rss {
+            actor: (who.mm != 0).then_some(MmId(who.mm)),
+            owner: (who.mm != of.mm).then_some(of.pid),
+            member: 1,
+            syscall,
+            request: 0,
+            ranges: ranges.to_vec(),
+            more: false,
+            stack,
+        };
+        self.send(Who { mm: of.mm, ..who }, Body::Rss(access));
     }
 
     pub fn snapshot(&mut self, who: Who, moment: Moment, memory: &Memory) {

@@ -444,12 +444,32 @@ fn memory_given_up_by_madv_free_is_clean_until_it_is_written_silently() {
 }
 
 #[test]
+fn what_was_given_up_and_taken_is_released_by_who_gave_it_up() {
+    let mut memory = Memory::of(&[(pages(MAP, 8), "rw-p", "")]);
+    let mut sim = Sim::running(&Memory::default());
+    sim.mmap(A, pages(MAP, 8), ANONYMOUS, 1);
+    sim.fill(A, pages(MAP, 8), 2, &mut memory);
+    sim.madvise(A, pages(MAP, 8), 8, 3);
+    // One comes again, five are gone at the end, two are still there.
+    sim.fault(A, MAP, WRITE, [0, 1, 0, 0], 4);
+    memory.clear(pages(MAP + P, 5));
+    memory.set(pages(MAP + 6 * P, 2), sim::Page { dirty: false, ..ANON });
+    sim.exit(A, &memory);
+    let played = sim.finish();
+    assert_eq!(
+        played.paths(100, MAP),
+        [short(2, "first-write", [2, 0, 8], 8), short(4, "first-write", [1, 1, 1], 1)]
+    );
+    assert_eq!(played.unexplained(100, MAP), []);
+    assert_eq!(played.released(100), [(3, "free".to_owned(), 6)]);
+}
+
+#[test]
 fn swap_in_by_a_read_is_clean_until_it_is_written_silently() {
     let mut memory = Memory::of(&[(pages(MAP, 4), "rw-p", "")]);
     let mut sim = Sim::running(&Memory::default());
     sim.mmap(A, pages(MAP, 4), ANONYMOUS, 1);
     sim.fill(A, pages(MAP, 4), 2, &mut memory);
-    sim.rss(Who { pid: 40, tid: 40, mm: A.mm }, None, [0; 2], -4, 0);
     sim.fault(A, MAP, READ, [0, 1, -1, 0], 3);
     sim.fault(A, MAP + P, READ, [0, 1, -1, 0], 3);
     sim.fault(A, MAP + 2 * P, WRITE, [0, 1, -1, 0], 3);
@@ -463,7 +483,6 @@ fn swap_in_by_a_read_is_clean_until_it_is_written_silently() {
         [short(2, "first-write", [0, 0, 4], 4), short(3, "swap-in", [3, 1, 3], 3)]
     );
     assert_eq!(played.unexplained(100, MAP), [reason("write-after-swap-in", 0, 1)]);
-    assert_eq!(played.released(100), [(0, "reclaim".to_owned(), 4)]);
 }
 
 #[test]
@@ -471,7 +490,6 @@ fn populated_memory_belongs_to_the_call_that_brought_it_in() {
     let mut memory = Memory::of(&[(pages(MAP, 8), "rw-p", "")]);
     let mut sim = Sim::running(&Memory::default());
     sim.mmap(A, pages(MAP, 8), ANONYMOUS | 0x8000, 1);
-    sim.rss(A, Some(9), [0; 2], 8, 1);
     memory.set(pages(MAP, 8), ANON);
     sim.call(A, false, 149, &[MAP, 8 * P], 0, 2);
     sim.madvise(A, pages(MAP, 2), 4, 3);
@@ -496,11 +514,16 @@ fn direct_reads_belong_to_the_reader_and_other_access_without_fault_has_its_reas
         fault.kernel = true;
         fault.syscall = Some(0);
     });
-    sim.rss(A, Some(0), [3, MAP + 2 * P], 4, 3);
+    // A buffer of which the first page was touched before.
+    sim.access(A, A, Some(0), &[(MAP, 6 * P)], 3);
     memory.set(pages(MAP, 1), ANON);
     memory.set(pages(MAP + 2 * P, 4), ANON);
-    sim.rss(A, Some(427), [0; 2], 3, 4);
-    sim.rss(Who { pid: 7, tid: 7, mm: A.mm }, Some(311), [0; 2], 2, 0);
+    for _ in 0..3 {
+        sim.access(A, A, Some(426), &[], 4);
+    }
+    let stranger = Who { pid: 7, tid: 7, mm: 0x7 };
+    sim.access(stranger, A, Some(1), &[], 0);
+    sim.access(stranger, A, Some(1), &[], 0);
     memory.set(pages(other, 5), ANON);
     sim.exit(A, &memory);
     let played = sim.finish();
@@ -509,6 +532,38 @@ fn direct_reads_belong_to_the_reader_and_other_access_without_fault_has_its_reas
         [short(2, "kernel-write", [1, 1, 1], 1), short(3, "pinned", [4, 4, 4], 0)]
     );
     assert_eq!(played.unexplained(100, other), [reason("remote", 2, 2), reason("pinned", 3, 3)]);
+}
+
+#[test]
+fn who_alone_had_access_with_no_address_is_the_owner_of_what_came() {
+    let mut memory = Memory::of(&[(pages(MAP, 8), "rw-p", "")]);
+    let mut sim = Sim::running(&Memory::default());
+    sim.mmap(A, pages(MAP, 8), ANONYMOUS, 1);
+    for _ in 0..3 {
+        sim.access(A, A, Some(426), &[], 4);
+    }
+    memory.set(pages(MAP, 4), ANON);
+    sim.exit(A, &memory);
+    let played = sim.finish();
+    assert_eq!(played.paths(100, MAP), [short(4, "pinned", [3, 3, 3], 0)]);
+    assert_eq!(played.unexplained(100, MAP), [reason("unknown", 1, 1)], "one more than it brought");
+}
+
+#[test]
+fn what_another_process_wrote_is_told_by_its_code_path() {
+    let mut memory = Memory::of(&[(pages(MAP, 8), "rw-p", "")]);
+    let mut sim = Sim::running(&Memory::default());
+    sim.mmap(A, pages(MAP, 8), ANONYMOUS, 1);
+    let child = Who { pid: 200, tid: 200, mm: 0xb };
+    sim.fork(A, child, 1, false);
+    sim.snapshot(child, Moment::Forked, &memory);
+    sim.access(A, child, Some(311), &[(MAP + 8, P), (MAP + 4 * P, 8)], 5);
+    memory.set(pages(MAP, 2), ANON);
+    memory.set(pages(MAP + 4 * P, 1), ANON);
+    sim.exit(child, &memory);
+    let played = sim.finish();
+    assert_eq!(played.paths(200, MAP), [short(5, "remote-write", [3, 3, 3], 0)]);
+    assert_eq!(played.unexplained(200, MAP), []);
 }
 
 #[test]
@@ -659,8 +714,6 @@ fn the_kernels_name_of_an_address_space_is_used_again() {
         sim.mmap(child, pages(MAP, 4), ANONYMOUS, stack);
         sim.fill(child, pages(MAP, 2), stack, &mut memory);
         sim.exit(child, &memory);
-        // The exit itself gives the memory back, in counters that come late.
-        sim.rss(child, None, [0; 2], -2, 0);
         sim.lose_stack(child, 3);
     }
     let played = sim.finish();
@@ -837,6 +890,7 @@ proptest! {
                         delta: crate::event::Delta { anon: Some(1), ..Default::default() },
                         delta_inexact: false,
                         entry: None,
+                        same_page: None,
                         syscall: None,
                         stack: Some(StackHash(2 + thread)),
                     }),
@@ -903,7 +957,12 @@ proptest! {
                 8 => sim.call(who, bits % 2 == 0, 12, &[address], address as i64, stack),
                 9 => sim.fork(A, child, stack, bits % 2 == 0),
                 10 => sim.exec(who, &memory),
-                11 => sim.rss(who, (bits % 2 == 0).then_some(0), [0, address], delta, stack),
+                11 => {
+                    let of = if bits & 4 == 0 { A } else { child };
+                    let ranges = [(address, n * P), (u64::from(bits), u64::MAX >> (bits % 64))];
+                    let syscall = (bits % 2 == 0).then_some(i64::from(bits));
+                    sim.access(who, of, syscall, &ranges[..usize::from(bits % 3)], stack);
+                }
                 12 => sim.snapshot(who, Moment::Periodic, &memory),
                 _ => sim.snapshot(who, Moment::Start, &memory),
             }

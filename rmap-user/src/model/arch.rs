@@ -37,12 +37,11 @@ pub enum Syscall {
     Mlockall,
     /// `execve`, `execveat`.
     Exec,
-    /// `read`, `pread64`, `recvfrom`: the second argument is the buffer to fill.
-    ReadBuffer,
-    /// `ptrace`, `process_vm_writev`, `write`, `pwrite64`: ways to write another process's memory.
+    /// `write`, `pwrite64`, `writev`, `pwritev`, `pwritev2`: memory is written to a file, which may
+    /// be another process's memory.
     WriteOther,
-    /// `ftruncate`, `truncate`, `fallocate`, `unlink` and the like: files become shorter.
-    Truncate,
+    /// `ioctl`.
+    Ioctl,
 }
 
 impl Arch {
@@ -64,8 +63,8 @@ impl Arch {
 
 const fn x86_64(number: i64) -> Option<Syscall> {
     Some(match number {
-        0 | 17 | 45 => Syscall::ReadBuffer,
-        1 | 18 | 101 | 311 => Syscall::WriteOther,
+        1 | 18 | 20 | 296 | 328 => Syscall::WriteOther,
+        16 => Syscall::Ioctl,
         9 => Syscall::Mmap,
         10 | 329 => Syscall::Mprotect,
         11 => Syscall::Munmap,
@@ -78,15 +77,14 @@ const fn x86_64(number: i64) -> Option<Syscall> {
         325 => Syscall::Mlock2,
         151 => Syscall::Mlockall,
         59 | 322 => Syscall::Exec,
-        76 | 77 | 87 | 263 | 285 => Syscall::Truncate,
         _ => return None,
     })
 }
 
 const fn aarch64(number: i64) -> Option<Syscall> {
     Some(match number {
-        63 | 67 | 207 => Syscall::ReadBuffer,
-        64 | 68 | 117 | 271 => Syscall::WriteOther,
+        64 | 66 | 68 | 70 | 287 => Syscall::WriteOther,
+        29 => Syscall::Ioctl,
         222 => Syscall::Mmap,
         226 | 288 => Syscall::Mprotect,
         215 => Syscall::Munmap,
@@ -99,7 +97,6 @@ const fn aarch64(number: i64) -> Option<Syscall> {
         284 => Syscall::Mlock2,
         230 => Syscall::Mlockall,
         221 | 281 => Syscall::Exec,
-        35 | 45 | 46 | 47 => Syscall::Truncate,
         _ => return None,
     })
 }

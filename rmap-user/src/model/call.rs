@@ -169,9 +169,8 @@ impl MapOp {
             | Syscall::Mlock2
             | Syscall::Mlockall
             | Syscall::Exec
-            | Syscall::ReadBuffer
             | Syscall::WriteOther
-            | Syscall::Truncate => return None,
+            | Syscall::Ioctl => return None,
         };
         Some(op)
     }
@@ -195,7 +194,7 @@ fn aligned(start: u64, size: u64) -> Option<Range<u64>> {
 }
 
 /// Whole pages that hold a range which need not be aligned.
-fn around(start: u64, size: u64) -> Option<Range<u64>> {
+pub(super) fn around(start: u64, size: u64) -> Option<Range<u64>> {
     let end = start.checked_add(size)?;
     Some(page_down(start)..page_up(end)).filter(|r| !r.is_empty())
 }

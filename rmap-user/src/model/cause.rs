@@ -17,8 +17,10 @@ pub enum Cause {
     FileRead,
     /// A private copy of a file's page.
     FileCow,
-    /// A private copy (or the reuse) of a page that was shared by fork.
+    /// A private copy of a page that was shared by fork.
     ForkCow,
+    /// A write to a page that was shared by fork, by its last owner: it was not copied.
+    ForkReuse,
     /// A write to a page that was write-protected with no fork known.
     ProtectedWrite,
     /// A page of a shared file mapping made dirty.
@@ -33,6 +35,8 @@ pub enum Cause {
     KernelWrite,
     /// `O_DIRECT` and other access to user pages with no fault.
     Pinned,
+    /// Filled by a handler of userfaultfd (`UFFDIO_COPY`).
+    UserFault,
     /// Another process wrote: ptrace, `process_vm_writev`, `/proc/PID/mem`.
     RemoteWrite,
     /// Brought back from swap.
@@ -61,6 +65,7 @@ impl Cause {
             Self::FileRead => "file-read",
             Self::FileCow => "file-cow",
             Self::ForkCow => "fork-cow",
+            Self::ForkReuse => "fork-reuse",
             Self::ProtectedWrite => "protected-write",
             Self::SharedWrite => "shared-write",
             Self::SharedMemory => "shared-memory",
@@ -68,6 +73,7 @@ impl Cause {
             Self::Populate => "populate",
             Self::KernelWrite => "kernel-write",
             Self::Pinned => "pinned",
+            Self::UserFault => "userfaultfd",
             Self::RemoteWrite => "remote-write",
             Self::SwapIn => "swap-in",
             Self::Collapse => "collapse",
@@ -90,10 +96,12 @@ impl Cause {
             | Self::MultiSizeHugePage
             | Self::FileCow
             | Self::ForkCow
+            | Self::ForkReuse
             | Self::ProtectedWrite
             | Self::Populate
             | Self::KernelWrite
             | Self::Pinned
+            | Self::UserFault
             | Self::RemoteWrite
             | Self::SwapIn
             | Self::Collapse
@@ -120,6 +128,8 @@ pub enum How {
     Shmdt,
     /// `MADV_DONTNEED`.
     Dontneed,
+    /// `MADV_FREE`, and the kernel took it since.
+    Free,
     /// `MADV_REMOVE`.
     Remove,
     /// `MADV_PAGEOUT`.
@@ -143,6 +153,7 @@ impl How {
             Self::Brk => "brk",
             Self::Shmdt => "shmdt",
             Self::Dontneed => "dontneed",
+            Self::Free => "free",
             Self::Remove => "remove",
             Self::Pageout => "pageout",
             Self::Exec => "exec",

@@ -1,93 +1,82 @@
-//! Pages that came or went with no fault: `O_DIRECT`, ptrace, khugepaged, reclaim, truncation.
-//! The counters tell how many, seldom where.
+//! Memory that came with no fault: pinned (`O_DIRECT`, io_uring), filled for userfaultfd, written by
+//! another process, or by khugepaged. The call names the memory, seldom all of it; a snapshot shows
+//! which of it came.
 
 use super::arch::Syscall;
-use super::candidates::Candidate;
-use super::cause::{Cause, How};
+use super::call::around;
+use super::cause::Cause;
 use super::mapping::Actor;
-use super::owners::page_down;
+use super::path::PathId;
 use super::space::AddressSpace;
 use crate::event::Rss;
 
 /// Pages that came with no fault and no address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unplaced {
     /// By the process's own access through the kernel, as with io_uring.
     pub pinned: u64,
     /// By another process.
     pub remote: u64,
-    /// By the kernel, filling the holes of huge pages.
-    pub collapse: u64,
+    /// The kernel has filled holes of huge pages.
+    pub collapse: bool,
+    /// Who brought them.
+    pub by: Vec<Unnamed>,
 }
+
+/// A path that brought pages of which the call named no address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unnamed {
+    /// Who did it.
+    pub path: PathId,
+    /// The thread.
+    pub tid: u32,
+    /// When first.
+    pub time_ns: u64,
+    /// The thread runs in this space.
+    pub own: bool,
+    /// At most so many pages or huge pages.
+    pub pages: u64,
+}
+
+/// A call may name more memory than its record holds: then so many pages may be its own.
+const MORE: u64 = 1 << 40;
+/// The type byte of userfaultfd's ioctls (`UFFDIO`, kernel `include/uapi/linux/userfaultfd.h`).
+const USERFAULTFD: u64 = 0xaa;
 
 impl AddressSpace {
-    /// Applies counters that moved with no fault. `own`: the acting thread runs in this space.
-    /// `syscall`: what the model knows of the call in which it was.
-    pub fn counters(&mut self, rss: &Rss, actor: Actor, syscall: Option<Syscall>, own: bool) {
-        let by = |member: Option<i32>| i64::from(member.unwrap_or(0));
-        let delta = &rss.delta;
-        let resident = by(delta.anon) + by(delta.file) + by(delta.shmem);
-        if own {
-            match syscall {
-                Some(
-                    Syscall::Mmap
-                    | Syscall::Mprotect
-                    | Syscall::Munmap
-                    | Syscall::Brk
-                    | Syscall::Mremap
-                    | Syscall::Shmat
-                    | Syscall::Shmdt
-                    | Syscall::Mlock
-                    | Syscall::Mlock2
-                    | Syscall::Mlockall
-                    | Syscall::Exec,
-                ) => {}
-                // What was given back by MADV_DONTNEED is counted at its entry.
-                Some(Syscall::Madvise) => {
-                    self.credit(How::Pageout, actor.stack, pages(by(delta.swap)));
-                }
-                Some(Syscall::Truncate) => {
-                    self.credit(How::Truncate, actor.stack, pages(-resident));
-                }
-                Some(Syscall::ReadBuffer) if resident > 0 => self.pinned_read(rss, actor, resident),
-                Some(Syscall::ReadBuffer | Syscall::WriteOther) | None => {
-                    if rss.syscall.is_some() {
-                        self.unplaced.pinned += pages(resident);
-                    }
-                    self.credit(How::Reclaim, None, pages(-resident));
-                }
-            }
+    /// Applies an access with no fault. `own`: the acting thread runs in this space. `syscall`:
+    /// what the model knows of the call in which it was.
+    pub fn access(&mut self, rss: &Rss, actor: Actor, syscall: Option<Syscall>, own: bool) {
+        if rss.actor.is_none() {
+            self.unplaced.collapse = true;
             return;
         }
-        if resident < 0 {
-            let how = match syscall {
-                Some(Syscall::Truncate) => How::Truncate,
-                _ => How::Reclaim,
-            };
-            self.credit(how, None, pages(-resident));
-        } else if rss.syscall.is_none() {
-            self.unplaced.collapse += pages(by(delta.anon));
-        } else {
-            // A private copy of a file's page leaves the sum as it was.
-            self.unplaced.remote += pages(resident.max(by(delta.anon)));
-        }
-    }
-
-    /// A read past the page cache: its pages lie from the buffer's start on.
-    fn pinned_read(&mut self, rss: &Rss, actor: Actor, resident: i64) {
-        let start = page_down(rss.args[1]);
-        let Some((range, vma)) = self.mappings.vmas().find(start) else {
-            self.unplaced.pinned += pages(resident);
-            return;
+        let fills = syscall == Some(Syscall::Ioctl) && rss.request >> 8 & 0xff == USERFAULTFD;
+        let cause = match own {
+            _ if fills => Cause::UserFault,
+            true => Cause::Pinned,
+            false => Cause::RemoteWrite,
         };
-        let instance = vma.instance;
-        let path = self.paths.intern(actor.stack, Cause::Pinned);
-        let remaining = u32::try_from(resident).unwrap_or(u32::MAX);
-        self.pinned.add(start, Candidate { end: range.end, remaining, path, exact: true });
-        self.mappings.stats_mut(instance, path).add(pages(resident), 0, actor.tid, actor.time_ns);
+        // What is written to a file is read from memory.
+        let write = !(own && syscall == Some(Syscall::WriteOther));
+        for range in rss.ranges.iter().filter_map(|(start, bytes)| around(*start, *bytes)) {
+            self.populate(range, write, cause, actor);
+        }
+        if rss.ranges.is_empty() || rss.more {
+            let path = self.paths.intern(actor.stack, cause);
+            self.unnamed(path, actor, own, if rss.more { MORE } else { 1 });
+        }
     }
-}
 
-fn pages(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
+    fn unnamed(&mut self, path: PathId, actor: Actor, own: bool, pages: u64) {
+        let budget = if own { &mut self.unplaced.pinned } else { &mut self.unplaced.remote };
+        *budget = budget.saturating_add(pages);
+        let known = self.unplaced.by.iter_mut().find(|by| by.path == path && by.own == own);
+        if let Some(known) = known {
+            known.pages = known.pages.saturating_add(pages);
+        } else {
+            let (tid, time_ns) = (actor.tid, actor.time_ns);
+            self.unplaced.by.push(Unnamed { path, tid, time_ns, own, pages });
+        }
+    }
 }

@@ -49,6 +49,7 @@ pub fn classify(fault: &Fault, vma: Option<&Vma>, grew: bool) -> Option<Outcome>
         grew,
         inexact: fault.delta_inexact,
         huge: fault.entry.is_some_and(|entry| entry.huge),
+        same_page: fault.same_page == Some(true),
         delta: fault.delta,
     };
     match fault.access {
@@ -70,6 +71,7 @@ struct Seen {
     grew: bool,
     inexact: bool,
     huge: bool,
+    same_page: bool,
     delta: Delta,
 }
 
@@ -141,6 +143,9 @@ impl Seen {
         }
         // The last owner of a huge page may write all of it from now on.
         let reach = if self.huge { Reach::Block(HUGE_PAGES.unsigned_abs()) } else { PAGE };
+        if self.same_page {
+            return outcome(Cause::ForkReuse, reach, false, true);
+        }
         outcome(Cause::ForkCow, reach, true, true)
     }
 
@@ -253,6 +258,7 @@ mod tests {
             },
             delta_inexact: false,
             entry: None,
+            same_page: None,
             syscall: None,
             stack: None,
         }

@@ -23,7 +23,7 @@ pub use arch::{Arch, Syscall};
 pub use call::{Advice, MapOp, Mremap, NewMapping};
 pub use candidates::{Candidate, Candidates};
 pub use cause::{Cause, How};
-pub use counters::Unplaced;
+pub use counters::{Unnamed, Unplaced};
 pub use fault::{Outcome, Reach, classify};
 pub use mapping::{Actor, Call, InstanceId, Mappings, Origin, Vma};
 pub use owners::{HUGE, Owner, PAGE, PageOwners, page_down, page_up};

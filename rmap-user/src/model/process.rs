@@ -324,17 +324,36 @@ impl Processes {
     }
 
     fn rss(&mut self, event: &Event, rss: &Rss) {
-        let Some(key) = self.by_mm.get(&event.mm).copied() else { return };
-        let own = self
-            .index(event.pid)
-            .and_then(|index| self.processes.get(index))
-            .is_some_and(|process| process.space == Some(key));
+        let own = rss.actor == Some(event.mm);
+        let key = match rss.owner {
+            Some(owner) => self.space_of_process(owner, event.mm),
+            None => self.space_of(event, false).map(|(key, _)| key),
+        };
+        let Some(key) = key else { return };
         let syscall = rss.syscall.and_then(|number| self.arch.syscall(number));
-        // The stack of another process has its name in another space.
-        let stack = rss.stack.filter(|_| own);
-        if let Some((space, actor)) = self.acting(key, event, stack) {
-            space.counters(rss, actor, syscall, own);
+        // The stack has its name in the space of whoever acts.
+        let acts_in =
+            if own { Some(key) } else { rss.actor.and_then(|mm| self.by_mm.get(&mm).copied()) };
+        let stack = acts_in
+            .and_then(|acts_in| self.acting(acts_in, event, rss.stack))
+            .and_then(|(_, actor)| actor.stack);
+        if let Some((space, actor)) = self.acting(key, event, None) {
+            space.access(rss, Actor { stack, ..actor }, syscall, own);
         }
+    }
+
+    /// The space that the kernel names in an event of somebody else, of a process that is known.
+    fn space_of_process(&mut self, pid: u32, mm: MmId) -> Option<MmKey> {
+        if let Some(key) = self.by_mm.get(&mm) {
+            return Some(*key);
+        }
+        let process = self.processes.get(self.index(pid)?).filter(|process| process.owner)?;
+        let key = process.space?;
+        if self.by_mm.values().any(|bound| *bound == key) {
+            return None;
+        }
+        self.by_mm.insert(mm, key);
+        Some(key)
     }
 
     fn fork(&mut self, event: &Event, fork: &Fork) {

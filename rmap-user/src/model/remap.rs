@@ -7,7 +7,7 @@ use super::candidates::Candidate;
 use super::cause::{Cause, How};
 use super::mapping::{Actor, Call, InstanceId, Origin, Vma};
 use super::owners::{Owner, PAGE, page_up};
-use super::path::PathId;
+use super::path::{PathId, StackRef};
 use super::space::{AddressSpace, Populated};
 
 /// What `mremap` has taken from the old range and not yet put anywhere.
@@ -18,7 +18,7 @@ pub(super) struct InFlight {
     owners: Vec<(Range<u64>, Owner)>,
     around: Vec<(u64, Candidate)>,
     populated: Vec<(Range<u64>, Populated)>,
-    lazy_free: Vec<(Range<u64>, ())>,
+    lazy_free: Vec<(Range<u64>, Option<StackRef>)>,
 }
 
 impl AddressSpace {
@@ -80,7 +80,7 @@ impl AddressSpace {
     }
 
     /// Notes that a call brought a range in. Who did so before keeps what he brought.
-    fn populate(&mut self, range: Range<u64>, write: bool, cause: Cause, actor: Actor) {
+    pub(super) fn populate(&mut self, range: Range<u64>, write: bool, cause: Cause, actor: Actor) {
         let path = self.paths.intern(actor.stack, cause);
         let populated = Populated { path, tid: actor.tid, time_ns: actor.time_ns, write };
         for gap in self.populated.gaps(range) {
@@ -102,7 +102,7 @@ impl AddressSpace {
                     .collect();
                 for piece in pieces {
                     self.owners.claim(piece.clone(), None, Some(PathId::NONE));
-                    self.lazy_free.insert(piece, ());
+                    self.lazy_free.insert(piece, actor.stack);
                 }
             }
             Advice::PopulateRead => self.populate(range, false, Cause::Populate, actor),
@@ -333,9 +333,9 @@ impl AddressSpace {
                 self.populated.insert(range, populated);
             }
         }
-        for (range, ()) in taken.lazy_free {
+        for (range, stack) in taken.lazy_free {
             if let Some(range) = to(&range) {
-                self.lazy_free.insert(range, ());
+                self.lazy_free.insert(range, stack);
             }
         }
     }

@@ -42,18 +42,18 @@ pub struct AddressSpace {
     pub paths: PathTable,
     /// Pages brought in by fault-around.
     pub around: Candidates,
-    /// Pages brought in by access with no fault, of which the buffer is known.
-    pub pinned: Candidates,
-    /// Memory brought in by `MAP_POPULATE`, `mlock` and the like.
+    /// Memory brought in with no fault, by `MAP_POPULATE`, `mlock`, `O_DIRECT` and the like.
     pub populated: RangeMap<Populated>,
-    /// Memory given up by `MADV_FREE`.
-    pub lazy_free: RangeMap<()>,
+    /// Memory given up by `MADV_FREE`, and who did so.
+    pub lazy_free: RangeMap<Option<StackRef>>,
     /// Pages that came with no fault, and no address.
     pub unplaced: Unplaced,
     /// The program break.
     pub brk: Option<u64>,
     /// The path of pages that were there when the space was copied by fork.
     pub fork_path: Option<(PathId, Actor)>,
+    /// A snapshot has shown which pages fork copied: what comes to light later it did not.
+    pub fork_shown: bool,
     /// A program was loaded, and no snapshot has shown yet with what.
     pub fresh_exec: Option<Actor>,
     pub(super) stacks: FxHashMap<crate::event::StackHash, StackRef>,
@@ -84,12 +84,12 @@ impl AddressSpace {
             owners: PageOwners::default(),
             paths: PathTable::default(),
             around: Candidates::default(),
-            pinned: Candidates::default(),
             populated: RangeMap::default(),
             lazy_free: RangeMap::default(),
             unplaced: Unplaced::default(),
             brk: None,
             fork_path: None,
+            fork_shown: false,
             fresh_exec: None,
             stacks: FxHashMap::default(),
             heap: None,
@@ -156,12 +156,18 @@ impl AddressSpace {
                 pages += (run.end - run.start) / PAGE;
             }
         });
-        pages +=
-            cut_all(&mut self.around, range.clone()) + cut_all(&mut self.pinned, range.clone());
+        pages += cut_all(&mut self.around, range.clone());
         self.populated.cut(range.clone());
         self.lazy_free.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);
+        }
+    }
+
+    /// Pages that were given up by `MADV_FREE` are there no longer: the kernel has taken them.
+    pub fn taken_back(&mut self, range: Range<u64>) {
+        for (piece, stack) in self.lazy_free.cut(range) {
+            self.release(piece, Some((How::Free, stack)));
         }
     }
 

@@ -24,7 +24,7 @@ impl AddressSpace {
         let Some(mut outcome) = classify(fault, vma.as_ref().map(|(_, vma)| vma), grew) else {
             return;
         };
-        if outcome.cause == Cause::ForkCow && !self.may_share {
+        if matches!(outcome.cause, Cause::ForkCow | Cause::ForkReuse) && !self.may_share {
             // Nobody to share with: another thread was faster, or something else than a fork had
             // write-protected the page.
             if self.owners.get(page).dirty.is_some() {
@@ -32,8 +32,18 @@ impl AddressSpace {
             }
             outcome.cause = Cause::ProtectedWrite;
         }
+        // What is resident and dirty stays whose it was; only a page that was clean is made dirty.
+        outcome.dirty &= outcome.resident
+            || outcome.cause != Cause::ForkReuse
+            || self.owners.get(page).dirty.is_none();
         if outcome.guess && self.owners.get(page).resident.is_some() {
             return;
+        }
+        let shown = fault.entry.and_then(|entry| entry.window);
+        if outcome.cause == Cause::FirstWrite
+            && self.shows_neighbours(page, shown.unwrap_or(0), vma.as_ref(), &outcome)
+        {
+            outcome.cause = Cause::MultiSizeHugePage;
         }
         let path = if loading {
             self.paths.intern(None, Cause::Exec)
@@ -41,10 +51,12 @@ impl AddressSpace {
             self.paths.intern(actor.stack, outcome.cause)
         };
         let instance = vma.as_ref().map_or(InstanceId::UNKNOWN, |(_, vma)| vma.instance);
+        if fault.access.is_some_and(|access| !access.present) {
+            self.taken_back(page..page + PAGE);
+        }
         let keeps_dirty = vma.as_ref().is_some_and(|(_, vma)| vma.shared);
         let came = fault.access.is_none_or(|access| !access.present);
         // The page table knows which neighbours came; else their number must do, if it is known.
-        let shown = fault.entry.and_then(|entry| entry.window);
         let pages = match outcome.reach {
             Reach::Block(1) | Reach::Around(_) if shown.is_some() && outcome.resident => {
                 self.claim_page(page, path, &outcome, came && !keeps_dirty);
@@ -155,28 +167,30 @@ impl AddressSpace {
         path: PathId,
         outcome: &Outcome,
     ) -> u64 {
-        let start = page & !(FAULT_AROUND - 1);
         // Anonymous neighbours are of the same folio, and so as dirty as it is.
         let around = matches!(outcome.reach, Reach::Around(_));
         let dirty = !around && outcome.dirty;
         let new = Owner { resident: path, dirty: if dirty { path } else { PathId::NONE } };
-        // What lies further away came otherwise.
-        let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
         let mut pages = 0;
-        for number in 0..u64::from(u32::BITS) {
-            let neighbour = start + number * PAGE;
-            let inside = vma.is_none_or(|(range, _)| range.contains(&neighbour));
-            if window & (1 << number) == 0
-                || !inside
-                || !reach.contains(&neighbour)
-                || !self.owners.get(neighbour).is_nobody()
-            {
-                continue;
+        for neighbour in neighbours(page, window, vma, outcome) {
+            if self.owners.get(neighbour).is_nobody() {
+                self.owners.update(neighbour..neighbour + PAGE, |_| new);
+                pages += 1;
             }
-            self.owners.update(neighbour..neighbour + PAGE, |_| new);
-            pages += 1;
         }
         pages
+    }
+
+    /// Whether there are such neighbours: then it was no single page that came.
+    fn shows_neighbours(
+        &self,
+        page: u64,
+        window: u32,
+        vma: Option<&(Range<u64>, Vma)>,
+        outcome: &Outcome,
+    ) -> bool {
+        neighbours(page, window, vma, outcome)
+            .any(|neighbour| neighbour != page && self.owners.get(neighbour).is_nobody())
     }
 
     /// The VMA of a fault, extended if it is a stack that grew.
@@ -193,6 +207,24 @@ impl AddressSpace {
         self.mappings.map(page..range.start, vma);
         (Some((page..range.end, vma)), true)
     }
+}
+
+/// The pages that the page table shows after a fault and that may have come with it.
+fn neighbours(
+    page: u64,
+    window: u32,
+    vma: Option<&(Range<u64>, Vma)>,
+    outcome: &Outcome,
+) -> impl Iterator<Item = u64> {
+    let start = page & !(FAULT_AROUND - 1);
+    // What lies further away came otherwise.
+    let around = matches!(outcome.reach, Reach::Around(_));
+    let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
+    let inside = vma.map_or(0..u64::MAX, |(range, _)| range.clone());
+    (0..u64::from(u32::BITS))
+        .filter(move |number| window & (1 << number) != 0)
+        .map(move |number| start + number * PAGE)
+        .filter(move |neighbour| inside.contains(neighbour) && reach.contains(neighbour))
 }
 
 /// The naturally aligned block of so many pages that holds a page. A folio of a file is aligned

@@ -57,7 +57,7 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
         }
     }
     let mut setting =
-        Setting { moment: snapshot.moment, lost: context.lost, unplaced: space.unplaced };
+        Setting { moment: snapshot.moment, lost: context.lost, unplaced: space.unplaced.clone() };
     let mut tally = Tally::new(space);
     let mut weights: FxHashMap<(InstanceId, PathId), Vec<(usize, u64)>> = FxHashMap::default();
     let mut parts: Vec<Parts> = Vec::with_capacity(snapshot.segments.len());

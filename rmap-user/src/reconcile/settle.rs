@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::pages::{is_resident, within};
-use crate::model::{AddressSpace, Call, Candidate, Cause, Owner, PAGE, PathId};
+use crate::model::{AddressSpace, Call, Cause, HUGE, Owner, PAGE, PathId};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Snapshot};
 
 /// Gives pages that are there, and that nobody owns, to those who must have brought them.
@@ -14,12 +14,15 @@ pub fn settle(space: &mut AddressSpace, snapshot: &Snapshot) {
         before(space, pages);
         return;
     }
+    taken_back(space, pages, snapshot.moment);
     counted(space, pages);
     replaced_by_populate(space, pages);
     for (run, kind) in unowned(space, pages) {
         by_call(space, run, kind, snapshot.moment);
     }
+    unnamed(space, pages);
     uncounted(space, pages);
+    space.fork_shown |= snapshot.moment == Moment::Forked;
     if snapshot.moment == Moment::Executed || space.fresh_exec.is_some() {
         space.fresh_exec = None;
     }
@@ -46,10 +49,27 @@ fn unowned(space: &AddressSpace, pages: &[PageRun]) -> Vec<(Range<u64>, PageKind
     found
 }
 
+/// Pages that were given up by `MADV_FREE` and are not there. While the process runs, the page map
+/// may be older than the last event.
+fn taken_back(space: &mut AddressSpace, pages: &[PageRun], moment: Moment) {
+    if !moment.stands() {
+        return;
+    }
+    let given_up: Vec<_> = space.lazy_free.iter().map(|(range, _)| range).collect();
+    for range in given_up {
+        let mut at = range.start;
+        for (run, _) in within(pages, range.clone()) {
+            space.taken_back(at..run.start);
+            at = run.end;
+        }
+        space.taken_back(at..range.end);
+    }
+}
+
 /// Claims of so many pages in a window, the oldest first.
 fn counted(space: &mut AddressSpace, pages: &[PageRun]) {
     let owners = &mut space.owners;
-    let mut claim = |start: u64, candidate: &mut Candidate, dirty: bool| {
+    space.around.settle(|start, candidate| {
         for (run, kind) in within(pages, start..candidate.end) {
             if candidate.remaining == 0 {
                 break;
@@ -66,16 +86,13 @@ fn counted(space: &mut AddressSpace, pages: &[PageRun]) {
             for part in free {
                 let count = ((part.end - part.start) / PAGE).min(u64::from(candidate.remaining));
                 let part = part.start..part.start + count * PAGE;
-                let dirty = (dirty && kind.state == PageState::Anonymous).then_some(candidate.path);
-                owners.claim(part, Some(candidate.path), dirty);
+                owners.claim(part, Some(candidate.path), None);
                 candidate.remaining -= count as u32;
             }
         }
         // What is not there now may come to light at a later snapshot.
         candidate.remaining > 0 || !candidate.exact
-    };
-    space.around.settle(|start, candidate| claim(start, candidate, false));
-    space.pinned.settle(|start, candidate| claim(start, candidate, true));
+    });
 }
 
 /// Pages in a window whose count was not exact go to the oldest claim over them.
@@ -101,6 +118,29 @@ fn uncounted(space: &mut AddressSpace, pages: &[PageRun]) {
             }
         }
     }
+}
+
+/// Pages that came with no fault, no address, and that nobody else can have brought: if only one
+/// path is known that did so, they are its own. Of several nobody can tell whose they are.
+fn unnamed(space: &mut AddressSpace, pages: &[PageRun]) {
+    let [by] = space.unplaced.by[..] else { return };
+    let mut left = by.pages;
+    let mut placed = 0;
+    for (run, kind) in unowned(space, pages) {
+        let each = if kind.huge { HUGE } else { PAGE };
+        let size = (run.end - run.start).min(left.saturating_mul(each));
+        if size == 0 {
+            break;
+        }
+        left -= size.div_ceil(each);
+        placed += size.div_ceil(each);
+        let dirty = kind.state == PageState::Anonymous || kind.folio_dirty == Some(true);
+        space.claim_found(run.start..run.start + size, by.path, dirty, (by.tid, by.time_ns));
+    }
+    let unplaced = &mut space.unplaced;
+    let budget = if by.own { &mut unplaced.pinned } else { &mut unplaced.remote };
+    *budget = budget.saturating_sub(placed);
+    unplaced.by[0].pages = left;
 }
 
 /// The thread and the time of a path's claim in a mapping.
@@ -162,19 +202,14 @@ fn by_call(space: &mut AddressSpace, run: Range<u64>, kind: PageKind, moment: Mo
             space.claim_found(part, path, anonymous, (actor.tid, actor.time_ns));
         }
     }
-    if let Some((path, actor)) = space.fork_path {
+    if let Some((path, actor)) = space.fork_path.filter(|_| !space.fork_shown) {
         let all = moment == Moment::Forked;
         for part in take_mapped(space, &mut rest, all, |vma| all || vma.inherited) {
             space.claim_found(part, path, anonymous, (actor.tid, actor.time_ns));
         }
     }
-    if kind.huge && anonymous {
+    if kind.huge && anonymous && space.unplaced.collapse {
         for part in rest {
-            let pages = (part.end - part.start) / PAGE;
-            if space.unplaced.collapse < pages {
-                continue;
-            }
-            space.unplaced.collapse -= pages;
             let path = space.paths.intern(None, Cause::Collapse);
             space.owners.claim(part.clone(), Some(path), Some(path));
             for (piece, instance) in space.instances_in(part) {

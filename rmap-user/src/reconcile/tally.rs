@@ -147,7 +147,7 @@ impl Tally {
             return;
         }
         let free: u64 =
-            space.lazy_free.within(run).map(|(part, ())| (part.end - part.start) / PAGE).sum();
+            space.lazy_free.within(run).map(|(part, _)| (part.end - part.start) / PAGE).sum();
         self.after_free += free;
         let swapped_in = space.paths.get(owner.resident).map(|p| p.cause) == Some(Cause::SwapIn);
         if swapped_in {

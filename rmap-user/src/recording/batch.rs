@@ -170,9 +170,17 @@ impl Batch {
                 }
             }
             Body::Rss(rss) => {
-                put_delta(out, delta(&rss.delta));
+                put(out, rss.actor.map_or(0, |mm| mm.0));
+                put(out, rss.owner.unwrap_or(0).into());
+                put(out, rss.member.into());
                 put_option(out, rss.syscall);
-                rss.args.iter().for_each(|arg| put(out, *arg));
+                put(out, rss.request);
+                out.push(rss.more.into());
+                put(out, rss.ranges.len() as u64);
+                for (start, bytes) in &rss.ranges {
+                    put(out, *start);
+                    put(out, *bytes);
+                }
                 put(out, rss.stack.map_or(0, |stack| stack.0));
             }
         }
@@ -331,6 +339,8 @@ fn template(event: &Event, fault: &Fault) -> Template {
         entry.is_some_and(|entry| entry.huge),
         entry.is_some_and(|entry| entry.dirty),
         window.is_some(),
+        fault.same_page.is_some(),
+        fault.same_page == Some(true),
     ];
     let bits = flags.iter().enumerate().map(|(at, flag)| u16::from(*flag) << at).sum();
     Template {
@@ -563,6 +573,7 @@ impl<'a> Unbatch<'a> {
                 dirty: flag(9),
                 window: flag(10).then_some(window),
             }),
+            same_page: flag(11).then_some(flag(12)),
             syscall: template.syscall,
             stack: template.stack,
         };
@@ -616,13 +627,16 @@ impl<'a> Unbatch<'a> {
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
             }
             _ => {
-                let [file, anon, swap, shmem] = read_delta(from)?;
-                Body::Rss(Rss {
-                    delta: Delta { file, anon, swap, shmem },
-                    syscall: option(from)?,
-                    args: [from.number()?, from.number()?],
-                    stack: hash(from)?,
-                })
+                let actor = Some(MmId(from.number()?)).filter(|mm| mm.0 != 0);
+                let owner = Some(from.small()?).filter(|pid| *pid != 0);
+                let (member, syscall) = (from.small()?, option(from)?);
+                let (request, more) = (from.number()?, from.byte()? != 0);
+                let mut ranges = Vec::new();
+                for _ in 0..from.count()? {
+                    ranges.push((from.number()?, from.number()?));
+                }
+                let stack = hash(from)?;
+                Body::Rss(Rss { actor, owner, member, syscall, request, ranges, more, stack })
             }
         };
         Ok(Event { time_ns, pid, tid, mm, body })

@@ -44,6 +44,7 @@ fn fault(time_ns: u64, address: u64) -> Input {
                 dirty: true,
                 window: Some(1 << ((address >> 12) & 15)),
             }),
+            same_page: Some(address >> 12 & 1 == 0),
             syscall: None,
             stack: Some(StackHash(99)),
         }),
@@ -117,9 +118,13 @@ fn others() -> Vec<Input> {
         event(
             6,
             Body::Rss(Rss {
-                delta: Delta { swap: Some(-3), ..Delta::default() },
+                actor: Some(MmId(6)),
+                owner: Some(8),
+                member: 1,
                 syscall: Some(0),
-                args: [1, u64::MAX],
+                request: u64::MAX,
+                ranges: vec![(1, u64::MAX), (4096, 5)],
+                more: true,
                 stack: None,
             }),
         ),

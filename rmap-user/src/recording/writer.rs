@@ -6,6 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -68,7 +69,10 @@ impl Recorder {
     /// # Errors
     /// The file cannot be made or written.
     pub fn create(path: &Path, opening: &Opening) -> io::Result<Self> {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        // It holds paths and names of functions: nobody else's business.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(path)?;
         file.write_all(&frame::head())?;
         file.write_all(&frame::encode(frame::OPENING, 0, &serde_json::to_vec(opening)?)?)?;
         let shared = Arc::new(Mutex::new(Shared::default()));

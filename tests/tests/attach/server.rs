@@ -74,7 +74,7 @@ fn a_server_under_load_answers_rightly_while_it_is_watched() {
     let (server, socket) = start(machine.scratch());
     let (answers, traced) = under_load(&socket, || {
         let mut rmap = rmap_attach(machine.scratch(), &[server.pid()]);
-        finish(machine.scratch(), Running::start(rmap.args(["-d", "3"]), None))
+        finish(machine.scratch(), Running::start(rmap.args(["-d", "10"]), None))
     });
     assert_free(server.pid());
     assert!(answers > 100, "{answers}");

@@ -15,11 +15,12 @@ pub struct Offsets {
 }
 
 /// The globals and the members whose offsets they hold.
-const MEMBERS: [(&str, &str, &str); 7] = [
+const MEMBERS: [(&str, &str, &str); 8] = [
     ("TASK_MM", "task_struct", "mm"),
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
     ("TASK_EXIT_CODE", "task_struct", "exit_code"),
+    ("TASK_FLAGS", "task_struct", "flags"),
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("SIGNAL_LIVE", "signal_struct", "live"),
     ("MM_PGD", "mm_struct", "pgd"),
@@ -72,6 +73,8 @@ impl Offsets {
             }
         };
         values.push((global, gathered));
+        // There only with CONFIG_MEMCG.
+        values.push(("MM_OWNER", btf.member_offset("mm_struct", "owner").unwrap_or(0)));
         Ok(Self { values, other_shapes: other_shapes(|name| btf.tracepoint(name).ok()) })
     }
 

@@ -70,7 +70,7 @@ pub const PLAN: &[Planned] = &[
         name: "raw_tp:rss_stat",
         program: "rss_stat",
         at: At::Raw("rss_stat"),
-        gives: "which counters of resident pages a fault moved",
+        gives: "which counters of resident pages a fault moved, and memory that comes with no fault",
         needed: true,
         without: "",
     },

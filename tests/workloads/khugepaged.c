@@ -1,0 +1,35 @@
+/* Half of the pages of a huge page's place are written, and khugepaged is waited for, which joins
+ * them into one. It gives up after the seconds of its argument. */
+#include "truth.h"
+
+#define SMALL ((size_t)(HUGE_PAGE / PAGE))
+
+NAMED void fill_half(volatile char *p)
+{
+    for (size_t i = 0; i < SMALL; i += 2)
+        p[i * PAGE] = 1;
+}
+
+int main(int argc, char **argv)
+{
+    char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                      -1, 0);
+    if (base == MAP_FAILED)
+        die("mmap");
+    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE) || madvise(p, HUGE_PAGE, MADV_NOHUGEPAGE))
+        truth_skip("the kernel has no transparent huge pages");
+    fill_half(p);
+    if (madvise(p, HUGE_PAGE, MADV_HUGEPAGE))
+        die("MADV_HUGEPAGE");
+    time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 40);
+    while (pages_present(p, HUGE_PAGE) != SMALL) {
+        if (time(NULL) > end)
+            truth_skip("khugepaged did not come");
+        usleep(20 * 1000);
+    }
+    truth_pages("collapsed", "fill_half", SMALL / 2);
+    truth_number("holes", SMALL / 2);
+    truth_smaps("collapsed", p);
+    truth_end(0);
+}
