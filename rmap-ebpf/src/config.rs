@@ -33,6 +33,34 @@ globals! {
     TASK_RSS_STAT: u64 = 0;
     /// Offset of `mm_struct.pgd`.
     MM_PGD: u64 = 0;
+    /// Offset of `folio.index`.
+    FOLIO_INDEX: u64 = 0;
+    /// Offset of `folio.mapping`.
+    FOLIO_MAPPING: u64 = 0;
+    /// Offset of the pages of a large folio (`folio._nr_pages`); 0: not kept there.
+    FOLIO_PAGES: u64 = 0;
+    /// `PG_head`, the bit of `folio.flags` that a large folio has.
+    FOLIO_HEAD: u64 = 0;
+    /// Offset of `address_space.host`.
+    MAPPING_HOST: u64 = 0;
+    /// Offset of `address_space.i_mmap`, of which the first member is the root of the tree.
+    MAPPING_MMAP: u64 = 0;
+    /// Offset of `inode.i_ino`.
+    INODE_NUMBER: u64 = 0;
+    /// Offset of `inode.i_sb`.
+    INODE_SUPER: u64 = 0;
+    /// Offset of `super_block.s_dev`.
+    SUPER_DEVICE: u64 = 0;
+    /// Offset of `task_struct.files`.
+    TASK_FILES: u64 = 0;
+    /// Offset of `files_struct.fdt`.
+    FILES_TABLE: u64 = 0;
+    /// Offset of `fdtable.max_fds`.
+    TABLE_MAX: u64 = 0;
+    /// Offset of `fdtable.fd`.
+    TABLE_FILES: u64 = 0;
+    /// Offset of `file.f_inode`; 0: files are not known by their inodes.
+    FILE_INODE: u64 = 0;
     /// 1: children of traced processes are traced as well.
     FOLLOW: u8 = 1;
     /// 1: huge pages may appear, so the page table is looked at after every anonymous fault.

@@ -57,6 +57,44 @@ pub fn top_table(task: *mut task_struct) -> u64 {
     unsafe { *((mm(task) + config::MM_PGD.load()) as *const u64) }
 }
 
+/// A file by its file system and inode, as maps shows it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct File {
+    /// `super_block.s_dev`, in 64 bits so that nothing is between the members.
+    pub device: u64,
+    /// `inode.i_ino`.
+    pub inode: u64,
+}
+
+impl File {
+    /// The file of an inode.
+    #[inline(always)]
+    pub fn of_inode(inode: u64) -> Option<Self> {
+        let superblock: u64 = read(inode, config::INODE_SUPER.load())?;
+        let device: u32 = read(superblock, config::SUPER_DEVICE.load())?;
+        let number: u64 = read(inode, config::INODE_NUMBER.load())?;
+        Some(Self { device: device.into(), inode: number })
+    }
+
+    /// The file of a descriptor of the current task.
+    #[inline(always)]
+    pub fn of_descriptor(descriptor: u32) -> Option<Self> {
+        if config::FILE_INODE.load() == 0 {
+            return None;
+        }
+        let files: u64 = read(current() as u64, config::TASK_FILES.load())?;
+        let table: u64 = read(files, config::FILES_TABLE.load())?;
+        let max: u32 = read(table, config::TABLE_MAX.load())?;
+        if descriptor >= max {
+            return None;
+        }
+        let entries: u64 = read(table, config::TABLE_FILES.load())?;
+        let file: u64 = read(entries, 8 * u64::from(descriptor))?;
+        Self::of_inode(read(file, config::FILE_INODE.load())?)
+    }
+}
+
 /// The registers with which a task entered the kernel from user mode.
 #[derive(Clone, Copy)]
 pub struct UserRegisters {

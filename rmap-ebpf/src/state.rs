@@ -8,7 +8,12 @@ use aya_ebpf::{
 };
 use rmap_ebpf::{abi, logic::repeat::Memory};
 
-use crate::{kernel, page_table::Block, storage::TaskStorage, unwind::Scratch};
+use crate::{
+    kernel::{self, File},
+    page_table::Block,
+    storage::TaskStorage,
+    unwind::Scratch,
+};
 
 /// The records, for user space.
 #[map]
@@ -34,6 +39,11 @@ pub static SPACES: HashMap<u64, u32> = HashMap::with_max_entries(65_536, BPF_F_N
 /// The last access with no fault of a thread, traced or not, that was told.
 #[map]
 pub static ACCESSES: LruHashMap<u32, Access> = LruHashMap::with_max_entries(4096, 0);
+
+/// The files that traced processes map, or have mapped; those of which nobody asked for longest go
+/// first.
+#[map]
+pub static MAPPED: LruHashMap<File, u32> = LruHashMap::with_max_entries(65_536, 0);
 
 /// Hashes of stacks that user space has, in sets of which a hash's lowest bits give the number. A
 /// stack that another one drives out is sent again. A map that looks up and ages by itself costs

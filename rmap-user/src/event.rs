@@ -17,6 +17,15 @@ pub struct MmId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackHash(pub u64);
 
+/// Names one file by its file system and inode, as maps shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// The device of the file system, major and minor.
+    pub device: (u32, u32),
+    /// The inode.
+    pub inode: u64,
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -59,6 +68,8 @@ pub enum Body {
     RawStack(Box<RawStack>),
     /// A counter moved while no fault was under way.
     Rss(Rss),
+    /// Pages of a mapped file became dirty, or left the page cache.
+    File(FileChange),
 }
 
 /// By how many pages the counters of `kmem:rss_stat` moved.
@@ -137,6 +148,8 @@ pub struct MapCall {
     pub args: [u64; 6],
     /// The caller's user stack.
     pub stack: Option<StackHash>,
+    /// The file that `mmap` has mapped, if it is known.
+    pub file: Option<FileId>,
 }
 
 /// A new thread or process. The event's `pid`, `tid` and `mm` are the parent's.
@@ -250,6 +263,28 @@ pub struct Rss {
     pub stack: Option<StackHash>,
 }
 
+/// Pages of a mapped file changed in the page cache. The event's `pid`, `tid` and `mm` are those
+/// who did it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileChange {
+    /// The file.
+    pub file: FileId,
+    /// The first page's number in the file.
+    pub index: u64,
+    /// How many pages: those of the folio.
+    pub pages: u32,
+    /// They left the page cache; else they became dirty.
+    pub gone: bool,
+    /// By a process that is not traced.
+    pub stranger: bool,
+    /// In a page fault, which is told by an event of its own.
+    pub fault: bool,
+    /// The system call in which the acting thread was.
+    pub syscall: Option<i64>,
+    /// The acting thread's user stack.
+    pub stack: Option<StackHash>,
+}
+
 /// Why bytes did not become an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -286,6 +321,7 @@ impl Event {
                     result: r.result,
                     args: r.args,
                     stack: stack_hash(r.stack),
+                    file: (r.inode != 0).then(|| file_id(r.device, r.inode)),
                 })
             }
             abi::KIND_FORK => {
@@ -320,6 +356,20 @@ impl Event {
                     request: r.request,
                     ranges: ranges.map(|[start, bytes]| (*start, *bytes)).collect(),
                     more: r.header.flags & abi::RSS_MORE != 0,
+                    stack: stack_hash(r.stack),
+                })
+            }
+            abi::KIND_FILE => {
+                let r: abi::FileRecord = read(bytes, kind)?;
+                let flag = |bit| r.header.flags & bit != 0;
+                Body::File(FileChange {
+                    file: file_id(r.device, r.inode),
+                    index: r.index,
+                    pages: r.pages,
+                    gone: flag(abi::FILE_GONE),
+                    stranger: flag(abi::FILE_STRANGER),
+                    fault: flag(abi::FILE_FAULT),
+                    syscall: syscall(r.syscall),
                     stack: stack_hash(r.stack),
                 })
             }
@@ -415,6 +465,12 @@ fn raw_stack(bytes: &[u8]) -> Result<RawStack, DecodeError> {
         registers,
         memory,
     })
+}
+
+/// The kernel's `dev_t`: twelve bits of the major number over twenty of the minor one
+/// (`include/linux/kdev_t.h`).
+const fn file_id(device: u32, inode: u64) -> FileId {
+    FileId { device: (device >> 20, device & 0xf_ffff), inode }
 }
 
 fn delta(members: u32, pages: [i32; abi::MEMBERS]) -> Delta {

@@ -140,8 +140,8 @@ impl Investigation {
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
         // A vfork child shows its parent's memory, which is the parent's to report.
-        let Some(space) = self.processes.own_space_mut(index) else { return };
-        reconcile::absorb(space, snapshot);
+        let Some((space, files)) = self.processes.own_space_and_files(index) else { return };
+        reconcile::absorb(space, files, snapshot);
         if matches!(snapshot.moment, Moment::Forked | Moment::Executed) {
             return;
         }
@@ -509,6 +509,8 @@ const fn end_name(end: StackEnd) -> &'static str {
     }
 }
 
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

@@ -19,6 +19,8 @@ pub const KIND_RSS: u16 = 7;
 
 /// [`Header::kind`] of a [`RawStackRecord`].
 pub const KIND_RAW_STACK: u16 = 8;
+/// [`Header::kind`] of a [`FileRecord`].
+pub const KIND_FILE: u16 = 9;
 
 /// What every record starts with.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -143,6 +145,12 @@ pub struct MapRecord {
     pub args: [u64; 6],
     /// The [`StackRecord::hash`] of the caller's user stack; 0 where there is none.
     pub stack: u64,
+    /// Of the file that `mmap` has mapped: `inode.i_ino`, 0 if there is none or it is not known.
+    pub inode: u64,
+    /// `super_block.s_dev` of its file system: major << 20 | minor.
+    pub device: u32,
+    /// Not used.
+    pub reserved: u32,
 }
 
 /// [`Header::flags`] of a [`ForkRecord`]: the child is a thread of the same process.
@@ -311,12 +319,53 @@ pub struct RssRecord {
     pub ranges: [[u64; 2]; RSS_RANGES],
 }
 
+/// Entries of the last page table of x86-64.
+pub const TABLE_ENTRIES: usize = 512;
+/// `TABLE_KIND`: nothing maps the address, or it could not be read.
+pub const TABLE_NONE: u64 = 0;
+/// `TABLE_KIND`: entries of 4 KiB each.
+pub const TABLE_SMALL: u64 = 1;
+/// `TABLE_KIND`: the entry of a huge page.
+pub const TABLE_HUGE: u64 = 2;
+
+/// [`Header::flags`] of a [`FileRecord`]: the process is not traced.
+pub const FILE_STRANGER: u16 = 1 << 0;
+/// [`Header::flags`] of a [`FileRecord`]: in a page fault of the thread, which has a record of its
+/// own.
+pub const FILE_FAULT: u16 = 1 << 1;
+/// [`Header::flags`] of a [`FileRecord`]: the pages were taken out of the page cache; without it,
+/// they became dirty.
+pub const FILE_GONE: u16 = 1 << 2;
+
+/// Pages of a mapped file became dirty (`writeback_dirty_folio`: only the first write since the
+/// last writeback is told) or left the page cache (`mm_filemap_delete_from_page_cache`).
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileRecord {
+    /// `KIND_FILE`; `flags` are the `FILE_` constants. The process, the thread and the address
+    /// space are those that did it, 0 for the address space of a kernel thread.
+    pub header: Header,
+    /// `inode.i_ino`.
+    pub inode: u64,
+    /// The first page's number in the file.
+    pub index: u64,
+    /// The [`StackRecord::hash`] of the thread's user stack; 0 where there is none.
+    pub stack: u64,
+    /// The system call in which the thread is (`orig_ax`), −1 outside of any.
+    pub syscall: i64,
+    /// `super_block.s_dev` of its file system: major << 20 | minor.
+    pub device: u32,
+    /// How many pages: those of the folio.
+    pub pages: u32,
+}
+
 const _: () = assert!(size_of::<Header>() == 32);
 const _: () = assert!(size_of::<FaultRecord>() == 96);
-const _: () = assert!(size_of::<MapRecord>() == 104);
+const _: () = assert!(size_of::<MapRecord>() == 120);
 const _: () = assert!(size_of::<ForkRecord>() == 56);
 const _: () = assert!(size_of::<ExecRecord>() == 40);
 const _: () = assert!(size_of::<ExitRecord>() == 40);
 const _: () = assert!(size_of::<StackRecord>() == 48 + 8 * MAX_FRAMES);
 const _: () = assert!(size_of::<RssRecord>() == 208);
+const _: () = assert!(size_of::<FileRecord>() == 72);
 const _: () = assert!(size_of::<RawStackRecord>() == 216 + RAW_STACK_BYTES);

@@ -10,10 +10,15 @@ use rmap_ebpf::abi::{self, MapRecord};
 use super::access;
 use crate::{
     emit,
-    kernel::{self, UserRegisters},
+    kernel::{self, File, UserRegisters},
     stack,
-    state::target,
+    state::{MAPPED, target},
 };
+
+/// `mmap` (x86-64).
+const MMAP: i64 = 9;
+/// `MAP_ANONYMOUS`.
+const ANONYMOUS: u64 = 0x20;
 
 /// Offset of the result in the record of a `sys_exit_*` tracepoint (`struct
 /// syscall_trace_exit`, kernel `kernel/trace/trace.h`), bytes.
@@ -41,12 +46,24 @@ fn tell(flags: u16, result: i64) -> u32 {
     let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
     let hash = stack::capture(registers, mm, slot);
+    let (syscall, args) = (registers.syscall(), registers.arguments());
+    let mut file = File { device: 0, inode: 0 };
+    if syscall == MMAP
+        && args[3] & ANONYMOUS == 0
+        && let Some(mapped) = File::of_descriptor(args[4] as u32)
+    {
+        let _ = MAPPED.insert(&mapped, &1, 0);
+        file = mapped;
+    }
     emit::send(&MapRecord {
         header: emit::header(abi::KIND_MAP, flags, mm),
-        syscall: registers.syscall(),
+        syscall,
         result,
-        args: registers.arguments(),
+        args,
         stack: hash,
+        inode: file.inode,
+        device: file.device as u32,
+        reserved: 0,
     });
     0
 }

@@ -3,6 +3,8 @@
 mod access;
 mod calibrate;
 mod fault;
+mod file;
 mod lifecycle;
 mod mapping;
 mod rss;
+mod table;

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{Closing, Findings, Investigation};
 use crate::event::{
-    Access, Body, Delta, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+    Access, Body, Delta, Event, Fault, FileId, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::report::{Lost, Mode, Process, Segment as ReportSegment, check_identity};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
@@ -223,13 +223,22 @@ impl Sim {
         let stack = self.stack(who, s);
         let mut all = [0; 6];
         all[..args.len()].copy_from_slice(args);
-        self.send(who, Body::Map(MapCall { syscall, entry, result, args: all, stack }));
+        self.send(who, Body::Map(MapCall { syscall, entry, result, args: all, stack, file: None }));
     }
 
     /// `mmap`, private and anonymous unless the flags say otherwise.
     pub fn mmap(&mut self, who: Who, range: Range<u64>, flags: u64, stack: u64) {
         let args = [0, range.end - range.start, 3, flags, u64::MAX, 0];
         self.call(who, false, 9, &args, range.start as i64, stack);
+    }
+
+    /// The same of a file that the probe has named.
+    pub fn mmap_of(&mut self, who: Who, range: Range<u64>, flags: u64, stack: u64, file: FileId) {
+        let stack = self.stack(who, stack);
+        let args = [0, range.end - range.start, 3, flags, 3, 0];
+        let result = range.start as i64;
+        let call = MapCall { syscall: 9, entry: false, result, args, stack, file: Some(file) };
+        self.send(who, Body::Map(call));
     }
 
     pub fn munmap(&mut self, who: Who, range: Range<u64>, stack: u64) {

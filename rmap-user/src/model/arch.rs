@@ -42,6 +42,9 @@ pub enum Syscall {
     WriteOther,
     /// `ioctl`.
     Ioctl,
+    /// `ftruncate`, `truncate`, `fallocate`, `unlink` and the like, `open` with `O_TRUNC`: files
+    /// become shorter.
+    Truncate,
 }
 
 impl Arch {
@@ -77,6 +80,7 @@ const fn x86_64(number: i64) -> Option<Syscall> {
         325 => Syscall::Mlock2,
         151 => Syscall::Mlockall,
         59 | 322 => Syscall::Exec,
+        2 | 76 | 77 | 85 | 87 | 257 | 263 | 285 | 437 => Syscall::Truncate,
         _ => return None,
     })
 }
@@ -97,6 +101,7 @@ const fn aarch64(number: i64) -> Option<Syscall> {
         284 => Syscall::Mlock2,
         230 => Syscall::Mlockall,
         221 | 281 => Syscall::Exec,
+        35 | 45 | 46 | 47 | 56 | 437 => Syscall::Truncate,
         _ => return None,
     })
 }

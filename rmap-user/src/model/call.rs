@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::arch::{Arch, Syscall};
 use super::owners::{page_down, page_up};
-use crate::event::MapCall;
+use crate::event::{FileId, MapCall};
 
 const MAP_TYPE: u64 = 0xf;
 const MAP_PRIVATE: u64 = 2;
@@ -81,6 +81,8 @@ pub struct NewMapping {
     pub grows_down: bool,
     /// Its pages were brought in at once.
     pub populate: bool,
+    /// Which file, if that is known.
+    pub id: Option<FileId>,
 }
 
 /// The arguments of `mremap`.
@@ -109,6 +111,8 @@ pub enum Advice {
     PopulateWrite,
     /// `MADV_COLLAPSE`.
     Collapse,
+    /// `MADV_PAGEOUT`.
+    Pageout,
 }
 
 impl MapOp {
@@ -142,6 +146,7 @@ impl MapOp {
                 fixed: a3 & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0,
                 grows_down: a3 & MAP_GROWSDOWN != 0,
                 populate: a3 & (MAP_POPULATE | MAP_LOCKED) != 0,
+                id: call.file,
             }),
             Syscall::Munmap if call.entry => Self::Munmap(aligned(a0, a1)?),
             Syscall::Brk if call.entry => Self::BrkEntry(a0),
@@ -170,7 +175,8 @@ impl MapOp {
             | Syscall::Mlockall
             | Syscall::Exec
             | Syscall::WriteOther
-            | Syscall::Ioctl => return None,
+            | Syscall::Ioctl
+            | Syscall::Truncate => return None,
         };
         Some(op)
     }
@@ -181,6 +187,7 @@ const fn advice(number: u64) -> Option<Advice> {
         4 | 24 => Advice::Dontneed,
         8 => Advice::Free,
         9 => Advice::Remove,
+        21 => Advice::Pageout,
         22 => Advice::PopulateRead,
         23 => Advice::PopulateWrite,
         25 => Advice::Collapse,
@@ -211,7 +218,7 @@ mod tests {
     fn of(arch: Arch, syscall: i64, entry: bool, result: i64, args: &[u64]) -> Option<MapOp> {
         let mut all = [0; 6];
         all[..args.len()].copy_from_slice(args);
-        MapOp::of(&MapCall { syscall, entry, result, args: all, stack: None }, arch)
+        MapOp::of(&MapCall { syscall, entry, result, args: all, stack: None, file: None }, arch)
     }
 
     #[test]

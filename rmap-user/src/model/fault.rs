@@ -236,6 +236,7 @@ mod tests {
             inherited: false,
             prot: 3,
             base: 0,
+            id: None,
         }
     }
 

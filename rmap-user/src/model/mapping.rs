@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use super::path::{PathId, StackRef};
 use super::range_map::RangeMap;
 use super::stats::Stats;
+use crate::event::FileId;
 
 /// Names a mapping instance within one address space. It is used again after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,9 +99,11 @@ pub struct Vma {
     pub inherited: bool,
     /// The bits of `PROT_`.
     pub prot: u8,
-    /// The address at which the file's first byte would lie, modulo 2⁶⁴; 0 without a file. Large
-    /// folios are aligned from there.
+    /// The address at which the file's first byte would lie, modulo 2⁶⁴; 0 for private memory
+    /// without a file. Large folios are aligned from there.
     pub base: u64,
+    /// Which file, or shared memory, if that is known.
+    pub id: Option<FileId>,
 }
 
 impl Vma {
@@ -200,6 +203,36 @@ impl Mappings {
         for (piece, vma) in self.vmas.cut(range) {
             self.vmas.insert(piece, Vma { prot, ..vma });
         }
+    }
+
+    /// Says which file (or shared memory) the mappings of a range are of, where that is not known.
+    /// Gives back where.
+    pub fn identify(&mut self, range: Range<u64>, id: FileId) -> Vec<(Range<u64>, Vma)> {
+        let unknown: Vec<_> = self
+            .vmas
+            .within(range)
+            .filter(|(_, vma)| vma.id.is_none() && (vma.file || vma.shared))
+            .map(|(piece, vma)| (piece, Vma { id: Some(id), ..*vma }))
+            .collect();
+        for (piece, vma) in &unknown {
+            self.vmas.insert(piece.clone(), *vma);
+        }
+        unknown
+    }
+
+    /// Where bytes of a file are mapped, with the mapping.
+    pub fn places(&self, id: FileId, bytes: &Range<u64>) -> Vec<(Range<u64>, Vma)> {
+        self.vmas
+            .iter()
+            .filter(|(_, vma)| vma.id == Some(id))
+            .filter_map(|(range, vma)| {
+                let offset = range.start.wrapping_sub(vma.base);
+                let from = bytes.start.max(offset);
+                let to = bytes.end.min(offset.saturating_add(range.end - range.start));
+                let at = |byte: u64| range.start + (byte - offset);
+                (from < to).then(|| (at(from)..at(to), *vma))
+            })
+            .collect()
     }
 
     /// What a path did in an instance, to add to.

@@ -9,11 +9,13 @@ use rustc_hash::FxHashMap;
 
 use super::arch::{Arch, Syscall};
 use super::call::MapOp;
-use super::cause::How;
+use super::cause::{Cause, How};
+use super::files::{By, Files};
 use super::mapping::Actor;
+use super::owners::PAGE;
 use super::path::{MmKey, StackRef};
 use super::space::{AddressSpace, Ledger};
-use crate::event::{Body, Event, Fork, MmId, Rss, Stack, StackEnd, StackHash};
+use crate::event::{Body, Event, FileChange, Fork, MmId, Rss, Stack, StackEnd, StackHash};
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -145,6 +147,7 @@ pub struct Processes {
     provisional: FxHashMap<MmId, Provisional>,
     next_key: u32,
     stacks: Stacks,
+    files: Files,
 }
 
 impl Processes {
@@ -160,6 +163,7 @@ impl Processes {
             provisional: FxHashMap::default(),
             next_key: 0,
             stacks: Stacks::default(),
+            files: Files::default(),
         }
     }
 
@@ -194,6 +198,12 @@ impl Processes {
         self.spaces.get_mut(&process.space?)
     }
 
+    /// The same, with the writers of files.
+    pub fn own_space_and_files(&mut self, index: usize) -> Option<(&mut AddressSpace, &mut Files)> {
+        let process = self.processes.get(index).filter(|process| process.owner)?;
+        Some((self.spaces.get_mut(&process.space?)?, &mut self.files))
+    }
+
     /// Applies an event.
     pub fn event(&mut self, event: &Event) {
         match &event.body {
@@ -202,7 +212,10 @@ impl Processes {
                     fault.syscall.is_some_and(|n| self.arch.syscall(n) == Some(Syscall::Exec));
                 let Some((key, announced)) = self.space_of(event, loading) else { return };
                 let Some((space, actor)) = self.acting(key, event, fault.stack) else { return };
-                space.fault(fault, actor, loading && !announced);
+                if let Some(written) = space.fault(fault, actor, loading && !announced) {
+                    let (by, at) = (By::Traced(actor.stack), (actor.tid, actor.time_ns));
+                    self.files.write(written.file, written.bytes, by, written.cause, at);
+                }
                 // What the kernel does while it loads a program has no code path to be found, and
                 // a space that nobody announces is not the program's.
                 if announced && !loading {
@@ -220,6 +233,7 @@ impl Processes {
             // Whoever has the tables walks it and tells the result as a stack.
             Body::RawStack(_) => {}
             Body::Rss(rss) => self.rss(event, rss),
+            Body::File(change) => self.file(event, change),
             Body::Fork(fork) => self.fork(event, fork),
             Body::Exec { .. } => self.exec(event),
             Body::Exit { group_dead, .. } => {
@@ -356,6 +370,42 @@ impl Processes {
         Some(key)
     }
 
+    fn file(&mut self, event: &Event, change: &FileChange) {
+        let start = change.index.saturating_mul(PAGE);
+        let bytes = start..start.saturating_add(u64::from(change.pages) * PAGE);
+        let acting = (!change.stranger).then(|| self.by_mm.get(&event.mm).copied()).flatten();
+        let stack = acting
+            .and_then(|key| self.acting(key, event, change.stack))
+            .and_then(|(_, actor)| actor.stack);
+        let call = change.syscall.and_then(|number| self.arch.syscall(number));
+        if change.gone {
+            self.files.forget(change.file, bytes.clone());
+            for space in self.spaces.values_mut() {
+                let how = match call {
+                    Some(Syscall::Truncate) => How::Truncate,
+                    Some(Syscall::Madvise) if Some(space.key) == acting => How::Pageout,
+                    Some(Syscall::Madvise) => How::Remove,
+                    _ => How::Reclaim,
+                };
+                let by = stack.filter(|_| how != How::Reclaim);
+                space.removed(change.file, &bytes, how, by);
+            }
+            return;
+        }
+        if !change.fault && !dirties(call) {
+            return;
+        }
+        for space in self.spaces.values_mut() {
+            space.dirtied(change.file, &bytes);
+        }
+        self.files.forget(change.file, bytes.clone());
+        if !change.fault {
+            let by = if change.stranger { By::Stranger } else { By::Traced(stack) };
+            let at = (event.tid, event.time_ns);
+            self.files.write(change.file, bytes, by, Cause::PageCacheWrite, at);
+        }
+    }
+
     fn fork(&mut self, event: &Event, fork: &Fork) {
         if fork.thread {
             return;
@@ -470,5 +520,27 @@ impl Processes {
             process.owner = false;
         }
         true
+    }
+}
+
+/// Whether a file that becomes dirty in a call is written by it. Calls that change mappings only
+/// tell the kernel what a processor has noted before, or are known by their ranges.
+const fn dirties(call: Option<Syscall>) -> bool {
+    match call {
+        Some(
+            Syscall::Mmap
+            | Syscall::Mprotect
+            | Syscall::Munmap
+            | Syscall::Brk
+            | Syscall::Mremap
+            | Syscall::Madvise
+            | Syscall::Shmat
+            | Syscall::Shmdt
+            | Syscall::Mlock
+            | Syscall::Mlock2
+            | Syscall::Mlockall
+            | Syscall::Exec,
+        ) => false,
+        Some(Syscall::WriteOther | Syscall::Ioctl | Syscall::Truncate) | None => true,
     }
 }

@@ -9,6 +9,7 @@ use super::mapping::{Actor, Call, InstanceId, Origin, Vma};
 use super::owners::{Owner, PAGE, page_up};
 use super::path::{PathId, StackRef};
 use super::space::{AddressSpace, Populated};
+use crate::event::FileId;
 
 /// What `mremap` has taken from the old range and not yet put anywhere.
 #[derive(Clone, Debug, Default)]
@@ -70,13 +71,24 @@ impl AddressSpace {
             grows_down: new.grows_down,
             inherited: false,
             prot: new.prot,
-            base: if new.file { range.start.wrapping_sub(new.offset) } else { 0 },
+            base: match (new.file, new.shared) {
+                (true, _) => range.start.wrapping_sub(new.offset),
+                (false, true) => range.start,
+                (false, false) => 0,
+            },
+            id: new.id.or_else(|| (new.shared && !new.file).then(|| self.unnamed(actor))),
         };
         self.mappings.map(range.clone(), vma);
         if (new.populate || self.lock_future) && new.prot != 0 {
             // Shared files are populated as by a read.
             self.populate(range, !new.shared, Cause::Populate, actor);
         }
+    }
+
+    /// Shared memory without a name of its own: nobody has it but who inherits it. No device has
+    /// this number (kernel `include/linux/kdev_t.h`).
+    const fn unnamed(&self, actor: Actor) -> FileId {
+        FileId { device: (u32::MAX, self.key.0), inode: actor.time_ns }
     }
 
     /// Notes that a call brought a range in. Who did so before keeps what he brought.
@@ -108,6 +120,9 @@ impl AddressSpace {
             Advice::PopulateRead => self.populate(range, false, Cause::Populate, actor),
             Advice::PopulateWrite => self.populate(range, true, Cause::Populate, actor),
             Advice::Collapse => self.populate(range, true, Cause::Collapse, actor),
+            Advice::Pageout => {
+                self.paged_out.insert(range, actor.stack);
+            }
         }
     }
 
@@ -160,6 +175,7 @@ impl AddressSpace {
             inherited: false,
             prot: 3,
             base: at,
+            id: None,
         };
         self.release(at..at + PAGE, None);
         self.mappings.map(at..at + PAGE, vma);
@@ -284,6 +300,7 @@ impl AddressSpace {
             inherited: false,
             prot: 3,
             base: 0,
+            id: None,
         }
     }
 
@@ -348,5 +365,5 @@ impl AddressSpace {
 }
 
 const fn shifted(vma: &Vma, shift: u64) -> u64 {
-    if vma.file { vma.base.wrapping_add(shift) } else { vma.base }
+    if vma.file || vma.shared { vma.base.wrapping_add(shift) } else { vma.base }
 }

@@ -10,11 +10,13 @@ use rustc_hash::FxHashMap;
 use super::candidates::{Candidate, Candidates};
 use super::cause::{Cause, How};
 use super::counters::Unplaced;
+use super::files::Writer;
 use super::mapping::{Actor, Call, InstanceId, Mappings, Vma};
 use super::owners::{Owner, PAGE, PageOwners};
 use super::path::{MmKey, Path, PathId, PathTable, StackRef};
 use super::range_map::RangeMap;
 use super::remap::InFlight;
+use crate::event::FileId;
 
 /// Memory that a call brought in with no fault. Which pages, a snapshot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub struct AddressSpace {
     pub populated: RangeMap<Populated>,
     /// Memory given up by `MADV_FREE`, and who did so.
     pub lazy_free: RangeMap<Option<StackRef>>,
+    /// Memory of which `MADV_PAGEOUT` was asked, and by whom: what of it went is seen later.
+    pub paged_out: RangeMap<Option<StackRef>>,
     /// Pages that came with no fault, and no address.
     pub unplaced: Unplaced,
     /// The program break.
@@ -86,6 +90,7 @@ impl AddressSpace {
             around: Candidates::default(),
             populated: RangeMap::default(),
             lazy_free: RangeMap::default(),
+            paged_out: RangeMap::default(),
             unplaced: Unplaced::default(),
             brk: None,
             fork_path: None,
@@ -134,6 +139,18 @@ impl AddressSpace {
         }
     }
 
+    /// Pages that somebody else's write to their file made dirty.
+    pub fn claim_dirty(&mut self, pages: Range<u64>, stack: Option<StackRef>, writer: &Writer) {
+        let path = self.paths.intern(stack, writer.cause);
+        self.owners.claim(pages.clone(), None, Some(path));
+        for (piece, instance) in self.instances_in(pages) {
+            let count = (piece.end - piece.start) / PAGE;
+            let stats = self.mappings.stats_mut(instance, path);
+            stats.add(count, 0, writer.tid, writer.first_ns);
+            stats.add(0, 0, writer.tid, writer.last_ns);
+        }
+    }
+
     /// The mapping instances of a range, [`InstanceId::UNKNOWN`] where there is no mapping.
     #[must_use]
     pub fn instances_in(&self, range: Range<u64>) -> Vec<(Range<u64>, InstanceId)> {
@@ -158,7 +175,8 @@ impl AddressSpace {
         });
         pages += cut_all(&mut self.around, range.clone());
         self.populated.cut(range.clone());
-        self.lazy_free.cut(range);
+        self.lazy_free.cut(range.clone());
+        self.paged_out.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);
         }
@@ -193,6 +211,60 @@ impl AddressSpace {
         self.release(range, Some((how, stack)));
         for (run, path) in dirty {
             self.owners.claim(run, None, Some(path));
+        }
+    }
+
+    /// Pages are found in swap, or came back from there: who owned them has lost them.
+    pub fn swapped_out(&mut self, range: Range<u64>) {
+        let mut went = Vec::new();
+        self.owners.walk(range, |run, owner| {
+            if owner.resident.is_some() {
+                went.push(run);
+            }
+        });
+        for run in went {
+            self.owners.update(run.clone(), |_| Owner::default());
+            let mut pages = (run.end - run.start) / PAGE;
+            for (part, stack) in self.paged_out.cut(run) {
+                let asked = (part.end - part.start) / PAGE;
+                self.credit(How::Pageout, stack, asked);
+                pages -= asked;
+            }
+            self.credit(How::Reclaim, None, pages);
+        }
+    }
+
+    /// Bytes of a file became dirty by somebody else than the owners of its pages here.
+    pub(super) fn dirtied(&mut self, file: FileId, bytes: &Range<u64>) {
+        for (place, vma) in self.mappings.places(file, bytes) {
+            if vma.shared {
+                self.owners.update(place, |owner| Owner { dirty: PathId::NONE, ..owner });
+            }
+        }
+    }
+
+    /// Bytes of a file left the page cache, and so all mappings of it. Private copies stay.
+    pub(super) fn removed(
+        &mut self,
+        file: FileId,
+        bytes: &Range<u64>,
+        how: How,
+        stack: Option<StackRef>,
+    ) {
+        for (place, vma) in self.mappings.places(file, bytes) {
+            if vma.shared {
+                self.release(place, Some((how, stack)));
+                continue;
+            }
+            let mut cached = Vec::new();
+            self.owners.walk(place, |run, owner| {
+                if owner.dirty.is_none() {
+                    cached.push(run);
+                }
+            });
+            for run in cached {
+                self.release(run, Some((how, stack)));
+            }
         }
     }
 

@@ -9,26 +9,39 @@ use super::mapping::{Actor, InstanceId, Vma};
 use super::owners::{HUGE, Owner, PAGE, page_down};
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::event::Fault;
+use crate::event::{Fault, FileId};
 
 /// `fault_around_bytes` of the kernel (`mm/memory.c`), as it is unless debugfs changed it.
 const FAULT_AROUND: u64 = 64 << 10;
 /// A stack does not grow by more than this at once: the usual limit of stacks, with room.
 const STACK_REACH: u64 = 256 << 20;
 
+/// Bytes of a file, or of shared memory, that a fault wrote.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The file.
+    pub file: FileId,
+    /// Which bytes of it.
+    pub bytes: Range<u64>,
+    /// How.
+    pub cause: Cause,
+}
+
 impl AddressSpace {
     /// Applies a fault. `loading`: the kernel took it while it loaded a program into this space.
-    pub fn fault(&mut self, fault: &Fault, actor: Actor, loading: bool) {
+    /// Gives back what it wrote of a file or of shared memory that others may map.
+    pub fn fault(&mut self, fault: &Fault, actor: Actor, loading: bool) -> Option<Written> {
         let page = page_down(fault.address);
         let (vma, grew) = self.vma_of_fault(page);
-        let Some(mut outcome) = classify(fault, vma.as_ref().map(|(_, vma)| vma), grew) else {
-            return;
-        };
+        let mut outcome = classify(fault, vma.as_ref().map(|(_, vma)| vma), grew)?;
+        if outcome.cause == Cause::SwapIn {
+            self.swapped_out(block_of(page, &outcome, vma.as_ref()));
+        }
         if matches!(outcome.cause, Cause::ForkCow | Cause::ForkReuse) && !self.may_share {
             // Nobody to share with: another thread was faster, or something else than a fork had
             // write-protected the page.
             if self.owners.get(page).dirty.is_some() {
-                return;
+                return None;
             }
             outcome.cause = Cause::ProtectedWrite;
         }
@@ -37,7 +50,7 @@ impl AddressSpace {
             || outcome.cause != Cause::ForkReuse
             || self.owners.get(page).dirty.is_none();
         if outcome.guess && self.owners.get(page).resident.is_some() {
-            return;
+            return None;
         }
         let shown = fault.entry.and_then(|entry| entry.window);
         if outcome.cause == Cause::FirstWrite
@@ -82,6 +95,10 @@ impl AddressSpace {
             }
         };
         self.mappings.stats_mut(instance, path).add(pages, 1, actor.tid, actor.time_ns);
+        let (_, of) = vma.as_ref().filter(|(_, vma)| vma.shared && outcome.dirty)?;
+        let pages = block_of(page, &outcome, vma.as_ref());
+        let bytes = pages.start.wrapping_sub(of.base)..pages.end.wrapping_sub(of.base);
+        Some(Written { file: of.id?, bytes, cause: outcome.cause })
     }
 
     fn claim_page(&mut self, page: u64, path: PathId, outcome: &Outcome, clean: bool) {
@@ -225,6 +242,14 @@ fn neighbours(
         .filter(move |number| window & (1 << number) != 0)
         .map(move |number| start + number * PAGE)
         .filter(move |neighbour| inside.contains(neighbour) && reach.contains(neighbour))
+}
+
+/// The pages that an outcome is sure of.
+fn block_of(page: u64, outcome: &Outcome, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> {
+    match outcome.reach {
+        Reach::Block(pages) => block(page, u64::from(pages), vma),
+        Reach::Around(_) => page..page + PAGE,
+    }
 }
 
 /// The naturally aligned block of so many pages that holds a page. A folio of a file is aligned

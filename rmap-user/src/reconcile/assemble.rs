@@ -129,7 +129,7 @@ fn add_weight(
     at: usize,
     pages: u64,
 ) {
-    if key.1.is_none() || key.1 == PathId::BEFORE {
+    if [PathId::NONE, PathId::BEFORE, PathId::STRANGER].contains(&key.1) {
         return;
     }
     let weights = weights.entry(key).or_default();

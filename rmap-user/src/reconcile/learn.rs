@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use crate::event::FileId;
 use crate::model::{Actor, AddressSpace, Call, InstanceId, Origin, Vma};
 use crate::snapshot::{Moment, Segment, Snapshot};
 
@@ -58,8 +59,14 @@ fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origi
         inherited: origin.call == Call::Fork,
         prot: bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4),
         base: if segment.has_file() { segment.start.wrapping_sub(segment.offset) } else { 0 },
+        id: file_of(segment),
     };
     space.learn(gap, vma);
+}
+
+/// The file of a segment, or the shared memory.
+pub fn file_of(segment: &Segment) -> Option<FileId> {
+    segment.has_file().then_some(FileId { device: segment.device, inode: segment.inode })
 }
 
 /// By whom mappings were made that nobody told of.

@@ -6,6 +6,7 @@
 //! in pages and owners.
 
 mod assemble;
+mod dirtied;
 mod learn;
 mod pages;
 mod pattern;
@@ -17,12 +18,14 @@ pub use assemble::{Context, Reconciled, reconcile};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};
 
-use crate::model::AddressSpace;
+use crate::model::{AddressSpace, Files};
 use crate::snapshot::Snapshot;
 
 /// Brings the model up to what a snapshot shows: mappings that no event told of, and pages that
 /// only a snapshot can give to their owners.
-pub fn absorb(space: &mut AddressSpace, snapshot: &Snapshot) {
+pub fn absorb(space: &mut AddressSpace, files: &mut Files, snapshot: &Snapshot) {
     learn::learn(space, snapshot);
+    dirtied::tell(space, files, snapshot);
     settle::settle(space, snapshot);
+    dirtied::ask(space, files, snapshot);
 }

@@ -9,6 +9,8 @@ pub enum Reason {
     SharedWriteWithoutFault,
     /// The page of a file was made dirty by `write(2)`, or through another mapping of it.
     PageCacheWrite,
+    /// A process that is not traced wrote the file's page.
+    Stranger,
     /// A neighbour in the same large folio was written, and the kernel counts the whole folio.
     LargeFolio,
     /// Events were lost.
@@ -37,10 +39,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which the report names them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::BeforeAttach,
         Self::SharedWriteWithoutFault,
         Self::PageCacheWrite,
+        Self::Stranger,
         Self::LargeFolio,
         Self::LostEvents,
         Self::Remote,
@@ -62,6 +65,7 @@ impl Reason {
             Self::BeforeAttach => "before-attach",
             Self::SharedWriteWithoutFault => "shared-write-without-fault",
             Self::PageCacheWrite => "page-cache-write",
+            Self::Stranger => "stranger",
             Self::LargeFolio => "large-folio",
             Self::LostEvents => "lost-events",
             Self::Remote => "remote",

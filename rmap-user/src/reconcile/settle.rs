@@ -15,6 +15,11 @@ pub fn settle(space: &mut AddressSpace, snapshot: &Snapshot) {
         return;
     }
     taken_back(space, pages, snapshot.moment);
+    if snapshot.moment.stands() {
+        for run in pages.iter().filter(|run| run.kind.state == PageState::Swapped) {
+            space.swapped_out(run.range.clone());
+        }
+    }
     counted(space, pages);
     replaced_by_populate(space, pages);
     for (run, kind) in unowned(space, pages) {

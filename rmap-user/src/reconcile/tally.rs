@@ -37,6 +37,8 @@ pub struct Tally {
     present: u64,
     swapped: u64,
     before: Count,
+    /// Pages that processes wrote which are not traced.
+    stranger: Count,
     /// Resident pages that nobody owns.
     unowned_anonymous: u64,
     unowned_file: u64,
@@ -114,6 +116,9 @@ impl Tally {
         if path == PathId::BEFORE {
             return &mut self.before;
         }
+        if path == PathId::STRANGER {
+            return &mut self.stranger;
+        }
         let count = &mut self.counts[path.index()];
         if *count == Count::default() {
             self.used.push(path);
@@ -168,11 +173,11 @@ impl Tally {
         let pages = (run.end - run.start) / PAGE;
         let private = segment.is_private();
         // A page of the page cache in a private mapping is not the copy that a path wrote.
-        let owner = if private && owner.dirty != PathId::BEFORE {
-            Owner { dirty: PathId::NONE, ..owner }
-        } else {
-            owner
-        };
+        let of_file = owner.dirty == PathId::BEFORE
+            || owner.dirty == PathId::STRANGER
+            || space.paths.get(owner.dirty).is_some_and(|path| path.cause.maps_page_cache());
+        let owner =
+            if private && !of_file { Owner { dirty: PathId::NONE, ..owner } } else { owner };
         if kind.folio_dirty == Some(true) && kind.large_folio == Some(true) {
             self.stretch(run, owner.dirty.is_some());
         } else if kind.folio_dirty == Some(true) && owner.dirty.is_none() {
@@ -303,10 +308,12 @@ impl Tally {
         residuals: &mut Residuals,
     ) {
         residuals.dirty(Reason::BeforeAttach, bytes(self.before.dirty));
+        residuals.dirty(Reason::Stranger, bytes(self.stranger.dirty));
         residuals.dirty(Reason::PageCacheWrite, bytes(self.foreign));
         residuals.dirty(Reason::LargeFolio, bytes(self.large_folio));
         let sum = |paths: &[(PathId, Count)]| paths.iter().map(|(_, c)| c.dirty).sum::<u64>();
-        let certain = sum(paths) + self.before.dirty + self.foreign + self.large_folio;
+        let certain =
+            sum(paths) + self.before.dirty + self.stranger.dirty + self.foreign + self.large_folio;
         let mut rest = signed(segment.dirty) - bytes(certain);
         let cleanable: u64 = paths.iter().map(|(_, count)| count.cleanable).sum();
         if rest < 0 && (segment.dirty == 0 || rest == -bytes(cleanable)) {

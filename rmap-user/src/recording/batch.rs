@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::varint::{Bad, Reader, put, put_bytes, put_signed};
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, Rss, Stack,
+    StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
 use crate::model::MmKey;
@@ -65,6 +66,7 @@ const PROCESS: u8 = 8;
 const LOST: u8 = 9;
 const CODE: u8 = 10;
 const WRITTEN: u8 = 11;
+const FILE: u8 = 12;
 
 /// What faults of one run have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +133,7 @@ impl Batch {
             Body::Exit { .. } => EXIT,
             Body::Stack(_) => STACK,
             Body::Rss(_) => RSS,
+            Body::File(_) => FILE,
         };
         self.begin(kind);
         self.time(event.time_ns);
@@ -146,6 +149,10 @@ impl Batch {
                 put_signed(out, call.result);
                 call.args.iter().for_each(|arg| put(out, *arg));
                 put(out, call.stack.map_or(0, |stack| stack.0));
+                out.push(call.file.is_some().into());
+                if let Some(file) = call.file {
+                    put_file(out, file);
+                }
             }
             Body::Fork(fork) => {
                 put(out, fork.child_pid.into());
@@ -182,6 +189,15 @@ impl Batch {
                     put(out, *bytes);
                 }
                 put(out, rss.stack.map_or(0, |stack| stack.0));
+            }
+            Body::File(change) => {
+                put_file(out, change.file);
+                put(out, change.index);
+                put(out, change.pages.into());
+                let flags = [change.gone, change.stranger, change.fault];
+                out.push(flags.iter().enumerate().map(|(at, flag)| u8::from(*flag) << at).sum());
+                put_option(out, change.syscall);
+                put(out, change.stack.map_or(0, |stack| stack.0));
             }
         }
     }
@@ -401,6 +417,16 @@ fn read_delta(from: &mut Reader<'_>) -> Result<[Option<i32>; 4], Bad> {
     Ok(delta)
 }
 
+fn put_file(out: &mut Vec<u8>, file: FileId) {
+    put(out, file.device.0.into());
+    put(out, file.device.1.into());
+    put(out, file.inode);
+}
+
+fn file(from: &mut Reader<'_>) -> Result<FileId, Bad> {
+    Ok(FileId { device: (from.small()?, from.small()?), inode: from.number()? })
+}
+
 fn hash(from: &mut Reader<'_>) -> Result<Option<StackHash>, Bad> {
     Ok(Some(from.number()?).filter(|hash| *hash != 0).map(StackHash))
 }
@@ -493,7 +519,7 @@ impl<'a> Unbatch<'a> {
         }
         let input = match self.from.byte()? {
             FAULTS => self.faults()?,
-            kind @ MAP..=RSS => Input::Event(self.event(kind)?),
+            kind @ (MAP..=RSS | FILE) => Input::Event(self.event(kind)?),
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
             PROCESS => {
                 let pid = self.from.small()?;
@@ -597,7 +623,9 @@ impl<'a> Unbatch<'a> {
                 for arg in &mut args {
                     *arg = from.number()?;
                 }
-                Body::Map(MapCall { syscall, entry, result, args, stack: hash(from)? })
+                let stack = hash(from)?;
+                let file = if from.byte()? != 0 { Some(file(from)?) } else { None };
+                Body::Map(MapCall { syscall, entry, result, args, stack, file })
             }
             FORK => {
                 let (child_pid, child_tid) = (from.small()?, from.small()?);
@@ -625,6 +653,20 @@ impl<'a> Unbatch<'a> {
                     ips.push(last);
                 }
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
+            }
+            FILE => {
+                let (file, index, pages) = (file(from)?, from.number()?, from.small()?);
+                let flags = from.byte()?;
+                Body::File(FileChange {
+                    file,
+                    index,
+                    pages,
+                    gone: flags & 1 != 0,
+                    stranger: flags & 2 != 0,
+                    fault: flags & 4 != 0,
+                    syscall: option(from)?,
+                    stack: hash(from)?,
+                })
             }
             _ => {
                 let actor = Some(MmId(from.number()?)).filter(|mm| mm.0 != 0);

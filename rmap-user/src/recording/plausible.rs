@@ -96,6 +96,12 @@ impl Limits {
                     _ => 0,
                 })
             }
+            Body::File(change) => {
+                if change.index >= USER_END / 4096 || u64::from(change.pages) > LEAF {
+                    return Err(Bad("pages beyond the end of any file"));
+                }
+                Ok(self.processes / 64 + u64::from(change.pages) / 512)
+            }
             Body::Fork(fork) => {
                 self.processes += u64::from(!fork.thread);
                 Ok(self.processes / 64)

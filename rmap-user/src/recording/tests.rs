@@ -6,7 +6,8 @@ use super::batch::{Batch, Input, Unbatch};
 use super::frame;
 use super::*;
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, Rss, Stack,
+    StackEnd, StackHash,
 };
 use crate::investigate::{Closing, Investigation, ProcessFacts};
 use crate::model::Arch;
@@ -78,6 +79,7 @@ fn session() -> Vec<Input> {
                 result: base as i64,
                 args: [0, 256 << 12, 3, 0x22, u64::MAX, 0],
                 stack: Some(StackHash(99)),
+                file: None,
             }),
         ),
     ];
@@ -126,6 +128,30 @@ fn others() -> Vec<Input> {
                 ranges: vec![(1, u64::MAX), (4096, 5)],
                 more: true,
                 stack: None,
+            }),
+        ),
+        event(
+            6,
+            Body::Map(MapCall {
+                syscall: 9,
+                entry: false,
+                result: 0x7000,
+                args: [0, 4096, 1, 2, 3, 0],
+                stack: None,
+                file: Some(FileId { device: (254, 1), inode: 99 }),
+            }),
+        ),
+        event(
+            6,
+            Body::File(FileChange {
+                file: FileId { device: (254, 1), inode: 99 },
+                index: 7,
+                pages: 16,
+                gone: false,
+                stranger: true,
+                fault: false,
+                syscall: Some(1),
+                stack: Some(StackHash(99)),
             }),
         ),
         Input::Code(

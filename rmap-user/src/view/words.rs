@@ -45,6 +45,7 @@ pub fn reason(name: &str) -> Option<&'static str> {
         "page-cache-write" => {
             "a file's page was dirtied by write(2) or through another mapping, not through this one"
         }
+        "stranger" => "a process that is not traced wrote the file",
         "large-folio" => "a large folio is dirty as a whole when one page of it is written",
         "lost-events" => "the events that would tell were lost",
         "remote" => "another process did it, and no event tells which",

@@ -62,6 +62,8 @@ mod tests {
         assert_eq!(nested, btf.member_offset("task_struct", "tasks").unwrap() + 8);
         assert!(btf.has_function("vfs_read") && !btf.has_function("no_such_function"));
         assert!(btf.has_typedef("pid_t") && !btf.has_typedef("no_such_type"));
+        assert_eq!(btf.enum_value("pageflags", "PG_locked").unwrap(), 0);
+        assert!(matches!(btf.enum_value("pageflags", "PG_none"), Err(Error::NoMember { .. })));
         let arguments = btf.tracepoint("sched_process_fork").unwrap();
         let types: Vec<&str> = arguments.iter().map(|a| a.type_name.as_str()).collect();
         assert_eq!(types, ["struct task_struct *", "struct task_struct *"]);

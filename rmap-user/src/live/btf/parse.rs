@@ -228,6 +228,27 @@ impl<'a> Btf<'a> {
         self.named(name, |kind| kind == TYPEDEF).next().is_some()
     }
 
+    /// The value of a constant of an enumeration.
+    ///
+    /// # Errors
+    /// There is no such enumeration, or it has no such constant.
+    pub fn enum_value(&self, enumeration: &str, constant: &str) -> Result<u32, Error> {
+        let mut known = false;
+        for (_, ty) in self.named(enumeration, |kind| kind == ENUM) {
+            known = true;
+            for n in 0..ty.count {
+                if self.is_string(self.u32(ty.rest + 8 * n)?, constant) {
+                    return self.u32(ty.rest + 8 * n + 4);
+                }
+            }
+        }
+        if !known {
+            return Err(Error::NoType(enumeration.to_owned()));
+        }
+        let (type_name, path) = (enumeration.to_owned(), constant.to_owned());
+        Err(Error::NoMember { type_name, path })
+    }
+
     /// Whether there is a function of that name with type information.
     #[must_use]
     pub fn has_function(&self, name: &str) -> bool {

@@ -9,7 +9,10 @@ mod offsets;
 mod plan;
 mod syscall_tracepoint;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -103,6 +106,7 @@ pub struct Probes {
     targets: Targets,
     tables: Tables,
     counters: PerCpuArray<MapData, u64>,
+    files: Files,
     _tracepoints: Vec<SyscallTracepoint>,
     probes: Vec<report::Probe>,
     page_table: bool,
@@ -175,6 +179,23 @@ fn is_gone(error: &std::io::Error) -> bool {
 
 fn refused(error: MapError) -> Error {
     Error::Map { name: "TARGETS", why: error.to_string() }
+}
+
+/// Mirror of `File` in the eBPF part.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct MappedFile {
+    device: u64,
+    inode: u64,
+}
+
+// SAFETY: two u64 without padding; every bit pattern is a value.
+unsafe impl aya::Pod for MappedFile {}
+
+/// The files of which the probes tell. Those that `mmap` maps they note themselves.
+struct Files {
+    map: BpfHashMap<MapData, MappedFile, u32>,
+    known: HashSet<MappedFile>,
 }
 
 /// What the probes counted, summed over all CPUs.
@@ -257,7 +278,17 @@ impl Probes {
         let targets = Targets::new(&mut ebpf)?;
         let tables = Tables::new(&mut ebpf)?;
         let counters = map(&mut ebpf, "COUNTERS")?;
-        Ok(Self { ebpf, targets, tables, counters, _tracepoints: tracepoints, probes, page_table })
+        let files = Files { map: map(&mut ebpf, "MAPPED")?, known: HashSet::new() };
+        Ok(Self {
+            ebpf,
+            targets,
+            tables,
+            counters,
+            files,
+            _tracepoints: tracepoints,
+            probes,
+            page_table,
+        })
     }
 
     /// Traces a process from now on. Its code is not known yet.
@@ -305,6 +336,22 @@ impl Probes {
     /// A map refused.
     pub fn inherit(&mut self, parent: u32, child: u32) -> Result<(), Error> {
         self.tables.inherit(&mut self.targets, parent, child)
+    }
+
+    /// A file is mapped: who writes to it is told from now on.
+    ///
+    /// # Errors
+    /// The map refused.
+    pub fn watch(&mut self, (major, minor): (u32, u32), inode: u64) -> Result<(), Error> {
+        let device = u64::from(major) << 20 | u64::from(minor);
+        let file = MappedFile { device, inode };
+        if self.files.known.insert(file) {
+            self.files
+                .map
+                .insert(file, 1, 0)
+                .map_err(|e| Error::Map { name: "MAPPED", why: e.to_string() })?;
+        }
+        Ok(())
     }
 
     /// A process has ended.

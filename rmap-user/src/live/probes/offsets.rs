@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::live::btf::{Argument, Btf};
+use crate::live::btf::{Argument, Btf, Error};
 
 /// What the probes must know of the running kernel before they are loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,25 @@ const MEMBERS: [(&str, &str, &str); 8] = [
 /// the probes read in one piece (`rmap-ebpf/src/logic/batch.rs`).
 const GATHERED: (&str, &str, &str) = ("TASK_RSS_STAT", "rss_stat.events", "rss_stat.count");
 
+/// What the probes of files read, all of it or nothing. No kernel is refused for them.
+const FILES: [(&str, &str, &str); 12] = [
+    ("FOLIO_INDEX", "folio", "index"),
+    ("FOLIO_MAPPING", "folio", "mapping"),
+    ("MAPPING_HOST", "address_space", "host"),
+    ("MAPPING_MMAP", "address_space", "i_mmap"),
+    ("INODE_NUMBER", "inode", "i_ino"),
+    ("INODE_SUPER", "inode", "i_sb"),
+    ("SUPER_DEVICE", "super_block", "s_dev"),
+    ("TASK_FILES", "task_struct", "files"),
+    ("FILES_TABLE", "files_struct", "fdt"),
+    ("TABLE_MAX", "fdtable", "max_fds"),
+    ("TABLE_FILES", "fdtable", "fd"),
+    ("FILE_INODE", "file", "f_inode"),
+];
+
+/// The tracepoints that need them.
+const OF_FILES: [&str; 2] = ["writeback_dirty_folio", "mm_filemap_delete_from_page_cache"];
+
 /// What the probes read of raw tracepoints: the first arguments' types.
 const SHAPES: &[(&str, &[&str])] = &[
     ("page_fault_user", &["long unsigned int", "struct pt_regs *", "long unsigned int"]),
@@ -40,6 +59,8 @@ const SHAPES: &[(&str, &[&str])] = &[
     ("sched_process_exec", &["struct task_struct *", "pid_t"]),
     // Since 6.16 a second one follows.
     ("sched_process_exit", &["struct task_struct *"]),
+    ("writeback_dirty_folio", &["struct folio *", "struct address_space *"]),
+    ("mm_filemap_delete_from_page_cache", &["struct folio *"]),
 ];
 
 impl Offsets {
@@ -75,7 +96,15 @@ impl Offsets {
         values.push((global, gathered));
         // There only with CONFIG_MEMCG.
         values.push(("MM_OWNER", btf.member_offset("mm_struct", "owner").unwrap_or(0)));
-        Ok(Self { values, other_shapes: other_shapes(|name| btf.tracepoint(name).ok()) })
+        let mut other_shapes = other_shapes(|name| btf.tracepoint(name).ok());
+        match of_files(btf) {
+            Ok(mut offsets) => values.append(&mut offsets),
+            Err(why) => {
+                let text = format!("this kernel's files are not as the probe knows them: {why}");
+                other_shapes.extend(OF_FILES.map(|name| (name, text.clone())));
+            }
+        }
+        Ok(Self { values, other_shapes })
     }
 
     /// The globals to set before the load.
@@ -87,6 +116,19 @@ impl Offsets {
     pub(super) fn other_shape(&self, tracepoint: &str) -> Option<&str> {
         self.other_shapes.get(tracepoint).map(String::as_str)
     }
+}
+
+fn of_files(btf: &Btf<'_>) -> Result<Vec<(&'static str, u64)>, Error> {
+    let mut values = Vec::new();
+    for (global, structure, member) in FILES {
+        values.push((global, btf.member_offset(structure, member)?));
+    }
+    // Since 6.15 and before it; before 6.1 the size was kept otherwise.
+    let pages = ["_nr_pages", "_folio_nr_pages"];
+    let pages = pages.iter().find_map(|member| btf.member_offset("folio", member).ok());
+    values.push(("FOLIO_PAGES", pages.unwrap_or(0)));
+    values.push(("FOLIO_HEAD", btf.enum_value("pageflags", "PG_head")?.into()));
+    Ok(values)
 }
 
 /// A tracepoint that is not in the types is left to the attempt to attach it.

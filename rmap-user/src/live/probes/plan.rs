@@ -115,6 +115,23 @@ pub const PLAN: &[Planned] = &[
         without: "",
     },
     Planned {
+        name: "raw_tp:writeback_dirty_folio",
+        program: "folio_dirtied",
+        at: At::Raw("writeback_dirty_folio"),
+        gives: "who writes files that are mapped, by write(2) or elsewhere",
+        needed: false,
+        without: "pages of files that others make dirty have a reason and no code path",
+    },
+    Planned {
+        name: "raw_tp:mm_filemap_delete_from_page_cache",
+        program: "folio_removed",
+        at: At::Raw("mm_filemap_delete_from_page_cache"),
+        gives: "who takes the pages of mapped files away (truncation, reclaim)",
+        needed: false,
+        without: "who gave pages of files back is not known where another than munmap or madvise \
+                  did",
+    },
+    Planned {
         name: "tp:syscalls:sys_enter of mapping calls",
         program: "map_enter",
         at: At::Calls("sys_enter_", AT_ENTRY),

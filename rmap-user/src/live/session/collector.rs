@@ -30,7 +30,7 @@ use crate::{
     model::MmKey,
     recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
-    snapshot::Moment,
+    snapshot::{Moment, Snapshot},
     symbol::{ModuleMap, PerfMap, Stamp},
 };
 
@@ -330,11 +330,24 @@ impl Collector {
         self.scan(pid, tid, Image::Known);
         self.count_lost();
         match procfs::take(tid, pid, moment, true) {
-            Ok(snapshot) => self.investigation.snapshot(&snapshot),
+            Ok(snapshot) => self.see(&snapshot),
             // The investigation itself counts processes that end without one.
             Err(_) if moment == Moment::AtExit => {}
             Err(_) => self.failed_snapshots += 1,
         }
+    }
+
+    /// Hands a snapshot on. Who writes to the files in it is told from now on.
+    fn see(&mut self, snapshot: &Snapshot) {
+        let ends = matches!(snapshot.moment, Moment::AtExit | Moment::Left | Moment::Live);
+        let files = snapshot.segments.iter().filter(|segment| segment.has_file() && !ends);
+        for segment in files {
+            if let Err(error) = self.probes.watch(segment.device, segment.inode) {
+                self.troubles.push(("mapped-files", error.to_string()));
+                break;
+            }
+        }
+        self.investigation.snapshot(snapshot);
     }
 
     /// A program begins: a perf map file that is there already is another's.
@@ -374,7 +387,7 @@ impl Collector {
             self.drain();
             if let Ok(snapshot) = procfs::take(pid, pid, Moment::Periodic, true) {
                 self.count_lost();
-                self.investigation.snapshot(&snapshot);
+                self.see(&snapshot);
                 self.running.insert(pid);
             } else {
                 self.unstopped.remove(&pid);

@@ -36,7 +36,7 @@ impl Collector {
         };
         self.tell(pid);
         self.count_lost();
-        self.investigation.snapshot(&snapshot);
+        self.see(&snapshot);
         self.running.insert(pid);
         if !stood {
             self.unstopped.insert(pid);
