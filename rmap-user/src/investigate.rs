@@ -343,6 +343,9 @@ impl Investigation {
             for path in &mut segment.paths {
                 path.stack = path.stack.map(|stack| numbers.of(StackRef(stack)));
             }
+            for stack in segment.unexplained.iter_mut().flat_map(|rest| &mut rest.candidates) {
+                *stack = numbers.of(StackRef(*stack));
+            }
         }
         let relative = |ns: u64| ns.saturating_sub(self.started_ns);
         let sum = |of: fn(&report::Segment) -> report::BeforeAfter, before: u64| {

@@ -115,6 +115,9 @@ pub struct PageKind {
     pub folio_dirty: Option<bool>,
     /// The page is part of a large folio (`KPF_COMPOUND_HEAD` or `_TAIL`); `None`: not read.
     pub large_folio: Option<bool>,
+    /// The dirty bit of the process's own page-table entry: it wrote the page since that was last
+    /// clean, with or without a fault. Read where smaps's sizes leave it open; `None`: not read.
+    pub entry_dirty: Option<bool>,
 }
 
 /// Resident or not, and of what.

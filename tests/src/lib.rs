@@ -4,7 +4,8 @@
 //! say what they did; and the `rmap` binary. Goes out: what the integration tests in `tests/`
 //! need: [`workload`] builds the programs, [`process`] runs commands, [`rmap`] runs them under
 //! rmap, [`attach`] puts rmap beside them, [`truth`] reads what a workload says, [`facts`] reads what a report says, and [`job`]
-//! holds the one against the other. [`machine`] says what cannot run here.
+//! holds the one against the other. [`machine`] says what cannot run here,
+//! and [`setting`] and [`pressure`] change it for a while.
 //!
 //! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
 //! tests. `cargo xtask test` builds it first. `RMAP_SLOW=N` lengthens every time limit. `cargo
@@ -22,6 +23,7 @@ pub mod job;
 pub mod machine;
 pub mod matrix;
 pub mod pmap;
+pub mod pressure;
 pub mod process;
 pub mod rmap;
 pub mod routes;

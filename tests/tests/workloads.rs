@@ -81,7 +81,9 @@ fn files_and_shared_memory_add_up() {
     for name in ["read_into", "file_private", "file_shared", "named_file"] {
         adds_up(name, &[file], &[]);
     }
-    for name in ["file_states", "file_writers", "pinned", "truncated", "populate_file", "uring", "vectors"] {
+    for name in
+        ["file_states", "file_writers", "pinned", "truncated", "populate_file", "uring", "vectors"]
+    {
         adds_up(name, &[file], &[]);
     }
     adds_up("shared_memory", &[], &[]);

@@ -101,6 +101,7 @@ impl Memory {
                     huge: page.huge,
                     folio_dirty: page.folio_dirty,
                     large_folio: page.large,
+                    entry_dirty: None,
                 },
             })
             .collect();

@@ -113,6 +113,8 @@ pub enum Advice {
     Collapse,
     /// `MADV_PAGEOUT`.
     Pageout,
+    /// `MADV_MERGEABLE`, `MADV_UNMERGEABLE`.
+    Merge(bool),
 }
 
 impl MapOp {
@@ -187,6 +189,7 @@ const fn advice(number: u64) -> Option<Advice> {
         4 | 24 => Advice::Dontneed,
         8 => Advice::Free,
         9 => Advice::Remove,
+        12 | 13 => Advice::Merge(number == 12),
         21 => Advice::Pageout,
         22 => Advice::PopulateRead,
         23 => Advice::PopulateWrite,

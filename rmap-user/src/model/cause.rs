@@ -21,6 +21,8 @@ pub enum Cause {
     ForkCow,
     /// A write to a page that was shared by fork, by its last owner: it was not copied.
     ForkReuse,
+    /// A private copy of a page that KSM had merged with equal ones.
+    KsmCow,
     /// A write to a page that was write-protected with no fork known.
     ProtectedWrite,
     /// A page of a shared file mapping made dirty.
@@ -66,6 +68,7 @@ impl Cause {
             Self::FileCow => "file-cow",
             Self::ForkCow => "fork-cow",
             Self::ForkReuse => "fork-reuse",
+            Self::KsmCow => "ksm-cow",
             Self::ProtectedWrite => "protected-write",
             Self::SharedWrite => "shared-write",
             Self::SharedMemory => "shared-memory",
@@ -97,6 +100,7 @@ impl Cause {
             | Self::FileCow
             | Self::ForkCow
             | Self::ForkReuse
+            | Self::KsmCow
             | Self::ProtectedWrite
             | Self::Populate
             | Self::KernelWrite

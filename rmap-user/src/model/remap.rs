@@ -79,6 +79,7 @@ impl AddressSpace {
             id: new.id.or_else(|| (new.shared && !new.file).then(|| self.unnamed(actor))),
         };
         self.mappings.map(range.clone(), vma);
+        self.mergeable.cut(range.clone());
         if (new.populate || self.lock_future) && new.prot != 0 {
             // Shared files are populated as by a read.
             self.populate(range, !new.shared, Cause::Populate, actor);
@@ -120,6 +121,12 @@ impl AddressSpace {
             Advice::PopulateRead => self.populate(range, false, Cause::Populate, actor),
             Advice::PopulateWrite => self.populate(range, true, Cause::Populate, actor),
             Advice::Collapse => self.populate(range, true, Cause::Collapse, actor),
+            Advice::Merge(true) => {
+                self.mergeable.insert(range, ());
+            }
+            Advice::Merge(false) => {
+                self.mergeable.cut(range);
+            }
             Advice::Pageout => {
                 self.paged_out.insert(range, actor.stack);
             }

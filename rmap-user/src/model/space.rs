@@ -50,6 +50,8 @@ pub struct AddressSpace {
     pub lazy_free: RangeMap<Option<StackRef>>,
     /// Memory of which `MADV_PAGEOUT` was asked, and by whom: what of it went is seen later.
     pub paged_out: RangeMap<Option<StackRef>>,
+    /// Memory of which KSM may merge the pages.
+    pub mergeable: RangeMap<()>,
     /// Pages that came with no fault, and no address.
     pub unplaced: Unplaced,
     /// The program break.
@@ -91,6 +93,7 @@ impl AddressSpace {
             populated: RangeMap::default(),
             lazy_free: RangeMap::default(),
             paged_out: RangeMap::default(),
+            mergeable: RangeMap::default(),
             unplaced: Unplaced::default(),
             brk: None,
             fork_path: None,
@@ -113,6 +116,7 @@ impl AddressSpace {
         child.mappings = self.mappings.inherit();
         child.brk = self.brk;
         child.heap = self.heap;
+        child.mergeable = self.mergeable.clone();
         child.forked_by(parent);
         child
     }

@@ -37,7 +37,10 @@ impl AddressSpace {
         if outcome.cause == Cause::SwapIn {
             self.swapped_out(block_of(page, &outcome, vma.as_ref()));
         }
-        if matches!(outcome.cause, Cause::ForkCow | Cause::ForkReuse) && !self.may_share {
+        let forked = matches!(outcome.cause, Cause::ForkCow | Cause::ForkReuse);
+        if outcome.cause == Cause::ForkCow && self.mergeable.find(page).is_some() {
+            outcome.cause = Cause::KsmCow;
+        } else if forked && !self.may_share {
             // Nobody to share with: another thread was faster, or something else than a fork had
             // write-protected the page.
             if self.owners.get(page).dirty.is_some() {

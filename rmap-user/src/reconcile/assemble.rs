@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use rustc_hash::FxHashMap;
 
 use super::pattern::{History, pattern};
-use super::reason::Residuals;
+use super::reason::{Reason, Residuals};
 use super::tally::{Count, Setting, Tally};
 use crate::model::{AddressSpace, Call, InstanceId, Origin, PAGE, PathId, Stats};
 use crate::report;
@@ -62,6 +62,7 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
     let mut weights: FxHashMap<(InstanceId, PathId), Vec<(usize, u64)>> = FxHashMap::default();
     let mut parts: Vec<Parts> = Vec::with_capacity(snapshot.segments.len());
     let mut residuals: Vec<Residuals> = Vec::with_capacity(snapshot.segments.len());
+    let mut candidates: Vec<Vec<u32>> = Vec::with_capacity(snapshot.segments.len());
     for (at, (segment, pieces)) in snapshot.segments.iter().zip(&pieces).enumerate() {
         // The page map shows pages of hugetlbfs, smaps counts them apart from Rss.
         let none: &[_] = &[];
@@ -81,7 +82,8 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
                 }
             });
         }
-        let (counts, rest) = tally.finish(segment, pages.is_some(), &mut setting);
+        let (counts, rest, may_have_written) = tally.finish(segment, pages.is_some(), &mut setting);
+        candidates.push(stacks_of(space, &may_have_written));
         let counts =
             counts.into_iter().map(|(path, count)| (path, Part { count, stats: Stats::default() }));
         parts.push(counts.collect());
@@ -107,6 +109,7 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
             rss_bytes: report::BeforeAfter { before: before[at].0, after: segment.rss },
             dirty_bytes: report::BeforeAfter { before: before[at].1, after: segment.dirty },
             swap_bytes: report::BeforeAfter { before: before[at].2, after: segment.swap },
+            hugetlb_bytes: segment.hugetlb,
             pattern: pattern(segment, &(context.history)(segment)),
             mapped_by: mapped_by(space, segment, context.started_ns),
             paths: paths(space, parts, context.started_ns),
@@ -116,11 +119,27 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
                     reason: reason.as_str().to_owned(),
                     rss_bytes,
                     dirty_bytes,
+                    candidates: match reason {
+                        Reason::SharedWriteWithoutFault => std::mem::take(&mut candidates[at]),
+                        _ => Vec::new(),
+                    },
                 })
                 .collect(),
         })
         .collect();
     Reconciled { segments, elsewhere }
+}
+
+/// The stacks of paths, each once.
+fn stacks_of(space: &AddressSpace, paths: &[PathId]) -> Vec<u32> {
+    let mut stacks: Vec<u32> = paths
+        .iter()
+        .filter_map(|path| space.paths.get(*path)?.stack)
+        .map(|stack| stack.0)
+        .collect();
+    stacks.sort_unstable();
+    stacks.dedup();
+    stacks
 }
 
 fn add_weight(

@@ -51,6 +51,12 @@ pub struct Tally {
     silent: u64,
     unflagged: u64,
     anonymous_clean: u64,
+    /// The same three, of which the process's own page table says that it wrote them.
+    sure_after_free: u64,
+    sure_after_swap_in: u64,
+    sure_silent: u64,
+    /// Who brought the pages that may be dirty with no fault.
+    silent_paths: Vec<PathId>,
     stretch: Stretch,
 }
 
@@ -103,7 +109,7 @@ impl Tally {
                 let anonymous = kind.state == PageState::Anonymous;
                 self.resident(owner.resident, count, anonymous);
                 if anonymous {
-                    self.anonymous(space, run, owner);
+                    self.anonymous(space, run, kind, owner);
                 } else {
                     self.file(space, segment, run, kind, owner);
                 }
@@ -145,7 +151,7 @@ impl Tally {
     }
 
     /// Anonymous pages are dirty unless they were given up or came back from swap by a read.
-    fn anonymous(&mut self, space: &AddressSpace, run: Range<u64>, owner: Owner) {
+    fn anonymous(&mut self, space: &AddressSpace, run: Range<u64>, kind: PageKind, owner: Owner) {
         let pages = (run.end - run.start) / PAGE;
         if owner.dirty.is_some() {
             self.dirty(owner.dirty, pages, false);
@@ -153,9 +159,16 @@ impl Tally {
         }
         let free: u64 =
             space.lazy_free.within(run).map(|(part, _)| (part.end - part.start) / PAGE).sum();
-        self.after_free += free;
+        let sure = kind.entry_dirty == Some(true);
+        if sure {
+            self.sure_after_free += free;
+        } else {
+            self.after_free += free;
+        }
         let swapped_in = space.paths.get(owner.resident).map(|p| p.cause) == Some(Cause::SwapIn);
-        if swapped_in {
+        if swapped_in && sure {
+            self.sure_after_swap_in += pages - free;
+        } else if swapped_in {
             self.after_swap_in += pages - free;
         } else {
             self.anonymous_clean += pages - free;
@@ -178,6 +191,16 @@ impl Tally {
             || space.paths.get(owner.dirty).is_some_and(|path| path.cause.maps_page_cache());
         let owner =
             if private && !of_file { Owner { dirty: PathId::NONE, ..owner } } else { owner };
+        let shared_memory = !private && {
+            let cause = space.paths.get(owner.resident).map(|path| path.cause);
+            cause == Some(Cause::SharedMemory) || is_shared_memory(segment)
+        };
+        if shared_memory && owner.dirty.is_none() && kind.entry_dirty == Some(true) {
+            // Written through this mapping, and no fault has told.
+            self.sure_silent += pages;
+            self.silent_path(owner.resident);
+            return;
+        }
         if kind.folio_dirty == Some(true) && kind.large_folio == Some(true) {
             self.stretch(run, owner.dirty.is_some());
         } else if kind.folio_dirty == Some(true) && owner.dirty.is_none() {
@@ -185,17 +208,24 @@ impl Tally {
         }
         match (owner.dirty.is_some(), kind.folio_dirty) {
             // Written back since, and write-protected again: a new write would have faulted.
-            (true, Some(false)) => {}
+            (true, Some(false)) if kind.entry_dirty != Some(true) => {}
             (true, known) => self.dirty(owner.dirty, pages, known.is_none()),
             (false, Some(true)) => {}
-            (false, Some(false) | None) => {
-                let cause = space.paths.get(owner.resident).map(|path| path.cause);
-                if !private && (cause == Some(Cause::SharedMemory) || is_shared_memory(segment)) {
+            (false, Some(false) | None) if shared_memory => {
+                // Its own entry may say that it is clean.
+                if kind.entry_dirty.is_none() {
                     self.silent += pages;
-                } else if kind.folio_dirty.is_none() {
-                    self.unflagged += pages;
+                    self.silent_path(owner.resident);
                 }
             }
+            (false, None) => self.unflagged += pages,
+            (false, Some(false)) => {}
+        }
+    }
+
+    fn silent_path(&mut self, path: PathId) {
+        if !self.silent_paths.contains(&path) {
+            self.silent_paths.push(path);
         }
     }
 
@@ -222,13 +252,14 @@ impl Tally {
     }
 
     /// Ends the segment: the paths' counts, and the reasons for the rest of RSS and Dirty. Then
-    /// the tally is ready for the next segment.
+    /// the tally is ready for the next segment. The last part is who may have written shared memory
+    /// with no fault: who brought those pages, and who wrote others.
     pub fn finish(
         &mut self,
         segment: &Segment,
         has_pages: bool,
         setting: &mut Setting,
-    ) -> (Vec<(PathId, Count)>, Residuals) {
+    ) -> (Vec<(PathId, Count)>, Residuals, Vec<PathId>) {
         self.end_stretch();
         let mut paths = Vec::with_capacity(self.used.len());
         for path in std::mem::take(&mut self.used) {
@@ -237,9 +268,15 @@ impl Tally {
         let mut residuals = Residuals::default();
         let unowned = self.finish_rss(segment, has_pages, setting, &paths, &mut residuals);
         self.finish_dirty(segment, has_pages, setting, &mut paths, &unowned, &mut residuals);
+        let mut candidates = std::mem::take(&mut self.silent_paths);
+        if !candidates.is_empty() {
+            let writers = paths.iter().filter(|(_, count)| count.dirty > 0).map(|(path, _)| *path);
+            let known = candidates.clone();
+            candidates.extend(writers.filter(|path| !known.contains(path)));
+        }
         let counts = std::mem::take(&mut self.counts);
         *self = Self { counts, ..Self::default() };
-        (paths, residuals)
+        (paths, residuals, candidates)
     }
 
     /// Reasons for the rest of RSS. Gives back the reasons of anonymous pages that nobody owns,
@@ -311,9 +348,18 @@ impl Tally {
         residuals.dirty(Reason::Stranger, bytes(self.stranger.dirty));
         residuals.dirty(Reason::PageCacheWrite, bytes(self.foreign));
         residuals.dirty(Reason::LargeFolio, bytes(self.large_folio));
+        residuals.dirty(Reason::WriteAfterMadvFree, bytes(self.sure_after_free));
+        residuals.dirty(Reason::WriteAfterSwapIn, bytes(self.sure_after_swap_in));
+        residuals.dirty(Reason::SharedWriteWithoutFault, bytes(self.sure_silent));
         let sum = |paths: &[(PathId, Count)]| paths.iter().map(|(_, c)| c.dirty).sum::<u64>();
-        let certain =
-            sum(paths) + self.before.dirty + self.stranger.dirty + self.foreign + self.large_folio;
+        let certain = sum(paths)
+            + self.before.dirty
+            + self.stranger.dirty
+            + self.foreign
+            + self.large_folio
+            + self.sure_after_free
+            + self.sure_after_swap_in
+            + self.sure_silent;
         let mut rest = signed(segment.dirty) - bytes(certain);
         let cleanable: u64 = paths.iter().map(|(_, count)| count.cleanable).sum();
         if rest < 0 && (segment.dirty == 0 || rest == -bytes(cleanable)) {
@@ -345,7 +391,8 @@ impl Tally {
         }
         let reason = if !has_pages {
             Reason::NoPageMap
-        } else if !setting.moment.stands() {
+        } else if !setting.moment.stands() || !segment.is_private() {
+            // What is shared may be written, or written back, while this process stands still.
             Reason::SnapshotRace
         } else if setting.lost {
             Reason::LostEvents

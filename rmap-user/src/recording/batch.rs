@@ -334,7 +334,7 @@ impl Batch {
             put(out, run.range.start.wrapping_sub(last));
             put(out, run.range.end.wrapping_sub(run.range.start));
             last = run.range.end;
-            out.push(kind_number(run.kind));
+            put(out, kind_number(run.kind));
         }
     }
 }
@@ -466,27 +466,32 @@ fn moment_number(moment: Moment) -> u8 {
 const STATES: [PageState; 4] =
     [PageState::Anonymous, PageState::File, PageState::Zero, PageState::Swapped];
 
-fn kind_number(kind: PageKind) -> u8 {
+fn kind_number(kind: PageKind) -> u64 {
     let state = STATES.iter().position(|known| *known == kind.state).unwrap_or(0) as u8;
     let three = |flag: Option<bool>| flag.map_or(0, |flag| 1 + u8::from(flag));
-    state | u8::from(kind.huge) << 2 | three(kind.folio_dirty) << 3 | three(kind.large_folio) << 5
+    let low = state
+        | u8::from(kind.huge) << 2
+        | three(kind.folio_dirty) << 3
+        | three(kind.large_folio) << 5;
+    u64::from(low) | u64::from(three(kind.entry_dirty)) << 7
 }
 
-fn page_kind(number: u8) -> Result<PageKind, Bad> {
-    let three = |bits: u8| match bits & 3 {
+fn page_kind(number: u64) -> Result<PageKind, Bad> {
+    let three = |bits: u64| match bits & 3 {
         0 => Ok(None),
         1 => Ok(Some(false)),
         2 => Ok(Some(true)),
         _ => Err(Bad("a page of no known kind")),
     };
-    if number & 0x80 != 0 {
+    if number > 0x1ff {
         return Err(Bad("a page of no known kind"));
     }
     Ok(PageKind {
-        state: STATES[usize::from(number & 3)],
+        state: STATES[(number & 3) as usize],
         huge: number & 4 != 0,
         folio_dirty: three(number >> 3)?,
         large_folio: three(number >> 5)?,
+        entry_dirty: three(number >> 7)?,
     })
 }
 
@@ -749,7 +754,7 @@ impl<'a> Unbatch<'a> {
                 for _ in 0..count {
                     let start = span(last, from.number()?)?;
                     last = span(start, from.number()?)?;
-                    pages.push(PageRun { range: start..last, kind: page_kind(from.byte()?)? });
+                    pages.push(PageRun { range: start..last, kind: page_kind(from.number()?)? });
                 }
                 Some(pages)
             }

@@ -91,6 +91,7 @@ fn session() -> Vec<Input> {
         huge: false,
         folio_dirty: None,
         large_folio: Some(false),
+        entry_dirty: Some(true),
     };
     inputs.push(Input::Snapshot(Snapshot {
         time_ns: 90_000,

@@ -236,6 +236,9 @@ pub struct Segment {
     pub dirty_bytes: BeforeAfter,
     /// `Swap`.
     pub swap_bytes: BeforeAfter,
+    /// `Private_Hugetlb` + `Shared_Hugetlb`, which are part of no other size.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hugetlb_bytes: u64,
     /// What the sizes show; `None` where they show nothing of note.
     pub pattern: Option<Pattern>,
     /// Who made the mapping.
@@ -294,6 +297,9 @@ pub struct Unexplained {
     pub rss_bytes: i64,
     /// May be negative.
     pub dirty_bytes: i64,
+    /// Stacks of those who may have done it, where that can be told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<u32>,
 }
 
 /// A code path that touched memory of which nothing is left.
@@ -348,4 +354,9 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The function was inlined into the next frame's.
     pub inlined: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }

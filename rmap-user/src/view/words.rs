@@ -28,6 +28,7 @@ pub fn cause(name: &str) -> Option<&'static str> {
         "exec" => "set up by the kernel when the program was loaded",
         "stack-growth" => "the stack grew",
         "mthp" => "a large folio (mTHP) was given at once; untouched parts of it count too",
+        "ksm-cow" => "write to a page that KSM had merged with equal ones: it was copied",
         "protected-write" => "write to a page that was write-protected for no reason that was seen",
         "other-fault" => "a fault that no other rule fits",
         _ => return None,

@@ -65,6 +65,7 @@ fn segment(start: u64, perms: &str, name: &str, [size, rss, dirty]: [u64; 3]) ->
         rss_bytes: to(rss),
         dirty_bytes: to(dirty),
         swap_bytes: to(0),
+        hugetlb_bytes: 0,
         pattern: None,
         mapped_by: None,
         paths: Vec::new(),
@@ -104,6 +105,7 @@ trait Shape: Into<Segment> {
             reason: reason.to_owned(),
             rss_bytes: rss * 1024,
             dirty_bytes: dirty * 1024,
+            candidates: Vec::new(),
         });
         segment
     }

@@ -133,6 +133,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 rss_bytes: rss,
                 dirty_bytes: dirty,
                 swap_bytes: swap,
+                hugetlb_bytes: 0,
                 pattern: None,
                 mapped_by: None,
                 paths: paths
@@ -155,6 +156,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                         reason,
                         rss_bytes,
                         dirty_bytes,
+                        candidates: Vec::new(),
                     })
                     .collect(),
             }

@@ -14,6 +14,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sqlite3", "a program that the tests trace, with a real database"),
     ("procps", "pmap -x, whose columns and totals rmap must match"),
     ("redis-server", "a server that forks while it is written to"),
+    ("postgresql", "a server of many processes over one piece of shared memory"),
     ("make", "a tree of compilers under rmap"),
     ("strace", "a program that itself uses ptrace, under rmap"),
 ];

@@ -55,6 +55,10 @@ pub(super) fn calibrate(ebpf: &mut Ebpf) -> Result<bool, Error> {
     let Some(late) = search(ebpf, &pages)? else { return Ok(false) };
     let mut map = single::<Late>(ebpf, "LATE")?;
     map.set(0, late, 0).map_err(|e| Error::Map { name: "LATE", why: e.to_string() })?;
+    // Only loaded: it is run when a snapshot is taken. Without it, its answers are missing.
+    if let Some(Ok(reader)) = ebpf.program_mut("read_table").map(<&mut RawTracePoint>::try_from) {
+        let _ = reader.load();
+    }
     drop(own);
     Ok(true)
 }

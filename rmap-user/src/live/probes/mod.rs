@@ -5,6 +5,7 @@
 //! [`Probes`], whose end takes every probe out of the kernel again (their links are descriptors).
 
 mod calibrate;
+mod entries;
 mod offsets;
 mod plan;
 mod syscall_tracepoint;

@@ -51,7 +51,14 @@ pub(super) fn read_from(
         let found = |range: Range<u64>, entry: Entry| {
             if let Some(state) = state(segment, entry) {
                 let huge = entry.huge && state != PageState::Swapped;
-                own.push(range, PageKind { state, huge, folio_dirty: None, large_folio: None });
+                let kind = PageKind {
+                    state,
+                    huge,
+                    folio_dirty: None,
+                    large_folio: None,
+                    entry_dirty: None,
+                };
+                own.push(range, kind);
             }
         };
         match &mut scanner {

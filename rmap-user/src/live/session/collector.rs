@@ -19,7 +19,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    event::{Body, Event, RawStack, Stack, StackEnd},
+    event::{Body, Event, MmId, RawStack, Stack, StackEnd},
     investigate::{Closing, Investigation, ProcessFacts},
     live::{
         modules::Catalogue,
@@ -75,6 +75,8 @@ pub(super) struct Collector {
     counters: Counters,
     /// Times that the unwind tables could not be told what a process has mapped.
     failed_tables: u64,
+    /// The address space that each process runs in, as the kernel names it.
+    spaces: HashMap<u32, MmId>,
     /// Snapshots that failed.
     failed_snapshots: u64,
     /// What keeps a part of the picture from being seen, told with the probes.
@@ -105,6 +107,7 @@ impl Collector {
             unreadable: 0,
             failed_tables: 0,
             failed_snapshots: 0,
+            spaces: HashMap::new(),
             counters: Counters::default(),
             troubles: Vec::new(),
             checking: None,
@@ -153,12 +156,19 @@ impl Collector {
         }
         self.investigation.event(event);
         match &event.body {
+            Body::Exec { .. } => {
+                self.spaces.insert(event.pid, event.mm);
+            }
+            Body::Fault(_) => {
+                self.spaces.entry(event.pid).or_insert(event.mm);
+            }
             // What a library's end takes away must be known before it does.
             Body::Map(call) if maps_code(call) => {
                 self.scan(event.pid, event.pid, Image::MayBeAnother)
             }
             Body::Fork(fork) if !fork.thread => {
                 self.running.insert(fork.child_pid);
+                self.spaces.insert(fork.child_pid, fork.child_mm);
                 if self.unstopped.contains(&event.pid) {
                     self.unstopped.insert(fork.child_pid);
                 }
@@ -169,6 +179,7 @@ impl Collector {
             }
             Body::Exit { group_dead: true, .. } => {
                 self.ended(event.pid);
+                self.spaces.remove(&event.pid);
                 self.probes.ended(event.pid);
             }
             _ => {}
@@ -329,12 +340,22 @@ impl Collector {
         self.drain();
         self.scan(pid, tid, Image::Known);
         self.count_lost();
-        match procfs::take(tid, pid, moment, true) {
+        match self.take(tid, pid, moment) {
             Ok(snapshot) => self.see(&snapshot),
             // The investigation itself counts processes that end without one.
             Err(_) if moment == Moment::AtExit => {}
             Err(_) => self.failed_snapshots += 1,
         }
+    }
+
+    /// Takes a snapshot, with the dirty bits of the process's page table where they are needed.
+    fn take(&mut self, tid: u32, pid: u32, moment: Moment) -> Result<Snapshot, procfs::Error> {
+        let mut snapshot = procfs::take(tid, pid, moment, true)?;
+        let begins = moment.begins() || matches!(moment, Moment::Forked | Moment::Executed);
+        if let Some(mm) = self.spaces.get(&pid).filter(|_| !begins) {
+            self.probes.add_dirty_bits(mm.0, &mut snapshot);
+        }
+        Ok(snapshot)
     }
 
     /// Hands a snapshot on. Who writes to the files in it is told from now on.
@@ -385,7 +406,7 @@ impl Collector {
         for pid in mem::take(&mut self.running) {
             // One that ended a moment ago is simply not there any more.
             self.drain();
-            if let Ok(snapshot) = procfs::take(pid, pid, Moment::Periodic, true) {
+            if let Ok(snapshot) = self.take(pid, pid, Moment::Periodic) {
                 self.count_lost();
                 self.see(&snapshot);
                 self.running.insert(pid);

@@ -56,7 +56,7 @@ impl Collector {
         if !stood {
             self.drain();
         }
-        let snapshot = procfs::take(tid, pid, moment, true);
+        let snapshot = self.take(tid, pid, moment);
         self.probes.untrace(pid);
         drop(done);
         self.drain();

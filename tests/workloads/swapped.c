@@ -1,0 +1,62 @@
+/* Pages go to swap by MADV_PAGEOUT and come back: some by a read, of which some are written
+ * afterwards with no fault, and some by a write. The rest stays in swap. */
+#include "truth.h"
+
+#ifndef MADV_PAGEOUT
+#define MADV_PAGEOUT 21
+#endif
+#define PAGES ((size_t)64)
+
+NAMED void fill(volatile char *p)
+{
+    for (size_t i = 0; i < PAGES; i++)
+        p[i * PAGE] = 1;
+}
+
+NAMED void page_out(char *p)
+{
+    if (RAW(SYS_madvise, p, PAGES * PAGE, MADV_PAGEOUT, 0, 0, 0))
+        truth_skip("the kernel has no MADV_PAGEOUT");
+}
+
+NAMED unsigned read_back(const volatile char *p)
+{
+    unsigned sum = 0;
+    for (size_t i = 0; i < 16; i++)
+        sum += (unsigned char)p[i * PAGE];
+    return sum;
+}
+
+NAMED void write_silently(volatile char *p)
+{
+    for (size_t i = 0; i < 8; i++)
+        p[i * PAGE] = 2;
+}
+
+NAMED void write_back(volatile char *p)
+{
+    for (size_t i = 32; i < 42; i++)
+        p[i * PAGE] = 2;
+}
+
+int main(void)
+{
+    char *p = region_anon(PAGES);
+    fill(p);
+    page_out(p);
+    if (pages_present(p, PAGES * PAGE))
+        truth_skip("the kernel moved nothing, or not all, to swap");
+    /* Until it is written, a page in the swap cache cannot be reused. */
+    settle();
+    if (read_back(p) != 16)
+        die("swap gave back other bytes");
+    write_silently(p);
+    write_back(p);
+    truth_pages("swapped", "fill", 0);
+    truth_pages("swapped", "read_back", 16);
+    truth_pages("swapped", "write_back", 10);
+    truth_number("silent_pages", 8);
+    truth_number("in_swap", PAGES - 26);
+    truth_smaps("swapped", p);
+    truth_end(0);
+}
