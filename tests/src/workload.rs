@@ -15,6 +15,9 @@ const FLAGS: [&str; 7] =
 /// What people build for themselves: optimised, and `%rbp` is a register like any other.
 pub const BARE: [&str; 2] = ["-O2", "-fomit-frame-pointer"];
 
+/// Optimised, for who walks by frame pointers.
+pub const WALKED: [&str; 2] = ["-O2", "-fno-omit-frame-pointer"];
+
 /// Flags of a library that is loaded while a program runs.
 pub const LIBRARY: [&str; 2] = ["-shared", "-fPIC"];
 
@@ -42,6 +45,7 @@ pub fn build_all() -> Vec<PathBuf> {
         }
     }
     built.push(build_with("stacks_calls", &[&BARE[..], &["-static-pie"]].concat()));
+    built.push(build_with("touch_again", &WALKED));
     built
 }
 

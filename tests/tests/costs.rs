@@ -3,17 +3,19 @@
 use std::process::Command;
 use std::time::Duration;
 
+use rmap_peer::{Loops, Sample, Shape, Watcher, bpf};
 use rmap_tests::begin;
 use rmap_tests::job::PAGE;
 use rmap_tests::process::run;
 use rmap_tests::rmap::{binary, trace};
+use rmap_tests::workload::{self, BARE, WALKED};
 
 const MIB: u64 = 1 << 20;
 
-/// The median of five.
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+/// The one in the middle.
+fn median<T: Copy + PartialOrd>(mut numbers: Vec<T>) -> T {
+    numbers.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    numbers[numbers.len() / 2]
 }
 
 #[test]
@@ -72,4 +74,46 @@ fn rmaps_memory_does_not_grow_with_what_was_freed() {
     assert_eq!(touched, 524_288);
     let ended = &job.traced.ended;
     assert!(ended.peak_rss < limit(4096), "rmap's peak: {} bytes", ended.peak_rss);
+}
+
+/// How often each watches, in turns, so that other work on the machine falls on both.
+const TURNS: usize = 7;
+
+/// What a fault costs by the kernel's BPF statistics, in ns: all programs of rmap's together
+/// (entry, counters, end with the stack, and handing the record over), and `bpf_get_stack` alone
+/// on the same loop with frame pointers. Medians.
+fn beside_the_peer(frames: u32, mode: &'static str) -> (f64, f64) {
+    let loops = Loops {
+        plain: workload::build_with("touch_again", &BARE),
+        pointers: workload::build_with("touch_again", &WALKED),
+    };
+    // So few faults that the ring holds all their records: what is lost would cost nothing.
+    let shape = Shape { frames, mode, pages: 4096, rounds: 16 };
+    let statistics = bpf::enable_stats().unwrap();
+    let sample = |watcher| -> Sample {
+        let sample = rmap_peer::run(&binary(), &loops, shape, watcher).unwrap();
+        assert!(sample.faults >= 65_536, "{sample:?}");
+        sample
+    };
+    let (ours, peer): (Vec<_>, Vec<_>) = (0..TURNS)
+        .map(|_| {
+            let (ours, peer) = (sample(Watcher::Rmap), sample(Watcher::GetStack));
+            // Three programs at each fault, and one.
+            assert!(ours.runs > 2.9 && peer.runs > 0.9, "{ours:?} {peer:?}");
+            (ours.bpf(), peer.bpf())
+        })
+        .unzip();
+    drop(statistics);
+    let (ours, peer) = (median(ours), median(peer));
+    println!("{frames} frames, {mode}: {ours:.0} ns a fault, bpf_get_stack {peer:.0} ns");
+    (ours, peer)
+}
+
+#[test]
+fn a_fault_costs_less_than_the_kernels_own_walk_by_frame_pointers() {
+    let _machine = begin!();
+    for frames in [8, 18, 34, 66] {
+        let (ours, peer) = beside_the_peer(frames, "same");
+        assert!(ours < peer, "{frames} frames: {ours:.0} ns against {peer:.0} ns");
+    }
 }

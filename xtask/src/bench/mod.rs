@@ -6,21 +6,18 @@
 //! Who watches alternates from run to run, so that whatever else the machine does falls on all of
 //! them; medians are given with their median absolute deviation, and the load before and after.
 //!
-//! * [`micro`], one fault, by frames and by order;
-//! * [`bpf`], the kernel's account, and the peer `bpf_get_stack`;
+//! * `rmap_peer`, one fault, by frames and by order, beside `bpf_get_stack`;
 //! * [`macros`], whole programs;
 //! * [`stats`], medians.
 //!
 //! Not measured yet: a server's latency, many mappings, threads and processes, rmap's peak memory.
 
-mod bpf;
 mod macros;
-mod micro;
 mod stats;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -29,7 +26,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::steps::{self, say};
-use micro::{Loops, Sample, Shape, Watcher};
+use rmap_peer::{Loops, Sample, Shape, Watcher, bpf};
 use stats::{deviation, median};
 
 /// What to measure.
@@ -61,7 +58,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let rmap = rmap()?;
     let place = steps::target_dir().join("bench");
     std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
-    let loops = Loops::build(&place)?;
+    let loops = build(&place)?;
     let runs = options.runs.unwrap_or(if options.quick { 3 } else { 9 });
     let rounds = if options.quick { 16 } else { 64 };
     let load_before = load();
@@ -74,10 +71,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             for watcher in
                 [Watcher::Nobody, Watcher::Rmap, Watcher::GetStack, Watcher::RmapElsewhere]
             {
-                let mut sample = micro::run(&rmap, &loops, row.shape, watcher)?;
+                let mut sample = rmap_peer::run(&rmap, &loops, row.shape, watcher)?;
                 if watcher != Watcher::Nobody {
                     let statistics = bpf::enable_stats()?;
-                    let counted = micro::run(&rmap, &loops, row.shape, watcher)?;
+                    let counted = rmap_peer::run(&rmap, &loops, row.shape, watcher)?;
                     drop(statistics);
                     sample.programs = counted.programs;
                     sample.runs = counted.runs;
@@ -120,6 +117,22 @@ fn rmap() -> Result<PathBuf> {
     cargo.args(["build", "--release", "--locked", "-p", "rmap-user", "--bin", "rmap"]);
     steps::run("build rmap", &mut cargo)?;
     Ok(steps::target_dir().join("release/rmap"))
+}
+
+/// Compiles the loop, without and with frame pointers.
+fn build(place: &Path) -> Result<Loops> {
+    let source = steps::root().join("tests/workloads/touch_again.c");
+    let build = |name: &str, flag: &str| {
+        let program = place.join(name);
+        let mut gcc = Command::new("gcc");
+        gcc.args(["-O2", "-g", flag, "-o"]).arg(&program).arg(&source);
+        steps::run("compile the benchmark's loop (install gcc)", &mut gcc)?;
+        Ok::<_, anyhow::Error>(program)
+    };
+    Ok(Loops {
+        plain: build("loop", "-fomit-frame-pointer")?,
+        pointers: build("loop-fp", "-fno-omit-frame-pointer")?,
+    })
 }
 
 fn rows(options: &Options, rounds: u32) -> Vec<Row> {

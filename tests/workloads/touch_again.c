@@ -1,6 +1,6 @@
 /* Faults at a known depth: memory that is dropped and touched again, warm.
  *
- * usage: loop FRAMES PAGES ROUNDS same|random|stacks
+ * usage: touch_again FRAMES PAGES ROUNDS same|random|stacks
  *
  * It touches all pages once to warm up, writes "ready PID" to stdout, waits for a line on stdin,
  * touches PAGES * ROUNDS pages, writes "done NANOSECONDS FAULTS", waits for a line and ends.

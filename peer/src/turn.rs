@@ -1,6 +1,6 @@
 //! What one fault costs: by the kernel's account of each BPF program, and by the loop's own clock.
 //!
-//! Comes in: a shape of the loop (`loop.c`) and who watches it. Goes out: a [`Sample`] a run.
+//! Comes in: a shape of the loop and who watches it. Goes out: a [`Sample`] a run.
 //! Only programs that the watching process holds are counted, so another tracer on the machine
 //! does not add to the figures; it still adds to the time of the loop.
 
@@ -11,8 +11,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::bpf::{self, Runs};
-use crate::steps;
+use crate::bpf::{self, Runs};
 
 /// Who watches the loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,33 +54,19 @@ pub struct Sample {
 
 impl Sample {
     /// Run time of all programs, in ns a fault.
+    #[must_use]
     pub fn bpf(&self) -> f64 {
         self.programs.values().sum()
     }
 }
 
 /// The two builds of the loop.
+#[derive(Clone, Debug)]
 pub struct Loops {
-    plain: PathBuf,
-    pointers: PathBuf,
-}
-
-impl Loops {
-    /// Compiles them.
-    pub fn build(place: &Path) -> Result<Self> {
-        let source = steps::root().join("xtask/src/bench/loop.c");
-        let build = |name: &str, flag: &str| {
-            let program = place.join(name);
-            let mut gcc = Command::new("gcc");
-            gcc.args(["-O2", "-g", flag, "-o"]).arg(&program).arg(&source);
-            steps::run("compile the benchmark's loop (install gcc)", &mut gcc)?;
-            Ok::<_, anyhow::Error>(program)
-        };
-        Ok(Self {
-            plain: build("loop", "-fomit-frame-pointer")?,
-            pointers: build("loop-fp", "-fno-omit-frame-pointer")?,
-        })
-    }
+    /// Without frame pointers, as distributions compile.
+    pub plain: PathBuf,
+    /// With them, for who walks by them.
+    pub pointers: PathBuf,
 }
 
 /// A process that is spoken to line by line, and that ends with its input.
@@ -141,7 +126,18 @@ fn programs_of(pid: u32) -> BTreeSet<u32> {
         .collect()
 }
 
-/// Runs the loop once.
+/// Gives a process the processor before all others, as long as it runs: else a busy machine's other
+/// faults, at which the programs run as well, come in between. Who may not do so measures those too.
+fn undisturbed(pid: u32) {
+    let least = libc::sched_param { sched_priority: 1 };
+    // SAFETY: the call reads the structure that it is given.
+    unsafe { libc::sched_setscheduler(pid as libc::pid_t, libc::SCHED_FIFO, &raw const least) };
+}
+
+/// Runs the loop once. If the statistics are not on ([`bpf::enable_stats`]), programs count as 0.
+///
+/// # Errors
+/// A program cannot be started, does not say what is expected, or the kernel refuses the peer.
 pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result<Sample> {
     let program = if watcher == Watcher::GetStack { &loops.pointers } else { &loops.plain };
     let traced = |program: &Path| {
@@ -167,6 +163,7 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
         _ => shaped(&mut Command::new(program))?,
     };
     let pid = talk.hear("ready ")?.first().copied().unwrap_or(0) as u32;
+    undisturbed(pid);
     let peer = (watcher == Watcher::GetStack).then(|| bpf::Peer::attach(pid)).transpose()?;
     let mut ids = match watcher {
         Watcher::Nobody => BTreeSet::new(),

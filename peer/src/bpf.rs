@@ -3,8 +3,8 @@
 //! Comes in: a process id. Goes out: run time and count by program, and a loaded peer: one
 //! `bpf_get_stack` at each user fault of that process, as any frame-pointer profiler pays it.
 //!
-//! The peer is sixteen instructions, written here so that the object that rmap ships holds
-//! nothing that only a benchmark needs. Numbers are those of `include/uapi/linux/bpf.h`.
+//! The peer is eighteen instructions, written here so that the object that rmap ships holds
+//! nothing that only a measurement needs. Numbers are those of `include/uapi/linux/bpf.h`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,6 +47,9 @@ fn descriptor(command: i32, attribute: &mut [u64]) -> io::Result<OwnedFd> {
 }
 
 /// Turns the statistics on until it is dropped.
+///
+/// # Errors
+/// The kernel refuses (`BPF_ENABLE_STATS`, Linux 5.8).
 pub fn enable_stats() -> Result<OwnedFd> {
     descriptor(ENABLE_STATS, &mut [0]).context("cannot turn the kernel's BPF statistics on")
 }
@@ -61,6 +64,9 @@ pub struct Runs {
 }
 
 /// What all loaded programs took so far, by id, with their names.
+///
+/// # Errors
+/// The kernel does not tell.
 pub fn runs() -> Result<BTreeMap<u32, (String, Runs)>> {
     let mut all = BTreeMap::new();
     let mut id = 0u32;
@@ -90,12 +96,16 @@ pub fn runs() -> Result<BTreeMap<u32, (String, Runs)>> {
 }
 
 /// The peer while it is attached.
+#[derive(Debug)]
 pub struct Peer {
     _link: OwnedFd,
 }
 
 impl Peer {
     /// Loads and attaches it to the user faults of process `pid`.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
     pub fn attach(pid: u32) -> Result<Self> {
         // Key 4 bytes, value of one stack, one element.
         let kind = u64::from(PERCPU_ARRAY) | 4 << 32;
