@@ -35,6 +35,12 @@ pub fn tgid(task: *mut task_struct) -> u32 {
     unsafe { *((task as u64 + config::TASK_TGID.load()) as *const u32) }
 }
 
+/// The process (upper half) and the thread id of the current task.
+#[inline(always)]
+pub fn id(task: *mut task_struct) -> u64 {
+    u64::from(tgid(task)) << 32 | u64::from(tid(task))
+}
+
 /// The thread id of the current task.
 #[inline(always)]
 pub fn tid(task: *mut task_struct) -> u32 {

@@ -53,6 +53,7 @@ fn take(registers: UserRegisters, mm: u64, slot: u32, last: Option<&mut LastStac
     let Some(busy) = BUSY.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot.
     unsafe { *busy = 1 };
+    unwind::forget(scratch);
     if let Some(last) = &last
         && unwind::repeats(registers, &last.memory, scratch)
     {

@@ -12,7 +12,7 @@ use crate::{
     kernel::{self, File},
     page_table::Block,
     storage::TaskStorage,
-    unwind::Scratch,
+    unwind::{KnownRows, Scratch},
 };
 
 /// The records, for user space.
@@ -45,6 +45,11 @@ pub static ACCESSES: LruHashMap<u32, Access> = LruHashMap::with_max_entries(4096
 #[map]
 pub static MAPPED: LruHashMap<File, u32> = LruHashMap::with_max_entries(65_536, 0);
 
+/// The thread that each CPU found last not to be traced: others' faults are most of a machine's,
+/// and come in runs.
+#[map]
+pub static STRANGERS: PerCpuArray<Stranger> = PerCpuArray::with_max_entries(1, 0);
+
 /// Hashes of stacks that user space has, in sets of which a hash's lowest bits give the number. A
 /// stack that another one drives out is sent again. A map that looks up and ages by itself costs
 /// more than a third of a short walk.
@@ -63,6 +68,10 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::COUNT
 /// Where a stack is walked.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The rows that walks found before.
+#[map]
+pub static KNOWN: PerCpuArray<KnownRows> = PerCpuArray::with_max_entries(1, 0);
 
 /// Where entries of a page table are looked at.
 #[map]
@@ -117,6 +126,17 @@ pub struct Thread {
     pub reserved: u32,
     /// The stack of its last fault.
     pub stack: LastStack,
+}
+
+/// A thread that is not traced.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Stranger {
+    /// Its process and its own id, see [`kernel::id`]. A forked process has another one, and the
+    /// [`EPOCH`] changes long before ids come again.
+    pub id: u64,
+    /// The [`EPOCH`] at which its process was not traced.
+    pub epoch: u64,
 }
 
 /// The stack with which a thread came last.
@@ -204,7 +224,22 @@ pub fn traced(task: *mut task_struct) -> Traced {
     match known {
         Some(thread) if thread.epoch == epoch => Traced::Yes(thread),
         known => {
-            let Some(slot) = target(kernel::tgid(task)) else { return Traced::No };
+            let id = kernel::id(task);
+            let stranger = STRANGERS.get_ptr_mut(0);
+            // SAFETY: this CPU's own slot; only strangers write it, and no two of them at once.
+            let stranger = stranger.map(|stranger| unsafe { &mut *stranger });
+            if let Some(stranger) = &stranger
+                && stranger.id == id
+                && stranger.epoch == epoch
+            {
+                return Traced::No;
+            }
+            let Some(slot) = target((id >> 32) as u32) else {
+                if let Some(stranger) = stranger {
+                    *stranger = Stranger { id, epoch };
+                }
+                return Traced::No;
+            };
             // SAFETY: as above.
             let new = || THREADS.get_or_make(task).map(|mut new| unsafe { new.as_mut() });
             let Some(thread) = known.or_else(new) else { return Traced::Unkept };

@@ -16,7 +16,7 @@ use rmap_ebpf::{
 
 use crate::{
     kernel::{self, UserRegisters},
-    state::{MAPPINGS, RULES, SLABS},
+    state::{KNOWN, MAPPINGS, RULES, SLABS},
 };
 
 /// Where a walk takes place: memory of this CPU. What lies here is any number to the verifier;
@@ -29,13 +29,22 @@ pub struct Scratch {
     near: u64,
     /// What [`fetch`] has read.
     word: u64,
+    /// Not 0 as long as all words that were compared are the same. Here, and not beside the
+    /// comparison: a constant on the program's stack would make the verifier take the way behind
+    /// the loop as one that leads to no walk, and look at the walk twice.
+    same: u64,
     /// Where `window` was read from; 0: nowhere yet.
     window_at: u64,
     /// A piece of the thread's memory.
     window: [u64; WINDOW],
     /// What it has read.
     trace: Trace,
-    /// The words from the stack pointer on, to compare with what was read before.
+    /// Where `stack` was read from: the stack pointer, rounded down to a word.
+    stack_at: u64,
+    /// How many bytes of it are there; 0: none yet.
+    stack_bytes: u64,
+    /// The words from the stack pointer on: they are compared with what was read before, and a
+    /// walk looks here first.
     stack: [u64; SPAN],
     /// Hash sum of the addresses.
     pub sum: u64,
@@ -47,16 +56,36 @@ pub struct Scratch {
     pub record: StackRecord,
 }
 
-/// Words that are read at once: stack frames lie side by side, and a read has a price of its own.
+/// Bytes of the stack that are read for a walk before it begins: most stacks are no larger.
+const FIRST_BYTES: u64 = 1024;
+/// Words that are read at once where that was not enough: stack frames lie side by side, and a read has a price of its own.
 const WINDOW: usize = 128;
 /// The same in bytes. A window is aligned to its size, so it never reaches into another page than
 /// that of the wanted word.
 const WINDOW_BYTES: u64 = 8 * WINDOW as u64;
 
+/// A row that was found before: the same address has it again, as long as the process's mappings
+/// are the same.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct KnownRow {
+    address: u64,
+    row: u32,
+    /// [`Mappings::generation`], which no two lists of mappings share.
+    generation: u32,
+}
+
+/// Rows that this CPU has found, by their address.
+pub type KnownRows = [KnownRow; KNOWN_ROWS];
+
+/// How many there are: a power of two. Per-CPU memory comes in pieces of 32 KiB at most.
+const KNOWN_ROWS: usize = 1024;
+
 /// What the loop hands on from turn to turn.
 #[repr(C)]
 struct State {
     mappings: *const Mappings,
+    known: *mut KnownRows,
     scratch: *mut Scratch,
 }
 
@@ -70,11 +99,17 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
     start.registers = registers.address();
     start.trace.begin(registers.sp());
     start.window_at = 0;
+    if start.stack_bytes == 0 {
+        // Without it each word is read for itself, or with its neighbours.
+        copy_stack(registers, FIRST_BYTES, scratch);
+    }
     start.sum = hash::START;
     start.status = u32::from(abi::STACK_NO_MAPPING);
     start.count = 0;
-    if let Some(mappings) = MAPPINGS.get_ptr(slot) {
-        let mut state = State { mappings, scratch };
+    if let Some(mappings) = MAPPINGS.get_ptr(slot)
+        && let Some(known) = KNOWN.get_ptr_mut(0)
+    {
+        let mut state = State { mappings, known, scratch };
         // SAFETY: the callback has the helper's signature, and its state lives through the call.
         unsafe {
             bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
@@ -97,11 +132,37 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     scratch.sum = hash::add(scratch.sum, ip);
     scratch.count = index as u32 + 1;
     let mut frame = scratch.frame;
-    let mut env = Kernel { mappings: state.mappings, scratch: state.scratch };
+    let mut env = Kernel { mappings: state.mappings, known: state.known, scratch: state.scratch };
     let status = advance(&mut env, &mut frame);
     scratch.frame = frame;
     scratch.status = u32::from(status);
     i64::from(status != STEP_NEXT)
+}
+
+/// Forgets the copy of a stack: the next walk is another's.
+#[inline(always)]
+pub fn forget(scratch: *mut Scratch) {
+    // SAFETY: this CPU's own slot, as above.
+    unsafe { (*scratch).stack_bytes = 0 };
+}
+
+/// Reads so many bytes of the stack, at most all of [`Scratch::stack`]; whether it could.
+#[inline(always)]
+fn copy_stack(registers: UserRegisters, bytes: u64, scratch: *mut Scratch) -> bool {
+    let from = registers.sp() & !7;
+    // SAFETY: this CPU's own slot, as above; the helper checks the source.
+    let read = unsafe {
+        bpf_probe_read_user(
+            (*scratch).stack.as_mut_ptr().cast(),
+            bytes as u32,
+            from as *const c_void,
+        )
+    };
+    // SAFETY: as above.
+    let copied = unsafe { &mut *scratch };
+    copied.stack_at = from;
+    copied.stack_bytes = if read == 0 { bytes } else { 0 };
+    read == 0
 }
 
 /// Whether the thread still has the stack that `memory` tells of.
@@ -115,30 +176,24 @@ pub fn repeats(registers: UserRegisters, memory: &Memory, scratch: *mut Scratch)
     if span > SPAN as u64 {
         return false;
     }
-    // SAFETY: this CPU's own slot, as above; the helper checks the source.
-    let read = unsafe {
-        bpf_probe_read_user(
-            (*scratch).stack.as_mut_ptr().cast(),
-            8 * span as u32,
-            (registers.sp() & !7) as *const c_void,
-        )
-    };
-    if read != 0 {
+    if !copy_stack(registers, 8 * span, scratch) {
         return false;
     }
-    let mut state = Comparison { memory, scratch, same: 1 };
+    // SAFETY: this CPU's own slot, as above.
+    unsafe { (&raw mut (*scratch).same).write_volatile(1) };
+    let mut state = Comparison { memory, scratch };
     let turns = u32::from(memory.count) / AT_ONCE as u32;
     // SAFETY: the callback has the helper's signature, and its state lives through the call.
     unsafe { bpf_loop(turns, compare as *mut c_void, (&raw mut state).cast(), 0) };
-    state.same != 0
+    // SAFETY: as above.
+    unsafe { (&raw const (*scratch).same).read_volatile() != 0 }
 }
 
 /// What the comparison hands on from turn to turn.
 #[repr(C)]
 struct Comparison {
     memory: *const Memory,
-    scratch: *const Scratch,
-    same: u64,
+    scratch: *mut Scratch,
 }
 
 unsafe extern "C" fn compare(turn: u64, state: *mut c_void) -> i64 {
@@ -147,7 +202,8 @@ unsafe extern "C" fn compare(turn: u64, state: *mut c_void) -> i64 {
     // SAFETY: both outlive the loop.
     let same = unsafe { (*state.memory).same(&(*state.scratch).stack, turn) };
     if !same {
-        state.same = 0;
+        // SAFETY: as above.
+        unsafe { (*state.scratch).same = 0 };
     }
     i64::from(!same)
 }
@@ -221,6 +277,7 @@ fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
 /// Maps and memory as the walk sees them.
 struct Kernel {
     mappings: *const Mappings,
+    known: *mut KnownRows,
     scratch: *mut Scratch,
 }
 
@@ -230,6 +287,11 @@ struct Kernel {
 fn fetch(scratch: *mut Scratch, address: u64) -> bool {
     // SAFETY: this CPU's own slot, and the caller has given its reference back.
     let scratch = unsafe { &mut *scratch };
+    let distance = address.wrapping_sub(scratch.stack_at);
+    if distance < scratch.stack_bytes && distance & 7 == 0 {
+        scratch.word = scratch.stack[(distance >> 3) as usize & (SPAN - 1)];
+        return true;
+    }
     if address & 7 != 0 {
         // SAFETY: the word is as long as is said; the helper checks the source.
         let read = unsafe {
@@ -260,6 +322,21 @@ fn fetch(scratch: *mut Scratch, address: u64) -> bool {
 impl Env for Kernel {
     #[inline(always)]
     fn row(&mut self, address: u64) -> u32 {
+        // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
+        let generation = unsafe { (*self.mappings).generation };
+        // SAFETY: this CPU's own slot; walks do not nest.
+        let known =
+            unsafe { &mut (*self.known)[(address ^ address >> 10) as usize & (KNOWN_ROWS - 1)] };
+        if known.address == address && known.generation == generation {
+            return known.row;
+        }
+        let row = row(self.mappings, self.scratch, address);
+        *known = KnownRow { address, row, generation };
+        row
+    }
+
+    #[inline(always)]
+    fn guessed_row(&mut self, address: u64) -> u32 {
         row(self.mappings, self.scratch, address)
     }
 

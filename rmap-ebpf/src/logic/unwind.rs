@@ -111,6 +111,11 @@ pub trait Env {
     /// The row that holds at an address; the rows of [`SPECIAL_NO_MAPPING`] and [`SPECIAL_JIT`]
     /// and [`SPECIAL_NONE`] where no table answers.
     fn row(&mut self, address: u64) -> u32;
+    /// The same for an address that is only guessed to be one of code.
+    #[inline(always)]
+    fn guessed_row(&mut self, address: u64) -> u32 {
+        self.row(address)
+    }
     /// A rule by its index.
     fn rule(&mut self, index: u32) -> Option<Rule>;
     /// A register of the innermost frame, by its number as of [`crate::abi::REG_BP`].
@@ -347,7 +352,7 @@ fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
 /// read only where there is code.
 #[inline(always)]
 fn is_return_address<E: Env>(env: &mut E, ra: u64) -> bool {
-    let row = env.row(ra.wrapping_sub(1));
+    let row = env.guessed_row(ra.wrapping_sub(1));
     if row == special_row(SPECIAL_NO_MAPPING) {
         return false;
     }

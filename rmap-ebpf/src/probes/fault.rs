@@ -147,10 +147,14 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     record.entry = table.entry;
     record.reserved = 0;
     // All that is known of the fault lies in the map now, so the verifier looks at the walk once.
+    // The address space must come from there too: in a register it is a pointer in one case, which
+    // the verifier knows as such, and a number in the other.
+    // SAFETY: a plain field.
+    let mm = unsafe { (&raw const record.header.mm).read_volatile() };
     record.stack = match record.syscall {
         // The program that is being loaded has no code of its own to name yet.
         EXECVE | EXECVEAT => 0,
-        _ => stack::capture_again(registers, record.header.mm, thread),
+        _ => stack::capture_again(registers, mm, thread),
     };
     emit::send(record);
     0
