@@ -1,11 +1,13 @@
 //! What rmap itself takes: time and memory.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use rmap_peer::{Loops, Sample, Shape, Watcher, bpf};
 use rmap_tests::begin;
 use rmap_tests::job::PAGE;
+use rmap_tests::machine::slow;
 use rmap_tests::process::run;
 use rmap_tests::rmap::{binary, trace};
 use rmap_tests::workload::{self, BARE, WALKED};
@@ -110,10 +112,53 @@ fn beside_the_peer(frames: u32, mode: &'static str) -> (f64, f64) {
 }
 
 #[test]
-fn a_fault_costs_less_than_the_kernels_own_walk_by_frame_pointers() {
+fn a_fault_costs_less_than_the_kernels_walk_by_frame_pointers() {
     let _machine = begin!();
     for frames in [8, 18, 34, 66] {
         let (ours, peer) = beside_the_peer(frames, "same");
         assert!(ours < peer, "{frames} frames: {ours:.0} ns against {peer:.0} ns");
+    }
+    // By another call path at each fault, so that each stack is walked.
+    let (ours, peer) = beside_the_peer(66, "stacks");
+    assert!(ours < peer, "66 changing frames: {ours:.0} ns against {peer:.0} ns");
+}
+
+/// A file of at least so many bytes of code, among libraries that machines with compilers have.
+fn large_library(least: u64) -> Option<PathBuf> {
+    let sysroot = run(Command::new("rustc").args(["--print", "sysroot"]));
+    let own = Path::new(sysroot.out().trim()).join("lib");
+    let places = [own, "/usr/lib/x86_64-linux-gnu".into()];
+    let files = places.iter().filter_map(|place| std::fs::read_dir(place).ok()).flatten().flatten();
+    files
+        .map(|file| file.path())
+        .filter(|path| path.to_string_lossy().contains(".so"))
+        .find(|path| std::fs::metadata(path).is_ok_and(|file| file.len() >= least))
+}
+
+#[test]
+fn unwind_tables_are_built_in_milliseconds() {
+    let machine = begin!();
+    let measure = binary().with_file_name("examples").join("unwind_tables");
+    if !measure.is_file() || !measure.components().any(|part| part.as_os_str() == "release") {
+        return machine.skip("there is no release build of the example unwind_tables");
+    }
+    let libc = PathBuf::from("/lib/x86_64-linux-gnu/libc.so.6");
+    let large = large_library(100 * MIB);
+    if large.is_none() {
+        machine.skip("no library of 100 MiB is here: only libc's table is measured");
+    }
+    // The least processor time of nine: other work on the machine can only add to it.
+    for (path, limit) in [(Some(libc), 5.0), (large, 150.0)] {
+        let Some(path) = path else { continue };
+        let measured = run(Command::new(&measure).arg(&path));
+        assert_eq!(measured.code(), 0, "{}", measured.err());
+        let text = measured.out();
+        let numbers: Vec<f64> = text.split('\t').filter_map(|word| word.parse().ok()).collect();
+        let &[build, _read, code, table] = numbers.as_slice() else { panic!("{text}") };
+        println!("{text}");
+        // Of a larger library the share that 65 MB are.
+        let limit = limit * (code / 65e6).max(1.0) * f64::from(slow());
+        assert!(build < limit, "{}: {build} ms, at most {limit}", path.display());
+        assert!(table < code / 5.0, "{}: a table of {table} bytes", path.display());
     }
 }

@@ -132,6 +132,8 @@ fn end_to_end(object: Option<&Path>, filter: Option<&str>, tally: &mut Tally) ->
     let name = "end-to-end tests";
     let mut build = cargo(object);
     build.args(["build", "--release", "-p", "rmap-user", "--bin", "rmap"]);
+    // The test of costs measures the building of unwind tables as a release build does it.
+    build.args(["--example", "unwind_tables"]);
     if let Err(error) = steps::run("build rmap", &mut build) {
         println!("{error:#}");
         tally.fail("end-to-end tests (rmap does not build)");
