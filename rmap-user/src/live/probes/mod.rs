@@ -250,8 +250,9 @@ impl Probes {
         };
         let mut probes = Vec::new();
         let mut tracepoints = Vec::new();
+        let refused = plan::load(&mut ebpf, offsets);
         for planned in PLAN {
-            let attached = plan::attach(&mut ebpf, planned, offsets, &mut tracepoints);
+            let attached = plan::attach(&mut ebpf, planned, offsets, &refused, &mut tracepoints);
             let why_not = match attached {
                 Ok(()) => None,
                 Err(why) if planned.needed => {

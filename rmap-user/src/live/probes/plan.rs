@@ -1,11 +1,11 @@
 //! The probe plan: every probe, whether the main job needs it, and what follows without it.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, thread};
 
 use aya::{
     Ebpf,
     programs::{
-        PerfEvent, Program, RawTracePoint, TracePoint,
+        PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
     },
     util::online_cpus,
@@ -159,28 +159,74 @@ pub fn purpose(name: &str) -> &'static str {
         .map_or("exactly which pages a fault mapped, and their dirty bits", |planned| planned.gives)
 }
 
-/// Loads one program and attaches it; the error is what the kernel said.
+/// Programs that could not be loaded, by their name, with what the kernel said.
+pub(super) type Refused = BTreeMap<&'static str, String>;
+
+/// Loads the programs of the plan, all at the same time: the kernel's verifier looks at one that
+/// walks stacks for some ten milliseconds, on the processor of who asks.
+pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets) -> Refused {
+    thread::scope(|scope| {
+        let loading: Vec<_> = ebpf
+            .programs_mut()
+            .filter_map(|(name, program)| {
+                let planned = PLAN.iter().find(|planned| planned.program == name)?;
+                // One that would be given other things than it expects is not attached.
+                let fits = match planned.at {
+                    At::Raw(name) => offsets.other_shape(name).is_none(),
+                    At::Software(_) | At::Calls(..) => true,
+                };
+                let load = move || load_one(program).map_err(text);
+                fits.then(|| {
+                    (
+                        planned.program,
+                        thread::Builder::new().spawn_scoped(scope, load).map_err(text),
+                    )
+                })
+            })
+            .collect();
+        let ended = loading.into_iter().map(|(name, thread)| {
+            let ended = thread.and_then(|thread| {
+                thread.join().unwrap_or_else(|_| Err("loading it ended early".to_owned()))
+            });
+            (name, ended)
+        });
+        ended.filter_map(|(name, ended)| Some((name, ended.err()?))).collect()
+    })
+}
+
+fn load_one(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::RawTracePoint(program) => program.load(),
+        Program::PerfEvent(program) => program.load(),
+        Program::TracePoint(program) => program.load(),
+        _ => Err(ProgramError::UnexpectedProgramType),
+    }
+}
+
+/// Attaches one program, which has been loaded; the error is what the kernel said.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     planned: &Planned,
     offsets: &Offsets,
+    refused: &Refused,
     tracepoints: &mut Vec<SyscallTracepoint>,
 ) -> Result<(), String> {
     let program = ebpf
         .program_mut(planned.program)
         .ok_or_else(|| format!("the object has no program {}", planned.program))?;
+    let loaded = || refused.get(planned.program).map_or(Ok(()), |why| Err(why.clone()));
     match planned.at {
         At::Raw(name) => {
             if let Some(other) = offsets.other_shape(name) {
                 return Err(other.to_owned());
             }
+            loaded()?;
             let program: &mut RawTracePoint = program.try_into().map_err(text)?;
-            program.load().map_err(text)?;
             program.attach(name).map_err(text)?;
         }
         At::Software(event) => {
+            loaded()?;
             let program: &mut PerfEvent = program.try_into().map_err(text)?;
-            program.load().map_err(text)?;
             let cpus = online_cpus().map_err(|(what, e)| format!("{what}: {e}"))?;
             for cpu in cpus {
                 program
@@ -194,8 +240,8 @@ pub(super) fn attach(
             }
         }
         At::Calls(prefix, calls) => {
+            loaded()?;
             let program: &mut TracePoint = calls_program(program)?;
-            program.load().map_err(text)?;
             let fd = program.fd().map_err(text)?;
             let tracefs = tracefs::open().map_err(text)?;
             for call in calls {
