@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use rmap_tests::attach::{assert_free, await_attached, rmap_attach, threads};
 use rmap_tests::facts;
 use rmap_tests::job::PAGE;
-use rmap_tests::process::{Running, eventually, has_program, status_field};
+use rmap_tests::process::{Running, eventually, has_program, patience, status_field};
 use rmap_tests::truth::Truth;
 use rmap_tests::{begin, workload};
 
@@ -196,8 +196,9 @@ fn a_process_that_is_traced_already_is_watched_as_it_runs() {
         go_on(&target, &mut input);
         let size = eventually("what came is recorded", || looked(size));
         eventually("another snapshot", || looked(size));
-        std::thread::sleep(std::time::Duration::from_secs(1));
         let truth = said(&target, "done");
+        // A snapshot of what it has now: one is on its way, and the next one is whole.
+        std::thread::sleep(patience(std::time::Duration::from_secs(1)));
         let kind = if ends {
             end(target, input);
             SnapshotKind::LastPeriodic

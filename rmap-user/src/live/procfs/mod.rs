@@ -42,6 +42,10 @@ pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snap
     let task = Task { pid, tid };
     let segments = segments(&task)?;
     let pages = if want_pages { Some(pages::read(&task, &segments)?) } else { None };
+    // Of memory that is given up meanwhile the kernel shows no pages, and no error either.
+    if pages.is_some() && !has_memory(&task) {
+        return Err(Error::NoMemory { pid, tid, path: task.path("pagemap") });
+    }
     let peak_rss = peak_rss(&task);
     Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
 }
@@ -135,6 +139,13 @@ fn read_smaps(task: &Task) -> Result<Vec<Segment>, Error> {
         return Err(Error::NoMemory { pid: task.pid, tid: task.tid, path: task.path("smaps") });
     }
     Ok(segments)
+}
+
+/// Whether the thread's address space is there still: the first number of `statm`, its size, is 0
+/// from the moment at which an exiting thread gives it up (kernel `exit_mm`), and what has been
+/// reaped cannot be read.
+fn has_memory(task: &Task) -> bool {
+    std::fs::read(task.path("statm")).is_ok_and(|text| !text.starts_with(b"0 "))
 }
 
 /// `VmHWM` of `status`, 0 where it is missing: the process may have ended since.

@@ -11,7 +11,7 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 
 use super::scan::Scanner;
-use super::{Error, pages, read_segments, take};
+use super::{Error, Task, has_memory, pages, read_segments, take};
 use crate::snapshot::{Moment, PageRun, PageState, Segment, Snapshot};
 
 const PAGE: usize = 4096;
@@ -454,4 +454,18 @@ fn what_is_not_there_is_told_apart() {
     assert!(matches!(zombie, Err(Error::NoMemory { .. })), "{zombie:?}");
     let reaped = read_segments(child.id(), child.id()).unwrap_err();
     assert!(matches!(reaped, Error::Gone { .. }) && reaped.is_gone(), "{reaped}");
+}
+
+#[test]
+fn memory_that_was_given_up_is_no_memory() {
+    let child = Stopped::after(|| ());
+    let task = Task { pid: child.id(), tid: child.id() };
+    assert!(has_memory(&task));
+    kill(child.0, Signal::SIGKILL).unwrap();
+    // It has exited, and nobody has reaped it.
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
+    nix::sys::wait::waitid(nix::sys::wait::Id::Pid(child.0), flags).unwrap();
+    assert!(!has_memory(&task));
+    drop(child);
+    assert!(!has_memory(&task));
 }
