@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
 
+/// Exit status where what a step is made of (packages, mostly) cannot be had here.
+pub const CANNOT: u8 = 77;
+
 /// The root of the workspace.
 pub fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));

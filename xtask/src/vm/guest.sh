@@ -18,17 +18,9 @@ mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup 2> /dev/null
 ip link set lo up 2> /dev/null || ifconfig lo up 2> /dev/null
 ulimit -c 0
-cd "$WORKSPACE" || end 1
-mkdir -p target/tmp
 set_up || { echo "rmap-vm: the machine cannot be set up"; end 1; }
 echo "rmap-vm: $(cat /proc/cmdline)"
-status=0
-: > /run/skips
 export RMAP_SKIPS=/run/skips RMAP_BIN RMAP_SLOW RMAP_REFUSED RUST_BACKTRACE=0
-for test in $TESTS; do
-    echo "rmap-vm: running ${test##*/}"
-    # shellcheck disable=SC2086
-    (cd tests && "$WORKSPACE/$test" --test-threads=1 --nocapture $FILTERS) || status=1
-done
-cat /run/skips
-end "$status"
+. /run/suite
+suite
+end "$?"

@@ -15,5 +15,5 @@ done
 mount -t ext4 /dev/vda /root && mkdir -p "/root$WORKSPACE" &&
     mount -t ext4 /dev/vdb "/root$WORKSPACE" || echo "rmap-vm: the disks cannot be mounted"
 for dir in dev proc sys; do mount --move "/$dir" "/root/$dir"; done
-cp /case /guest /root/run/
+cp /case /guest /suite /root/run/
 exec switch_root /root /bin/sh /run/guest

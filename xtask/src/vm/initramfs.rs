@@ -17,7 +17,10 @@ const MODULES: [&str; 2] = ["virtio_pci", "virtio_blk"];
 
 /// Makes the archive `target`.
 pub fn make(kernel: &Unpacked, case: &str, target: &Path) -> Result<()> {
-    let folder = target.with_extension("d");
+    // Not `with_extension`: what follows the dot of a kernel's version is none.
+    let mut folder = target.as_os_str().to_owned();
+    folder.push(".d");
+    let folder = PathBuf::from(folder);
     // Another kernel's modules may be there.
     if folder.exists() {
         fs::remove_dir_all(&folder)
@@ -34,6 +37,7 @@ pub fn make(kernel: &Unpacked, case: &str, target: &Path) -> Result<()> {
     };
     let init = write("init", include_str!("init.sh"))?;
     write("guest", include_str!("guest.sh"))?;
+    write("suite", super::SUITE)?;
     write("case", case)?;
     make_executable(&init)?;
     let busybox = folder.join("bin/busybox");

@@ -11,15 +11,34 @@ pub struct Kernel {
     pub archive: &'static str,
     /// The suite.
     pub suite: &'static str,
+    /// What rmap does there, for the README.
+    pub note: &'static str,
 }
 
 /// The kernels, the oldest first. Older suites lose their packages some day: what was fetched
 /// before stays in `target/vm`.
 pub const KERNELS: &[Kernel] = &[
-    Kernel { name: "5.10", archive: "debian-security", suite: "bullseye-security" },
-    Kernel { name: "6.1", archive: "debian-security", suite: "bookworm-security" },
-    Kernel { name: "6.12", archive: "debian-security", suite: "bookworm-security" },
-    Kernel { name: "7.2", archive: "debian", suite: "sid" },
+    Kernel {
+        name: "5.10",
+        archive: "debian-security",
+        suite: "bullseye-security",
+        note: "refuses every kernel before 5.17 with one line: their BPF cannot walk a stack",
+    },
+    Kernel {
+        name: "6.1",
+        archive: "debian-security",
+        suite: "bookworm-security",
+        note: "everything; before 6.7 it reads `pagemap` instead of `PAGEMAP_SCAN`, of sparse segments \
+               over 1 GiB only the ends; before 6.2 a fault's own pages are told by the thread's own \
+               counters",
+    },
+    Kernel {
+        name: "6.12",
+        archive: "debian-security",
+        suite: "bookworm-security",
+        note: "everything",
+    },
+    Kernel { name: "7.2", archive: "debian", suite: "sid", note: "everything" },
 ];
 
 /// The test programs that [`Tests::All`] means where processors are emulated: what depends on the
@@ -43,6 +62,8 @@ pub struct Case {
     pub name: &'static str,
     /// The kernel's name.
     pub kernel: &'static str,
+    /// What is special, for docs/kernels.md.
+    pub what: &'static str,
     /// Added to the kernel's command line.
     pub command_line: &'static str,
     /// Instead of two processors that walk four levels of page tables.
@@ -62,12 +83,35 @@ const MADVISE: &str = "echo madvise > /sys/kernel/mm/transparent_hugepage/enable
 const PLAIN: Case = Case {
     name: "",
     kernel: "",
+    what: "",
     command_line: "",
     machine: &[],
     set_up: MADVISE,
     tests: Tests::All,
     ci: None,
 };
+
+/// tracefs at the place where it was before Linux 4.1, and where many tools still mount it.
+const OLD_TRACEFS: &str = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
+mount -t debugfs debugfs /sys/kernel/debug && [ -d /sys/kernel/debug/tracing/events ]";
+
+/// tracefs at its own place.
+const TRACEFS: &str = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
+mount -t tracefs tracefs /sys/kernel/tracing";
+
+/// All that an administrator may tighten, no huge pages, and swap.
+const STRICT: &str = "echo never > /sys/kernel/mm/transparent_hugepage/enabled
+echo 4 > /proc/sys/kernel/perf_event_paranoid
+echo 1 > /proc/sys/kernel/unprivileged_bpf_disabled
+mount -o remount,hidepid=2 /proc
+dd if=/dev/zero of=/swap bs=1M count=64 2> /dev/null && chmod 600 /swap
+mkswap -q /swap && swapon /swap";
+
+/// Control groups as before systemd took version 2.
+const CGROUP_1: &str = "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled
+umount /sys/fs/cgroup
+mount -t tmpfs none /sys/fs/cgroup && mkdir /sys/fs/cgroup/memory
+mount -t cgroup -o memory none /sys/fs/cgroup/memory";
 
 /// What shows most in a short time: every kind of fault's figures once.
 const SHORT: &[&str] = &[
@@ -87,6 +131,15 @@ const WITNESS: &[&str] = &[
     "shared_memory_belongs_to",
 ];
 
+/// What an unusual host shows: the same but for huge pages, and a limit of memory.
+const HOST: &[&str] = &[
+    "the_doctor_names",
+    "two_writers_own_their_pages",
+    "a_private_file_mapping_is_read",
+    "shared_memory_belongs_to",
+    "what_a_limit_of_memory_left",
+];
+
 /// The machines. Those of one kernel stand together.
 pub const CASES: &[Case] = &[
     Case {
@@ -96,11 +149,20 @@ pub const CASES: &[Case] = &[
         ci: Some(&[]),
         ..PLAIN
     },
-    Case { name: "6.1", kernel: "6.1", ci: Some(SHORT), ..PLAIN },
+    Case { name: "6.1", kernel: "6.1", set_up: OLD_TRACEFS, ci: Some(SHORT), ..PLAIN },
+    Case {
+        name: "6.1-cgroup1",
+        kernel: "6.1",
+        what: "control groups of version 1",
+        set_up: CGROUP_1,
+        tests: Tests::Named(HOST),
+        ..PLAIN
+    },
     Case { name: "6.12", kernel: "6.12", ci: Some(SHORT), ..PLAIN },
     Case {
         name: "6.12-integrity",
         kernel: "6.12",
+        what: "`lockdown=integrity`",
         command_line: "lockdown=integrity",
         tests: Tests::Named(WITNESS),
         ..PLAIN
@@ -108,24 +170,36 @@ pub const CASES: &[Case] = &[
     Case {
         name: "6.12-confidentiality",
         kernel: "6.12",
+        what: "`lockdown=confidentiality`",
         command_line: "lockdown=confidentiality",
         tests: Tests::Refused("confidentiality"),
         ci: Some(&[]),
+        ..PLAIN
+    },
+    Case {
+        name: "6.12-strict",
+        kernel: "6.12",
+        what: "`perf_event_paranoid` 4, `unprivileged_bpf_disabled` 1, `/proc` with `hidepid=2`, no \
+               huge pages (THP `never`), swap",
+        set_up: STRICT,
+        tests: Tests::Named(HOST),
         ..PLAIN
     },
     // As Debian's kernels come: every large enough piece of memory gets huge pages.
     Case {
         name: "6.12-huge",
         kernel: "6.12",
+        what: "huge pages for all memory (THP `always`)",
         set_up: "echo always > /sys/kernel/mm/transparent_hugepage/enabled",
         tests: Tests::Named(WITNESS),
         ..PLAIN
     },
-    Case { name: "7.2", kernel: "7.2", ci: Some(SHORT), ..PLAIN },
+    Case { name: "7.2", kernel: "7.2", set_up: TRACEFS, ci: Some(SHORT), ..PLAIN },
     // Large machines: page tables of five levels, and many processors that may be plugged in.
     Case {
         name: "7.2-large",
         kernel: "7.2",
+        what: "page tables of five levels, 128 possible CPUs",
         machine: &["-cpu", "max,la57=on", "-smp", "2,maxcpus=128"],
         tests: Tests::Named(WITNESS),
         ..PLAIN

@@ -6,14 +6,18 @@
 //!
 //! Needs Debian (the disks are made of its packages) and root, as the tests themselves do.
 
+mod build;
 mod guest;
 mod initramfs;
 mod matrix;
 mod packages;
 mod qemu;
+mod results;
+mod routes;
+mod table;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -23,9 +27,16 @@ use crate::apt;
 use crate::steps::{self, say};
 use crate::test::packages as test_packages;
 use crate::test::tally::Tally;
+use crate::test::watch;
 use guest::{Binary, Disks};
 use matrix::{CASES, Case, EMULATED, KERNELS, Tests};
-use qemu::{End, Machine};
+use qemu::{Accelerator, End, Machine};
+use results::{Reader, Results};
+
+/// What runs the tests, in a machine and here.
+const SUITE: &str = include_str!("suite.sh");
+/// No test of the suite takes longer, on a machine that is not slow: seconds.
+const TEST_SECONDS: u32 = 300;
 
 /// What makes and runs the machines, beside what the tests themselves need.
 const PACKAGES: &[&str] =
@@ -51,6 +62,17 @@ pub struct Options {
     /// Every test, even where processors are emulated.
     #[arg(long)]
     whole: bool,
+    /// On this machine's own kernel instead, with no virtual machine.
+    #[arg(long)]
+    native: bool,
+    /// Run nothing: take over what the machines gave last into docs/kernels.json, and write the
+    /// tables of the README and docs/kernels.md.
+    #[arg(long)]
+    table: bool,
+    /// Only what has not passed there yet, as far as results are kept: a run that was cut off goes
+    /// on.
+    #[arg(long)]
+    resume: bool,
     /// List the machines and run none.
     #[arg(long)]
     list: bool,
@@ -61,6 +83,13 @@ pub struct Options {
 
 /// Runs `cargo xtask vm`.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.table {
+        table::write()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.native {
+        return native(options);
+    }
     let cases = chosen(options)?;
     if options.list {
         for case in CASES {
@@ -71,10 +100,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     test_packages::set_up();
     if let Err(error) = prepare(&cases) {
         println!("skipped: other kernels: {error:#}");
-        return Ok(ExitCode::from(CANNOT));
+        return Ok(ExitCode::from(steps::CANNOT));
     }
     let start = Instant::now();
-    let binaries = build()?;
+    let binaries = build::binaries()?;
     let more = [
         steps::target_dir().join("release/rmap"),
         steps::target_dir().join("debug/workloads"),
@@ -107,9 +136,6 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
-
-/// Exit status where QEMU or the kernels' packages cannot be had.
-const CANNOT: u8 = 77;
 
 /// Installs QEMU and fetches the kernels.
 fn prepare(cases: &[&Case]) -> Result<()> {
@@ -180,41 +206,12 @@ fn what_runs(case: &Case, options: &Options) -> Chosen {
     Chosen { programs, filters }
 }
 
-/// Builds rmap, the tests and the workloads. Gives the test binaries.
-fn build() -> Result<Vec<Binary>> {
-    let mut rmap = steps::cargo();
-    rmap.args(["build", "--release", "-p", "rmap-user", "--bin", "rmap", "--locked"]);
-    steps::run("build rmap", &mut rmap)?;
-    let mut workloads = steps::cargo();
-    workloads.args(["run", "-q", "-p", "rmap-tests", "--bin", "build-workloads", "--locked"]);
-    steps::run("build the workloads", &mut workloads)?;
-    let mut tests = steps::cargo();
-    tests.args(["test", "--no-run", "--locked", "--message-format=json-render-diagnostics"]);
-    tests.args(["-p", "rmap-tests", "--test", "*"]);
-    tests.stderr(std::process::Stdio::inherit());
-    let text = steps::output("build the tests", &mut tests)?;
-    let mut binaries = Vec::new();
-    for line in text.lines() {
-        let message: serde_json::Value =
-            serde_json::from_str(line).context("cannot read what Cargo says")?;
-        let (Some(path), Some(name)) =
-            (message["executable"].as_str(), message["target"]["name"].as_str())
-        else {
-            continue;
-        };
-        if message["profile"]["test"] == true {
-            binaries.push(Binary { name: name.to_owned(), path: path.into() });
-        }
-    }
-    binaries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(binaries)
-}
-
 /// Runs one machine of the matrix.
 fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -> Result<Tally> {
     let kernel = packages::kernel(row(case)?)?;
     let mut chosen = what_runs(case, options);
-    let initramfs = folder().join("initramfs");
+    // Each machine's own: several may run at the same time.
+    let initramfs = folder().join(format!("initramfs-{}", case.name));
     let start = |command_line| Machine {
         image: &kernel.image,
         initramfs: &initramfs,
@@ -222,29 +219,43 @@ fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -
         command_line,
         options: case.machine,
     };
-    initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1), &initramfs)?;
+    initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1, ""), &initramfs)?;
     let accelerator = qemu::accelerator(&start(""));
-    let emulated = accelerator == qemu::Accelerator::Tcg;
+    let emulated = accelerator == Accelerator::Tcg;
     if emulated && !options.whole && chosen.programs.is_empty() && chosen.filters.is_empty() {
         chosen.programs = EMULATED;
     }
     let is_chosen =
         |binary: &&Binary| chosen.programs.is_empty() || chosen.programs.contains(&&*binary.name);
-    let binaries: Vec<&Binary> = binaries.iter().filter(is_chosen).collect();
+    let mut binaries: Vec<&Binary> = binaries.iter().filter(is_chosen).collect();
+    // What depends on the kernel most comes first.
+    let place = |name: &str| EMULATED.iter().position(|other| *other == name);
+    binaries.sort_by_key(|binary| place(&binary.name).unwrap_or(EMULATED.len()));
     let words = chosen.words();
     say(&format!("== {}: Linux {} under {accelerator:?}, {words}", case.name, case.kernel));
+    let done = if options.resume {
+        Results::read(&Results::file(case.name))?.done()
+    } else {
+        String::new()
+    };
     let slow = if emulated { 20 } else { 1 };
-    initramfs::make(&kernel, &text(case, &chosen.filters, &binaries, slow), &initramfs)?;
+    initramfs::make(&kernel, &text(case, &chosen.filters, &binaries, slow, &done), &initramfs)?;
     let mut tally = Tally::default();
+    let mut reader = Reader::of(case.name, if emulated { "emulated" } else { "virtual" });
     let begun = Instant::now();
     let end = qemu::machine(&start(case.command_line), accelerator, |line| {
         println!("{}| {line}", case.name);
         tally.line(line);
+        if let Some(late) = reader.line(line)? {
+            tally.fail(&format!("{late} (took too long)"));
+        }
+        Ok(())
     })?;
     tally.end_of_output();
+    reader.end()?;
     say(&format!("== {}: {}", case.name, qemu::since(begun)));
     match end {
-        End::Said(0) if tally.passed() == 0 => {
+        End::Said(0) if tally.passed() == 0 && done.is_empty() => {
             tally.fail(&format!("{} (no test ran)", case.name));
         }
         End::Said(0) => {}
@@ -260,10 +271,50 @@ fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -
     Ok(tally)
 }
 
+/// Runs the tests on this machine's own kernel, and keeps what came as the machines' results are.
+fn native(options: &Options) -> Result<ExitCode> {
+    test_packages::set_up();
+    let binaries = build::binaries()?;
+    let script = folder().join("native.sh");
+    std::fs::create_dir_all(folder()).context("cannot make target/vm")?;
+    let skips = folder().join("native.skips");
+    let done = if options.resume {
+        Results::read(&Results::file(table::NATIVE))?.done()
+    } else {
+        String::new()
+    };
+    let binaries: Vec<&Binary> = binaries.iter().collect();
+    let case = text(&PLAIN_CASE, &options.filters, &binaries, 1, &done);
+    let exports = "export RMAP_SKIPS RMAP_BIN RMAP_SLOW RMAP_REFUSED RUST_BACKTRACE=0";
+    let skips = skips.display();
+    let whole = format!("{case}\nRMAP_SKIPS='{skips}'\n{exports}\n{SUITE}\nsuite 2>&1\n");
+    std::fs::write(&script, whole).context("cannot write target/vm/native.sh")?;
+    let mut tally = Tally::default();
+    let mut reader = Reader::of(table::NATIVE, "native");
+    let mut shell = std::process::Command::new("sh");
+    shell.arg(&script).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = shell.spawn().context("cannot start sh")?;
+    watch::lines(&mut child, watch::SILENCE, |line| {
+        let text = String::from_utf8_lossy(line);
+        print!("{text}");
+        let text = text.trim_end();
+        tally.line(text);
+        if let Some(late) = reader.line(text)? {
+            tally.fail(&format!("{late} (took too long)"));
+        }
+        Ok(())
+    })?;
+    child.wait().context("cannot wait for the tests")?;
+    reader.end()?;
+    print!("{}", tally.summary());
+    Ok(if tally.failed() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// A machine that only says that it started.
 const PLAIN_CASE: Case = Case {
     name: "start",
     kernel: "",
+    what: "",
     command_line: "",
     machine: &[],
     set_up: "",
@@ -272,7 +323,7 @@ const PLAIN_CASE: Case = Case {
 };
 
 /// `/case`: what the guest's scripts read.
-fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32) -> String {
+fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32, done: &str) -> String {
     let root = steps::root();
     let inside = |binary: &&Binary| {
         let path = binary.path.strip_prefix(&root).unwrap_or(&binary.path);
@@ -283,10 +334,11 @@ fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32) -> Str
     let set_up = if case.set_up.is_empty() { ":" } else { case.set_up };
     format!(
         "WORKSPACE='{}'\nTESTS='{}'\nFILTERS='{}'\nRMAP_BIN='{}'\nRMAP_SLOW={slow}\n\
-         RMAP_REFUSED='{refused}'\nset_up() {{\n{set_up}\n}}\n",
+         TEST_SECONDS={}\nDONE='{done}'\nRMAP_REFUSED='{refused}'\nset_up() {{\n{set_up}\n}}\n",
         root.display(),
         tests.join(" "),
         filters.join(" "),
         steps::target_dir().join("release/rmap").display(),
+        TEST_SECONDS * slow.min(4),
     )
 }

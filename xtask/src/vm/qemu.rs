@@ -15,8 +15,9 @@ use super::guest::Disks;
 use crate::steps::say;
 use crate::test::watch;
 
-/// The longest time without a line: emulated, a long test can take minutes.
-const SILENCE: Duration = Duration::from_secs(10 * 60);
+/// The longest time without a line: emulated, a long test can take minutes. The machine itself ends
+/// one that takes 20.
+const SILENCE: Duration = Duration::from_secs(25 * 60);
 /// So soon a machine says its first line.
 const START: Duration = Duration::from_secs(120);
 
@@ -67,7 +68,10 @@ pub fn accelerator(machine: &Machine<'_>) -> Accelerator {
             return Accelerator::Tcg;
         }
         let mut started = false;
-        let first = |line: &str| started |= line.starts_with("rmap-vm: started");
+        let first = |line: &str| {
+            started |= line.starts_with("rmap-vm: started");
+            Ok(())
+        };
         let ended = run(machine, Accelerator::Kvm, START, first);
         if started && ended.is_ok() {
             return Accelerator::Kvm;
@@ -81,7 +85,7 @@ pub fn accelerator(machine: &Machine<'_>) -> Accelerator {
 pub fn machine(
     machine: &Machine<'_>,
     accelerator: Accelerator,
-    line: impl FnMut(&str),
+    line: impl FnMut(&str) -> Result<()>,
 ) -> Result<End> {
     run(machine, accelerator, SILENCE, line)
 }
@@ -90,7 +94,7 @@ fn run(
     machine: &Machine<'_>,
     accelerator: Accelerator,
     silence: Duration,
-    mut line: impl FnMut(&str),
+    mut line: impl FnMut(&str) -> Result<()>,
 ) -> Result<End> {
     let mut qemu = Command::new("nice");
     qemu.args(["-n", "10", "qemu-system-x86_64"]);
@@ -124,8 +128,7 @@ fn run(
         if let Some(status) = text.strip_prefix("rmap-vm: ended ") {
             said = Some(status.parse().unwrap_or(1));
         }
-        line(text);
-        Ok(())
+        line(text)
     })?;
     child.wait().context("cannot wait for QEMU")?;
     Ok(match (said, spoke) {
