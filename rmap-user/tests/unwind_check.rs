@@ -3,8 +3,8 @@
 //!
 //! Comes in: a program that is run under trace. Goes out: how many stacks are identical, longer,
 //! shorter or different, and each kind of disagreement with its explanation, on stdout. Needs root
-//! and BPF, so it is only run when it is asked for:
-//! `cargo test --release -p rmap-user --test unwind_check -- --ignored --nocapture --test-threads=1`
+//! and BPF, so it is only run when it is asked for: `cargo xtask unwind-check`. The tests ask for a
+//! part of it.
 
 #![cfg(feature = "live")]
 #![expect(clippy::unwrap_used, reason = "a failed expectation is the message")]

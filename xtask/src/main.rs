@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `fuzz`, `golden`, `bench`, `licences`, `matrix`.
+//! `arm64`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -16,6 +16,7 @@ mod matrix;
 mod source_hash;
 mod steps;
 mod test;
+mod unwind_check;
 mod vm;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Task {
     Matrix,
     /// Sets up what the tests need and runs all of them.
     Test(test::Options),
+    /// Holds the walks of stacks against another unwinder, for programs that people use.
+    UnwindCheck(unwind_check::Options),
     /// Runs the privileged tests on other kernels, in virtual machines.
     Vm(vm::Options),
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Task::Licences => licences::run(),
         Task::Matrix => matrix::run(),
         Task::Test(options) => test::run(&options),
+        Task::UnwindCheck(options) => unwind_check::run(&options),
         Task::Vm(options) => vm::run(&options),
     };
     match done {

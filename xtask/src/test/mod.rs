@@ -5,7 +5,7 @@
 //!
 //! The steps: Debian packages; the eBPF object from source, compared with the kept one; host
 //! tests; the library without the feature `live`; the end-to-end tests with root and BPF, on the
-//! object from source. A step that fails does not stop the ones after it.
+//! object from source; the walks of some programs' stacks against another unwinder. A step that fails does not stop the ones after it.
 
 pub mod packages;
 pub mod tally;
@@ -21,6 +21,7 @@ use clap::Args;
 
 use crate::ebpf::{self, Verdict};
 use crate::steps::{self, say};
+use crate::unwind_check;
 use tally::Tally;
 use watch::SILENCE;
 
@@ -66,6 +67,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         say("the end-to-end tests were left out, as --host says");
     } else {
         step("end-to-end tests", || end_to_end(object, filter, &mut tally))?;
+        step("stacks against another unwinder", || {
+            let mut cargo = cargo(object);
+            cargo.arg("test");
+            let quick = unwind_check::QUICK.into_iter();
+            let names: Vec<&str> = quick.filter(|name| filter.is_none_or(|f| f == *name)).collect();
+            if names.is_empty() {
+                return Ok(());
+            }
+            unwind_check::choose(&mut cargo, names);
+            tests("stacks against another unwinder", &mut cargo, &mut tally)
+        })?;
     }
 
     print!("{}", tally.summary());
