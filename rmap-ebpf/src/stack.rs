@@ -124,7 +124,7 @@ fn finish(scratch: &mut Scratch, mm: u64) -> (u64, bool) {
     record.status = scratch.status as u16;
     record.count = scratch.count as u16;
     record.reserved = 0;
-    let length = FIXED + 8 * (scratch.count & 127);
+    let length = FIXED + 8 * (scratch.count & abi::MAX_FRAMES as u32);
     let sent = send((&raw mut *record).cast(), length);
     if sent {
         seen[(hash >> 14) as usize & 3] = hash;

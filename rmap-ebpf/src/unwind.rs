@@ -128,7 +128,7 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
         return 1;
     }
     let ip = scratch.frame.ip;
-    scratch.record.ips[(index as usize & 127).min(abi::MAX_FRAMES - 1)] = ip;
+    scratch.record.ips[(index as usize & abi::MAX_FRAMES).min(abi::MAX_FRAMES - 1)] = ip;
     scratch.sum = hash::add(scratch.sum, ip);
     scratch.count = index as u32 + 1;
     let mut frame = scratch.frame;

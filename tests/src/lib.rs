@@ -3,9 +3,10 @@
 //! Comes in: the C programs of `workloads/`, which do something exact to their memory and then
 //! say what they did; and the `rmap` binary. Goes out: what the integration tests in `tests/`
 //! need: [`workload`] builds the programs, [`process`] runs commands, [`rmap`] runs them under
-//! rmap, [`attach`] puts rmap beside them, [`truth`] reads what a workload says, [`facts`] reads what a report says, and [`job`]
-//! holds the one against the other. [`machine`] says what cannot run here,
-//! and [`setting`] and [`pressure`] change it for a while.
+//! rmap, [`attach`] puts rmap beside them, [`truth`] reads what a workload says, [`facts`] reads
+//! what a report says, and [`job`] holds the one against the other, [`chain`] the callers on its
+//! stacks. [`machine`] says what cannot run here, and [`setting`] and [`pressure`] change it for a
+//! while.
 //!
 //! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
 //! tests. `cargo xtask test` builds it first. `RMAP_SLOW=N` lengthens every time limit. `cargo
@@ -18,6 +19,7 @@
 
 pub mod attach;
 pub mod bpf;
+pub mod chain;
 pub mod facts;
 pub mod job;
 pub mod machine;

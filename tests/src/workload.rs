@@ -21,6 +21,15 @@ pub const WALKED: [&str; 2] = ["-O2", "-fno-omit-frame-pointer"];
 /// Flags of a library that is loaded while a program runs.
 pub const LIBRARY: [&str; 2] = ["-shared", "-fPIC"];
 
+/// Call frame information that is not loaded with the program: `.debug_frame`, and no `.eh_frame`.
+pub const DEBUG_FRAME: [&str; 2] = ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"];
+
+/// The C compiler that links with musl instead of glibc.
+pub const MUSL: &str = "musl-gcc";
+
+/// It needs its library to be linked.
+const LAZY: &str = "stacks_lazy";
+
 /// Builds every program, and the variants that the tests use most; a test builds others when it
 /// needs them.
 ///
@@ -33,7 +42,7 @@ pub fn build_all() -> Vec<PathBuf> {
     for entry in std::fs::read_dir(&sources).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        if path.extension().is_none_or(|extension| extension == "h") {
+        if path.extension().is_none_or(|extension| extension == "h") || name == LAZY {
             continue;
         }
         let library: &[&str] = if name.ends_with("_library") { &LIBRARY } else { &[] };
@@ -46,6 +55,8 @@ pub fn build_all() -> Vec<PathBuf> {
     }
     built.push(build_with("stacks_calls", &[&BARE[..], &["-static-pie"]].concat()));
     built.push(build_with("touch_again", &WALKED));
+    built.push(build_with("stacks_calls", &[&BARE[..], &DEBUG_FRAME].concat()));
+    built.push(build_lazy());
     built
 }
 
@@ -58,21 +69,42 @@ pub fn build(name: &str) -> PathBuf {
     build_with(name, &[])
 }
 
+/// `stacks_lazy`, linked with its library.
+///
+/// # Panics
+/// One of them does not compile.
+#[must_use]
+pub fn build_lazy() -> PathBuf {
+    let library = build_with("stacks_lazy_library", &[&BARE[..], &LIBRARY].concat());
+    let more = ["-Wl,-z,lazy", "-Wl,--no-as-needed", library.to_str().unwrap()];
+    build_with(LAZY, &[&BARE[..], &more].concat())
+}
+
 /// The same with further flags for the compiler.
 ///
 /// # Panics
 /// It does not compile.
 #[must_use]
 pub fn build_with(name: &str, flags: &[&str]) -> PathBuf {
+    build_by(None, name, flags)
+}
+
+/// The same by a compiler of its own.
+///
+/// # Panics
+/// It does not compile.
+#[must_use]
+pub fn build_by(compiler: Option<&str>, name: &str, flags: &[&str]) -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads");
     let cpp = sources.join(name).with_extension("cpp");
-    let (compiler, source) =
+    let (usual, source) =
         if cpp.is_file() { ("c++", cpp) } else { ("cc", sources.join(name).with_extension("c")) };
+    let compiler = compiler.unwrap_or(usual);
     let mut hasher = DefaultHasher::new();
     for file in [&source, &sources.join("truth.h")] {
         std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display())).hash(&mut hasher);
     }
-    (FLAGS, flags).hash(&mut hasher);
+    (compiler, FLAGS, flags).hash(&mut hasher);
     let dir = crate::machine::built_dir("workloads");
     let binary = dir.join(format!("{name}-{:016x}", hasher.finish()));
     if binary.exists() {

@@ -204,8 +204,8 @@ pub struct ExitRecord {
     pub reserved: u32,
 }
 
-/// Most frames that a stack has.
-pub const MAX_FRAMES: usize = 127;
+/// Most frames that a stack has: a mask, which the kernel's verifier demands, and one place less.
+pub const MAX_FRAMES: usize = 255;
 
 /// The stack was walked to its outermost frame.
 pub const STACK_COMPLETE: u16 = 0;
@@ -366,6 +366,7 @@ const _: () = assert!(size_of::<ForkRecord>() == 56);
 const _: () = assert!(size_of::<ExecRecord>() == 40);
 const _: () = assert!(size_of::<ExitRecord>() == 40);
 const _: () = assert!(size_of::<StackRecord>() == 48 + 8 * MAX_FRAMES);
+const _: () = assert!((MAX_FRAMES + 1).is_power_of_two());
 const _: () = assert!(size_of::<RssRecord>() == 208);
 const _: () = assert!(size_of::<FileRecord>() == 72);
 const _: () = assert!(size_of::<RawStackRecord>() == 216 + RAW_STACK_BYTES);

@@ -279,7 +279,12 @@ fn special<E: Env>(env: &mut E, frame: &mut Frame, payload: u32) -> u16 {
             let Some(ra) = env.read(cfa.wrapping_sub(8)) else { return STACK_UNREADABLE };
             leave(frame, ra, cfa)
         }
-        SPECIAL_NONE | SPECIAL_JIT => guess(env, frame),
+        SPECIAL_NONE | SPECIAL_JIT => {
+            if taken_down(env, frame) {
+                return STEP_NEXT;
+            }
+            guess(env, frame)
+        }
         SPECIAL_NO_MAPPING => STACK_NO_MAPPING,
         _ => STACK_UNSUPPORTED,
     }
@@ -304,6 +309,31 @@ fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     frame.context = context;
     frame.flags |= FRAME_LEAF;
     STEP_NEXT
+}
+
+/// `add $N,%rsp; ret`, without its N: the low bytes of the code.
+const TAKES_DOWN: u64 = 0xc3_00_c4_83_48;
+/// Which bits of the code are looked at: N is below 128 and a multiple of 8.
+const TAKES_DOWN_MASK: u64 = 0xff_87_ff_ff_ff;
+
+/// From a frame without unwind information whose code, where it goes on, takes it down at once, as
+/// that of CPython's trampolines for perf does: what is left to run tells where the caller is.
+/// Whether it is so.
+#[inline(always)]
+fn taken_down<E: Env>(env: &mut E, frame: &mut Frame) -> bool {
+    if frame.flags & FRAME_LEAF != 0 {
+        return false;
+    }
+    let Some(code) = env.read(frame.ip) else { return false };
+    if code & TAKES_DOWN_MASK != TAKES_DOWN {
+        return false;
+    }
+    let at = frame.sp.wrapping_add((code >> 24) & 0x78);
+    let Some(ra) = env.read(at) else { return false };
+    if ra == 0 || !is_return_address(env, ra) {
+        return false;
+    }
+    leave(frame, ra, at.wrapping_add(8)) == STEP_NEXT
 }
 
 /// From code without unwind information: by the word at the stack pointer if the innermost frame

@@ -201,6 +201,28 @@ fn without_rows_the_frame_pointer_is_followed_if_a_call_is_there() {
 }
 
 #[test]
+fn code_that_takes_its_frame_down_at_once_has_its_caller_for_sure() {
+    // add $0x18,%rsp; ret
+    let code = 0xc3_18_c4_83_48;
+    let mut world = World::with(&[(0x600, code), (0x1018, 0x408), (0x400, CALL)]);
+    world.rows.insert(0x407, ROW_NONE);
+    let start = Frame { ip: 0x600, sp: 0x1000, bp: 0xb0, bx: 0xb1, ..Frame::default() };
+    let mut frame = start;
+    assert_eq!(step(&mut world, &mut frame, special_row(SPECIAL_JIT)), STEP_NEXT);
+    assert_eq!((frame.ip, frame.sp, frame.bp, frame.bx), (0x408, 0x1020, 0xb0, 0xb1));
+    assert_eq!(frame.flags & FRAME_APPROXIMATE, 0);
+    // Not where the thread is about to run something else, nor where no call leads to.
+    frame = Frame { flags: FRAME_LEAF, ..start };
+    assert_eq!(step(&mut world, &mut frame, ROW_NONE), STACK_NO_ROW);
+    for (at, word) in [(0x600, code & !0xff), (0x600, 0xc3_1c_c4_83_48), (0x400, 0)] {
+        let before = world.memory.insert(at, word).unwrap();
+        frame = start;
+        assert_eq!(step(&mut world, &mut frame, ROW_NONE), STACK_NO_ROW, "{at:#x} {word:#x}");
+        world.memory.insert(at, before);
+    }
+}
+
+#[test]
 fn every_register_has_its_place_in_pt_regs() {
     let slots: Vec<u32> = (0..15).map(pt_regs_slot).collect();
     assert_eq!(slots, [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11]);

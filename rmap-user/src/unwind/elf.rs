@@ -81,6 +81,12 @@ pub struct Elf<'data> {
 }
 
 impl<'data> Elf<'data> {
+    /// The whole file.
+    #[must_use]
+    pub const fn data(&self) -> &'data [u8] {
+        self.data
+    }
+
     /// Reads the headers.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! cannot be read costs no other.
 
 use super::cfi::{BadProgram, Bytes, Encoded, Extent, Program, State};
+use super::code;
+use super::context;
 use super::elf::{Elf, FrameKind, Frames, Segment};
 use super::table::{
     MAX_CIE_BYTES, MAX_CIES, MAX_FRAME_BYTES, MAX_FUNCTIONS, MAX_PADDING, MAX_ROWS, MAX_RULES,
@@ -15,9 +17,10 @@ use gimli::{
     BaseAddresses, CommonInformationEntry, DebugFrame, EhFrame, EndianSlice, LittleEndian,
     UnwindOffset, UnwindSection,
 };
-use rmap_ebpf::abi::{Rule, SPECIAL_SIGNAL, SPECIAL_UNSUPPORTED};
+use rmap_ebpf::abi::{Rule, SPECIAL_END, SPECIAL_SIGNAL, SPECIAL_UNSUPPORTED};
 use rmap_ebpf::logic::unwind_row::{rule_row, special_row};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// A function with its rows in [`Raw::rows`], before sorting. Addresses count from the base.
 #[derive(Clone, Copy, Debug)]
@@ -266,12 +269,41 @@ impl<'a> Raw<'a> {
         rule_row(number)
     }
 
+    /// The ranges of executable code (addresses before relocation) that no function covers, in
+    /// order, but for what is padding between two. The functions are sorted.
+    fn uncovered(&self, functions: &[Range<u64>]) -> Vec<Range<u64>> {
+        let mut ranges = Vec::new();
+        let mut segments: Vec<&Segment> = self.segments.iter().collect();
+        segments.sort_by_key(|segment| segment.address);
+        for segment in segments {
+            let mut at = segment.address;
+            let end = segment.address.saturating_add(segment.file_size);
+            for function in functions.iter().take_while(|function| function.start < end) {
+                if function.start > at.saturating_add(u64::from(MAX_PADDING)) {
+                    ranges.push(at..function.start);
+                }
+                at = at.max(function.end);
+            }
+            if at < end {
+                ranges.push(at..end);
+            }
+        }
+        ranges
+    }
+
     /// Sorts the functions and joins their rows into one list without overlap.
     pub fn join(&mut self, elf: &Elf<'_>) -> Vec<(u32, u32)> {
         // Of two that begin together the longer wins.
         self.functions.sort_by_key(|f| (f.start, u32::MAX - f.end));
         let mut joined =
             Joined { rows: Vec::with_capacity(self.rows.len()), search: MAX_SEARCH_BYTES };
+        let described: Vec<Range<u64>> = self
+            .functions
+            .iter()
+            .map(|f| self.base + u64::from(f.start)..self.base + u64::from(f.end))
+            .collect();
+        let followed = code::find(elf, &self.uncovered(&described), &described);
+        let contexts = context::starts(elf);
         let mut covered = 0;
         let mut previous = None;
         for (n, function) in self.functions.iter().enumerate() {
@@ -281,7 +313,8 @@ impl<'a> Raw<'a> {
             }
             previous = Some(function.start);
             if function.start > covered + MAX_PADDING || covered == 0 {
-                gap(&mut joined, elf, self.base, covered..function.start, &mut self.stats);
+                let range = covered..function.start;
+                gap(&mut joined, elf, self.base, range, &followed, &mut self.stats);
             }
             // As in the linker's own search table, the later start wins.
             let next = self.functions.get(n + 1..).and_then(|rest| {
@@ -292,6 +325,10 @@ impl<'a> Raw<'a> {
                 self.stats.overlapping += 1;
                 end = next;
             }
+            let at = self.base + u64::from(function.start);
+            if function.start > covered && contexts.contains(&at) {
+                joined.push(function.start - 1, special_row(SPECIAL_END));
+            }
             let first = function.first_row as usize;
             let rows = self.rows.get(first..first + function.row_count as usize);
             for &(at, row) in rows.unwrap_or_default().iter().take_while(|(at, _)| *at < end) {
@@ -299,7 +336,7 @@ impl<'a> Raw<'a> {
             }
             covered = end;
         }
-        gap(&mut joined, elf, self.base, covered..self.span, &mut self.stats);
+        gap(&mut joined, elf, self.base, covered..self.span, &followed, &mut self.stats);
         if joined.rows.len() > MAX_ROWS {
             joined.rows.truncate(MAX_ROWS);
             self.stats.limited = 1;

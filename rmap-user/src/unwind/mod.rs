@@ -11,6 +11,8 @@
 
 pub mod cache;
 mod cfi;
+mod code;
+mod context;
 mod crt;
 pub mod elf;
 mod functions;

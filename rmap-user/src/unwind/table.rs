@@ -72,8 +72,8 @@ pub struct Stats {
     pub limited: u32,
     /// Functions of `.debug_frame` that `.eh_frame` does not cover.
     pub debug_frame: u32,
-    /// Signal trampolines and entry stubs that were found by their code, since nothing describes
-    /// them.
+    /// Signal trampolines, entry stubs and stretches of one row that were found by their code,
+    /// since nothing describes them.
     pub by_code: u32,
 }
 

@@ -1,8 +1,10 @@
 //! Rows of code that no call frame information covers.
 //!
 //! Comes in: gaps between functions. Goes out: rows that say so, but for what is known all the same:
-//! the signal trampoline and the C runtime's start files by their bytes, and the entry stub.
+//! the signal trampoline and the C runtime's start files by their bytes, the entry stub, and
+//! functions by what their instructions do ([`super::code`]).
 
+use super::code::Piece;
 use super::crt;
 use super::elf::Elf;
 use super::table::Stats;
@@ -41,6 +43,7 @@ pub fn gap(
     elf: &Elf<'_>,
     base: u64,
     range: std::ops::Range<u32>,
+    followed: &[Piece],
     stats: &mut Stats,
 ) {
     if range.is_empty() {
@@ -73,6 +76,17 @@ pub fn gap(
         }
         for piece in crt::find(bytes, base + u64::from(start)) {
             found.push((start + piece.start as u32, start + piece.end as u32, piece.row));
+        }
+    }
+    // What is known by its bytes needs no other way.
+    let by_bytes = found.clone();
+    let relative = |address: u64| u32::try_from(address.saturating_sub(base)).unwrap_or(u32::MAX);
+    let first = followed.partition_point(|piece| relative(piece.end) <= range.start);
+    let pieces = followed.get(first..).unwrap_or_default();
+    for piece in pieces.iter().take_while(|piece| relative(piece.start) < range.end) {
+        let (start, end) = (relative(piece.start), relative(piece.end).min(range.end));
+        if !by_bytes.iter().any(|&(from, to, _)| from < end && start < to) {
+            found.push((start, end, piece.row));
         }
     }
     let entry = elf.entry.checked_sub(base).and_then(|entry| u32::try_from(entry).ok());

@@ -173,7 +173,7 @@ int main(int argc, char **argv) {
     if (step)
         __asm__ volatile("int3");
     if (!strcmp(name, "plain")) inner(1);
-    if (!strcmp(name, "recurse")) recurse(200);
+    if (!strcmp(name, "recurse")) recurse(300);
     if (!strcmp(name, "shallow")) recurse(20);
     if (!strcmp(name, "qsort")) sorted();
     if (!strcmp(name, "signal")) raised(0);

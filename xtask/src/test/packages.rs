@@ -16,6 +16,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("redis-server", "a server that forks while it is written to"),
     ("postgresql", "a server of many processes over one piece of shared memory"),
     ("make", "a tree of compilers under rmap"),
+    ("musl-tools", "a C library without call frame information, in programs that the tests trace"),
     ("strace", "a program that itself uses ptrace, under rmap"),
 ];
 

@@ -6,11 +6,12 @@
 //! events say belong together.
 
 mod beside;
+mod foresee;
 
 use std::{
     collections::{BTreeSet, HashMap},
     mem,
-    sync::mpsc as sync,
+    sync::{Arc, mpsc as sync},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -31,7 +32,7 @@ use crate::{
     recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
     snapshot::{Moment, Snapshot},
-    symbol::{ModuleMap, PerfMap, Stamp},
+    symbol::{Binary, ModuleMap, PerfMap, Stamp},
 };
 
 use super::{
@@ -64,6 +65,8 @@ pub(super) struct Collector {
     /// is not of its own.
     perf_maps: HashMap<u32, (MmKey, Option<Stamp>)>,
     modules: HashMap<MmKey, ModuleMap>,
+    /// For each process, its program and the files that its headers name.
+    forecasts: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
     /// Processes that run a program of their own now.
     running: BTreeSet<u32>,
     /// Those among them that ptrace does not stop, so that only events tell of their end.
@@ -101,6 +104,7 @@ impl Collector {
             catalogue: Catalogue::default(),
             perf_maps: HashMap::new(),
             modules: HashMap::new(),
+            forecasts: HashMap::new(),
             running: BTreeSet::new(),
             unstopped: BTreeSet::new(),
             started_at,
@@ -163,9 +167,7 @@ impl Collector {
                 self.spaces.entry(event.pid).or_insert(event.mm);
             }
             // What a library's end takes away must be known before it does.
-            Body::Map(call) if maps_code(call) => {
-                self.scan(event.pid, event.pid, Image::MayBeAnother)
-            }
+            Body::Map(call) if maps_code(call) => self.mapped(event, call),
             Body::Fork(fork) if !fork.thread => {
                 self.running.insert(fork.child_pid);
                 self.spaces.insert(fork.child_pid, fork.child_mm);
@@ -208,25 +210,25 @@ impl Collector {
         }
     }
 
-    /// Looks which code a process has mapped now. `tid` is a thread of it that still has its
-    /// memory.
-    fn scan(&mut self, pid: u32, tid: u32, image: Image) {
-        let Some(instance) = self.investigation.instance(pid) else { return };
+    /// Looks which code a process has mapped now, and says whether it could. `tid` is a thread of it
+    /// that still has its memory.
+    fn scan(&mut self, pid: u32, tid: u32, image: Image) -> bool {
+        let Some(instance) = self.investigation.instance(pid) else { return false };
         // Now, and not the time of the event that asks: the process may have executed another
         // program since, and stacks of the time between belong to what is not mapped any more.
         let time_ns = procfs::monotonic_ns();
         // A process that is gone meanwhile was looked at before, or has run nothing.
-        if let Ok(modules) = self.catalogue.scan(tid) {
-            let map = self.modules.entry(instance).or_default();
-            if image == Image::MayBeAnother && !map.is_same_program(&modules) {
-                return;
-            }
-            self.investigation.code(pid, time_ns, &modules);
-            map.update(time_ns, modules);
-            if self.probes.show(pid, map.living()).is_err() {
-                self.failed_tables += 1;
-            }
+        let Ok(modules) = self.catalogue.scan(tid) else { return false };
+        let map = self.modules.entry(instance).or_default();
+        if image == Image::MayBeAnother && !map.is_same_program(&modules) {
+            return false;
         }
+        self.investigation.code(pid, time_ns, &modules);
+        map.update(time_ns, modules);
+        if self.probes.show(pid, map.living()).is_err() {
+            self.failed_tables += 1;
+        }
+        true
     }
 
     /// Walks a stack that the kernel side had no tables for, and hands it on.
@@ -243,7 +245,7 @@ impl Collector {
     fn walk(&self, pid: u32, raw: &RawStack) -> Stack {
         let instance = self.investigation.instance(pid);
         let modules = instance.and_then(|instance| self.modules.get(&instance));
-        self.probes.tables().finish(pid, raw, modules)
+        self.probes.tables().finish(raw, modules)
     }
 
     /// Does what a message of the tracer asks for; a thread that stands still goes on when it is
@@ -261,6 +263,7 @@ impl Collector {
     fn ended(&mut self, pid: u32) {
         self.running.remove(&pid);
         self.unstopped.remove(&pid);
+        self.forecasts.remove(&pid);
     }
 
     /// Whether processes go on of which ptrace does not tell the end.
@@ -287,11 +290,7 @@ impl Collector {
                 self.look(pid, tid, Moment::Executed);
                 self.begin_names(pid, tid);
                 self.tell(pid);
-                // While it stands: afterwards it would be faster than the tables.
-                let files = self.catalogue.forecast(pid);
-                if self.probes.prepare(&files).is_err() {
-                    self.failed_tables += 1;
-                }
+                self.foresee(pid);
             }
             // Its parent forked before its own tracing began, and was stopped behind that.
             Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => {

@@ -23,7 +23,7 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    event::{RawStack, Stack},
+    event::{RawStack, Stack, StackEnd},
     live::probes::{Error, Targets},
     symbol::{Binary, Module, ModuleMap},
     unwind::{
@@ -36,7 +36,7 @@ use crate::{
 };
 
 use shared::Shared;
-use spaces::Spaces;
+use spaces::{Spaces, UPPER_HALF};
 
 /// Words of the kernel's `struct pt_regs` on x86-64: rip and rsp.
 const PT_REGS_IP: usize = 16;
@@ -135,7 +135,7 @@ impl Tables {
     /// Walks a stack that the kernel side could not, with what is known of the process by now.
     /// `modules` are those of the process, from whose files code is read.
     #[must_use]
-    pub fn finish(&self, pid: u32, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
+    pub fn finish(&self, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
         let mut registers = Registers { ip: raw.registers[PT_REGS_IP], ..Registers::default() };
         for (number, value) in registers.general.iter_mut().enumerate() {
             let slot = match u8::try_from(number) {
@@ -145,7 +145,13 @@ impl Tables {
             *value = raw.registers.get(slot).copied().unwrap_or(0);
         }
         let base = registers.sp() & !(abi::RAW_STACK_ALIGN as u64 - 1);
-        let space = Space::new(&self.shared, self.spaces.mappings(pid).to_vec());
+        let mappings = match modules {
+            Some(modules) => modules.living().flat_map(|module| self.known_mappings(module)),
+            None => {
+                return Stack { hash: raw.hash, end: StackEnd::NoMapping, ips: vec![registers.ip] };
+            }
+        };
+        let space = Space::new(&self.shared, mappings.filter(|m| m.start < UPPER_HALF).collect());
         let of_stack = |address: u64| {
             let at = usize::try_from(address.checked_sub(base)?).ok()?;
             let bytes = raw.memory.get(at..at.checked_add(8)?)?;
@@ -166,20 +172,44 @@ impl Tables {
 
     /// The pieces of code of one mapping.
     fn mappings(&mut self, module: &Module) -> Result<Vec<Mapping>, Error> {
+        if let Some(binary) = &module.binary {
+            self.know(binary)?;
+        }
+        Ok(self.known_mappings(module))
+    }
+
+    /// The same of a file that has its table already; else it is said to have none yet.
+    fn known_mappings(&self, module: &Module) -> Vec<Mapping> {
         let whole = |slab| {
             let (start, end) = (module.range.start, module.range.end);
             vec![Mapping { start, end, slab, ..Mapping::default() }]
         };
-        let Some(binary) = &module.binary else { return Ok(whole(abi::SLAB_JIT)) };
-        self.know(binary)?;
-        Ok(match self.files.get(&Arc::as_ptr(binary)) {
+        let Some(binary) = &module.binary else { return whole(abi::SLAB_JIT) };
+        match self.files.get(&Arc::as_ptr(binary)) {
             Some((_, Covered::Table(placed, segments))) => {
                 match address_of_offset(segments, module.offset) {
                     Some(address) => placed.mappings(address, module.range.clone()),
                     None => whole(abi::SLAB_UNCOVERED),
                 }
             }
-            _ => whole(abi::SLAB_UNCOVERED),
+            Some((_, Covered::No)) => whole(abi::SLAB_UNCOVERED),
+            None => whole(abi::SLAB_PENDING),
+        }
+    }
+
+    /// Whether a file that is known has a segment of code at this place of the file (whole pages),
+    /// of which so many bytes are mapped.
+    #[must_use]
+    pub fn has_code_at(&self, binary: &Arc<Binary>, offset: u64, length: u64) -> bool {
+        const PAGE: u64 = 4096;
+        let Some((_, Covered::Table(_, segments))) = self.files.get(&Arc::as_ptr(binary)) else {
+            return false;
+        };
+        segments.iter().any(|segment| {
+            let start = segment.offset & !(PAGE - 1);
+            let end =
+                segment.offset.saturating_add(segment.file_size).checked_next_multiple_of(PAGE);
+            segment.executable && start == offset && end == start.checked_add(length)
         })
     }
 

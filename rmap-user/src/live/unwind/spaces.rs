@@ -24,7 +24,7 @@ struct MappingsValue(Mappings);
 unsafe impl aya::Pod for MappingsValue {}
 
 /// Where the addresses of the kernel's own half begin.
-const UPPER_HALF: u64 = 1 << 63;
+pub(super) const UPPER_HALF: u64 = 1 << 63;
 
 /// A place in use.
 struct Place {
@@ -53,7 +53,7 @@ impl Spaces {
     }
 
     /// The mappings of a process as the kernel side has them.
-    pub(super) fn mappings(&self, pid: u32) -> &[Mapping] {
+    fn mappings(&self, pid: u32) -> &[Mapping] {
         self.of_process
             .get(&pid)
             .and_then(|slot| self.places.get(slot))

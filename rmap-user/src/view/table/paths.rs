@@ -18,7 +18,7 @@ use super::sums::Sums;
 /// Names of mappings that are told of one code path.
 const PLACES: usize = 5;
 /// Frames under a code path.
-const FRAMES: usize = 127;
+const FRAMES: usize = 255;
 
 /// The code paths by bytes; with what is not explained they add up to the totals.
 pub fn code_paths(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
