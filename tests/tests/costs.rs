@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use rmap_peer::{Loops, Sample, Shape, Watcher, bpf};
 use rmap_tests::begin;
@@ -16,7 +15,7 @@ const MIB: u64 = 1 << 20;
 
 /// The one in the middle.
 fn median<T: Copy + PartialOrd>(mut numbers: Vec<T>) -> T {
-    numbers.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    numbers.sort_by(|a, b| a.partial_cmp(b).expect("no NaN among them"));
     numbers[numbers.len() / 2]
 }
 
@@ -91,9 +90,9 @@ fn beside_the_peer(frames: u32, mode: &'static str) -> (f64, f64) {
     };
     // So few faults that the ring holds all their records: what is lost would cost nothing.
     let shape = Shape { frames, mode, pages: 4096, rounds: 16 };
-    let statistics = bpf::enable_stats().unwrap();
+    let statistics = bpf::enable_stats().expect("root may do this");
     let sample = |watcher| -> Sample {
-        let sample = rmap_peer::run(&binary(), &loops, shape, watcher).unwrap();
+        let sample = rmap_peer::run(&binary(), &loops, shape, watcher).expect("the loop runs");
         assert!(sample.faults >= 65_536, "{sample:?}");
         sample
     };

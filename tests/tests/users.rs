@@ -1,7 +1,5 @@
 //! `rmap run --user`: the command runs as somebody else, rmap as root.
 
-#![expect(clippy::unwrap_used, reason = "a failed expectation is the message")]
-
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::process::Command;
 

@@ -76,7 +76,7 @@ impl AddressSpace {
                 (false, true) => range.start,
                 (false, false) => 0,
             },
-            id: new.id.or_else(|| (new.shared && !new.file).then(|| self.unnamed(actor))),
+            id: new.id.or_else(|| (new.shared && !new.file).then(|| self.nameless(actor))),
         };
         self.mappings.map(range.clone(), vma);
         self.mergeable.cut(range.clone());
@@ -88,7 +88,7 @@ impl AddressSpace {
 
     /// Shared memory without a name of its own: nobody has it but who inherits it. No device has
     /// this number (kernel `include/linux/kdev_t.h`).
-    const fn unnamed(&self, actor: Actor) -> FileId {
+    const fn nameless(&self, actor: Actor) -> FileId {
         FileId { device: (u32::MAX, self.key.0), inode: actor.time_ns }
     }
 

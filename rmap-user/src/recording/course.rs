@@ -34,8 +34,6 @@ pub(super) struct Collector {
 enum What {
     /// A fault, with the direction in which the counters moved.
     Fault { tid: u32, address: u64, stack: Option<StackHash>, signs: Kinds },
-    /// The counters moved otherwise.
-    Moved(Kinds),
     /// A snapshot: RSS, of it anonymous, swap; and dirty bytes, if they were looked at.
     Seen([u64; 3], Option<u64>),
     /// Another program took its place.
@@ -67,9 +65,6 @@ impl Collector {
                 let (tid, address, stack) = (event.tid, fault.address, fault.stack);
                 self.add(self.of(event), event.time_ns, What::Fault { tid, address, stack, signs });
             }
-            Body::Rss(rss) => {
-                self.add(self.of(event), event.time_ns, What::Moved(kinds(&rss.delta)));
-            }
             Body::Exec { .. } => {
                 self.spaces.insert(event.mm, event.pid);
                 self.add(event.pid, event.time_ns, What::Fresh);
@@ -79,7 +74,12 @@ impl Collector {
                 // A number that is used again is another process.
                 self.processes.remove(&fork.child_pid);
             }
-            Body::Fork(_) | Body::Map(_) | Body::Exit { .. } | Body::RawStack(_) => {}
+            Body::Fork(_)
+            | Body::Map(_)
+            | Body::Rss(_)
+            | Body::File(_)
+            | Body::Exit { .. }
+            | Body::RawStack(_) => {}
         }
     }
 
@@ -172,7 +172,6 @@ fn of_process(
                 let page = PAGE.cast_signed();
                 add(&mut now, signs.map(|sign| if sign > 0 { came } else { sign * page }));
             }
-            What::Moved(by) => add(&mut now, by.map(|pages| pages * PAGE.cast_signed())),
             What::Fresh => now = [0; 4],
             What::Seen([rss, anon, swap], seen_dirty) => {
                 let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
