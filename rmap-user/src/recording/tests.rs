@@ -45,7 +45,7 @@ fn fault(time_ns: u64, address: u64) -> Input {
                 dirty: true,
                 window: Some(1 << ((address >> 12) & 15)),
             }),
-            same_page: Some(address >> 12 & 1 == 0),
+            same_page: Some((address >> 24) & 1 == 0),
             syscall: None,
             stack: Some(StackHash(99)),
         }),
