@@ -32,7 +32,7 @@ pub fn load(path: &Path) -> Result<Report> {
         let mut file = File::open(path)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         if recording::is_recording(&bytes) {
-            return Ok(recording::load(path)?.report);
+            return Ok(recording::load(path, &recording::Reading::default())?.report);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
         foreign(&bytes)?;

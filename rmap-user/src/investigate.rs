@@ -15,6 +15,9 @@ use crate::reconcile::{self, Context, History, reconcile};
 use crate::report::{self, Lost, Mode, Report, SnapshotKind};
 use crate::snapshot::{Moment, Segment, Snapshot};
 
+use chronicle::Chronicles;
+pub use chronicle::{Piece, Target};
+
 /// What is known of a process besides its events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProcessFacts {
@@ -70,6 +73,10 @@ pub struct Findings {
     pub report: Report,
     /// The addresses for the frames, in the order of the report's stacks.
     pub stacks: Vec<RawStack>,
+    /// The address space of each process of the report, at its snapshot.
+    pub spaces: Vec<Option<MmKey>>,
+    /// The stories that were asked for.
+    pub stories: Vec<report::Story>,
 }
 
 /// An investigation under way.
@@ -82,6 +89,10 @@ pub struct Investigation {
     lost: Lost,
     /// Processes that ended with no snapshot at their exit.
     without_exit: u64,
+    /// The moment, on `CLOCK_MONOTONIC`, of which the state is asked for; `None`: the end.
+    at_ns: Option<u64>,
+    /// The stories that are asked for.
+    chronicles: Option<Box<Chronicles>>,
 }
 
 /// What is kept of a process besides its address space.
@@ -98,6 +109,8 @@ struct Case {
 struct Outcome {
     kind: SnapshotKind,
     time_ns: u64,
+    /// The address space that was looked at.
+    key: Option<MmKey>,
     segments: Vec<report::Segment>,
     ledger: Ledger,
 }
@@ -121,13 +134,31 @@ impl Investigation {
             cases: FxHashMap::default(),
             lost: Lost::default(),
             without_exit: 0,
+            at_ns: None,
+            chronicles: None,
         }
+    }
+
+    /// Tells the stories of some segments too. To be called before anything is added: the targets
+    /// are known from a session that was the same.
+    pub fn explain(&mut self, targets: Vec<Target>) {
+        self.chronicles = Some(Box::new(Chronicles::begin(targets, &mut self.processes)));
+    }
+
+    /// The state is that of a moment, not of the end: nothing that came later will be added.
+    /// Processes that have ended by then are left out, and each snapshot counts, also the one
+    /// behind an exec or a fork.
+    pub const fn stop_at(&mut self, at_ns: u64) {
+        self.at_ns = Some(at_ns);
     }
 
     /// Adds an event.
     pub fn event(&mut self, event: &Event) {
         self.last_ns = self.last_ns.max(event.time_ns);
         self.processes.event(event);
+        if let Some(chronicles) = &mut self.chronicles {
+            chronicles.event(event, &mut self.processes);
+        }
         if let Body::Exit { group_dead: true, .. } = event.body {
             self.ended(event.pid);
         }
@@ -142,10 +173,12 @@ impl Investigation {
         // A vfork child shows its parent's memory, which is the parent's to report.
         let Some((space, files)) = self.processes.own_space_and_files(index) else { return };
         reconcile::absorb(space, files, snapshot);
-        if matches!(snapshot.moment, Moment::Forked | Moment::Executed) {
+        let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
+        let told = self.chronicles.as_ref().is_some_and(|told| told.knows(space.key));
+        if born && self.at_ns.is_none() && !told {
             return;
         }
-        for segment in &snapshot.segments {
+        for segment in snapshot.segments.iter().filter(|_| !born) {
             let history = case.history.entry(history_key(segment)).or_default();
             history.rss.add(segment.rss);
             history.dirty.add(segment.dirty);
@@ -172,6 +205,14 @@ impl Investigation {
             history: &history,
         };
         let reconciled = reconcile(space, snapshot, &context);
+        if let Some(chronicles) = self.chronicles.as_mut().filter(|_| told) {
+            let changes = space.owners.changes();
+            let segments = &reconciled.segments;
+            chronicles.snapshot(snapshot, space, &changes, segments, self.started_ns);
+            if born && self.at_ns.is_none() {
+                return;
+            }
+        }
         let mut ledger = Ledger::default();
         for (path, pages, instances) in space.mappings.gone() {
             add_gone(&mut ledger, space.paths.get(path), pages, instances);
@@ -183,7 +224,8 @@ impl Investigation {
             *ledger.released.entry((stack, how)).or_default() += bytes;
         }
         let segments = reconciled.segments;
-        case.result = Some(Outcome { kind, time_ns: snapshot.time_ns, segments, ledger });
+        let key = Some(space.key);
+        case.result = Some(Outcome { kind, time_ns: snapshot.time_ns, key, segments, ledger });
         if kind == SnapshotKind::AtExit {
             // Nothing of it can change any more, so its pages need no room.
             drop(self.processes.take_space(index));
@@ -227,11 +269,21 @@ impl Investigation {
     pub fn finish(mut self, closing: Closing) -> Findings {
         self.last_ns = self.last_ns.max(closing.ended_ns);
         let mut numbers = Numbers::default();
-        let mut processes = Vec::new();
+        let (mut processes, mut spaces) = (Vec::new(), Vec::new());
         for index in 0..self.processes.all().len() {
+            let ended_ns = self.processes.all()[index].ended_ns;
+            if self.at_ns.is_some_and(|at| ended_ns.is_some_and(|ended| ended <= at)) {
+                continue;
+            }
             let mut case = self.cases.remove(&index).unwrap_or_default();
+            spaces.push(case.result.as_ref().and_then(|result| result.key));
             processes.push(self.process_report(index, &mut case, &mut numbers));
         }
+        let started_ns = self.started_ns;
+        let relative = |ns: u64| ns.saturating_sub(started_ns);
+        let stories = self.chronicles.take().map_or_else(Vec::new, |chronicles| {
+            chronicles.stories(&processes, relative, |stack| numbers.of(stack))
+        });
         let mut unwind = self.unwind();
         self.lost.snapshots += self.without_exit;
         let stacks: Vec<RawStack> = numbers
@@ -254,7 +306,8 @@ impl Investigation {
                 command: closing.command,
                 pids: closing.pids,
                 started_at: closing.started_at,
-                duration_ns: self.last_ns.saturating_sub(self.started_ns),
+                duration_ns: self.at_ns.unwrap_or(self.last_ns).saturating_sub(self.started_ns),
+                at_ns: self.at_ns.map(|at| at.saturating_sub(self.started_ns)),
                 exit: closing.exit,
             },
             coverage: report::Coverage { probes: closing.probes, lost: self.lost, unwind },
@@ -269,7 +322,7 @@ impl Investigation {
                 .collect(),
         };
         debug_assert!(report::check_identity(&report).is_ok());
-        Findings { report, stacks }
+        Findings { report, stacks, spaces, stories }
     }
 
     /// The process of a snapshot, with a space to put what it shows into. Where the event of its
@@ -305,6 +358,7 @@ impl Investigation {
                     case.result = Some(Outcome {
                         kind: SnapshotKind::None,
                         time_ns: self.last_ns,
+                        key: None,
                         segments: Vec::new(),
                         ledger,
                     });
@@ -327,10 +381,12 @@ impl Investigation {
             space.close(None, &mut ledger);
             let segments = Vec::new();
             let kind = SnapshotKind::None;
-            case.result = Some(Outcome { kind, time_ns: self.last_ns, segments, ledger });
+            let time_ns = self.last_ns;
+            case.result = Some(Outcome { kind, time_ns, key: None, segments, ledger });
         }
         let process = &self.processes.all()[index];
         let result = case.result.take();
+        let taken_ns = result.as_ref().filter(|r| r.kind != SnapshotKind::None).map(|r| r.time_ns);
         let at_exit = result.as_ref().filter(|r| r.kind == SnapshotKind::AtExit).map(|r| r.time_ns);
         let (kind, mut segments, ledger) = result
             .map_or((SnapshotKind::None, Vec::new(), Ledger::default()), |result| {
@@ -362,6 +418,7 @@ impl Investigation {
             started_ns: relative(process.started_ns),
             ended_ns: process.ended_ns.or(at_exit).map(relative),
             snapshot: kind,
+            snapshot_ns: taken_ns.map(relative),
             rss_bytes,
             dirty_bytes: sum(|s| s.dirty_bytes, before(|s| s.dirty)),
             swap_bytes: sum(|s| s.swap_bytes, before(|s| s.swap)),
@@ -512,9 +569,13 @@ const fn end_name(end: StackEnd) -> &'static str {
     }
 }
 
+mod chronicle;
+mod entries;
 #[cfg(test)]
 mod file_tests;
 #[cfg(test)]
 mod sim;
+#[cfg(test)]
+mod story_tests;
 #[cfg(test)]
 mod tests;

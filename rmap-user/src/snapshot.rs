@@ -133,6 +133,19 @@ pub enum PageState {
     Swapped,
 }
 
+impl PageState {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Anonymous => "anonymous",
+            Self::File => "file",
+            Self::Zero => "zero",
+            Self::Swapped => "swapped",
+        }
+    }
+}
+
 impl Segment {
     /// The size of its address range in bytes.
     #[must_use]

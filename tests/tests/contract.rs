@@ -29,6 +29,7 @@ const SHAPE: &[(&str, &[&str])] = &[
             "started_ns",
             "ended_ns",
             "snapshot",
+            "snapshot_ns",
             "rss_bytes",
             "dirty_bytes",
             "swap_bytes",

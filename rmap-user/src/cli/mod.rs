@@ -6,6 +6,7 @@
 pub mod attach;
 pub mod diff;
 pub mod doctor;
+pub mod explain;
 pub mod export;
 pub mod manual;
 pub mod pmap;
@@ -68,6 +69,13 @@ pub enum Command {
                   this machine or another one. What was recorded up to a crash is shown too."
     )]
     Report(report::ReportOptions),
+    /// Tell the story of one segment in time
+    #[command(
+        long_about = "Tell the story of one segment: who mapped it, what happened to its pages in \
+                  time, the code paths as a tree with bytes, and which pages are whose. From a \
+                  recording, or of a process that runs, which is watched for a while first."
+    )]
+    Explain(explain::ExplainOptions),
     /// Compare two reports, segment by segment and code path by code path
     Diff(diff::DiffOptions),
     /// Draw a report as a flame graph whose widths are bytes
@@ -115,6 +123,7 @@ impl Cli {
             Command::Run(options) => run::run(&options),
             Command::Attach(options) => attach::attach(&options),
             Command::Report(options) => report::run(&options),
+            Command::Explain(options) => explain::explain(&options),
             Command::Diff(options) => diff::diff(&options).map(|()| ExitCode::SUCCESS),
             Command::Flame(options) => export::flame(&options).map(|()| ExitCode::SUCCESS),
             Command::Export(options) => export::export(&options).map(|()| ExitCode::SUCCESS),

@@ -2,25 +2,53 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
 use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
-use crate::recording;
+use crate::recording::{self, Reading};
+use crate::report::At;
 
 /// The arguments of `rmap report`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  rmap run --record prog.rmap -- ./prog; rmap report prog.rmap")]
+#[command(
+    after_help = "Example:  rmap run --record prog.rmap -- ./prog; rmap report prog.rmap",
+    after_long_help = "\
+Sizes are known where a snapshot was taken: when a process begins, at its exit, when rmap lets go of \
+it, and in between with --interval SECS. So the state at a moment (--at) is that of the last snapshot \
+of each process up to it, without the processes that have ended by then; and `peak` is the snapshot \
+at which RSS, summed over the processes, was highest. What code paths explain and what they do not \
+adds up to the sizes of that snapshot, as it does at the end."
+)]
 pub struct ReportOptions {
     /// Where the report goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
 
+    /// Which state: `peak` (RSS was highest), `end`, or SECONDS after the start
+    #[arg(long, value_name = "WHEN", default_value = "end", value_parser = moment)]
+    pub at: At,
+
     /// A recording
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// `peak`, `end`, or seconds after the start, 0 too.
+fn moment(text: &str) -> Result<At, String> {
+    let wrong = || "give peak, end, or seconds after the start, such as 0.5".to_owned();
+    match text {
+        "end" => Ok(At::End),
+        "peak" => Ok(At::Peak),
+        _ => {
+            let after: f64 = text.parse().map_err(|_| wrong())?;
+            let after = Duration::try_from_secs_f64(after).map_err(|_| wrong())?;
+            u64::try_from(after.as_nanos()).map(At::Time).map_err(|_| wrong())
+        }
+    }
 }
 
 /// Prints the report of a recording. One that was cut off is told on stderr too.
@@ -30,8 +58,10 @@ pub struct ReportOptions {
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
     let path = options.file.display();
+    let reading = Reading { at: options.at };
     let progress = Progress::start("reading the recording");
-    let loaded = recording::load(&options.file).with_context(|| format!("cannot read {path}"))?;
+    let loaded =
+        recording::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
     drop(progress);
     if let Some(at) = loaded.cut_at {
         super::complain(&anyhow::anyhow!(

@@ -916,63 +916,95 @@ proptest! {
         skew in proptest::collection::vec(-5i64..6, 4),
     ) {
         let mut sim = Sim::new();
-        let mut memory = Memory::of(&[
-            (pages(MAP, 16), "rw-p", "/data"),
-            (pages(MAP + 16 * P, 16), "rw-s", "/shared"),
-            (pages(MAP + 40 * P, 8), "rw-p", "[stack]"),
-        ]);
-        for (page, kind) in shown {
-            let page = pages(MAP + page * P, 1);
-            let flag = [None, Some(false), Some(true)][usize::from(kind % 3)];
-            let state = [PageState::Anonymous, PageState::File, PageState::Zero, PageState::Swapped];
-            memory.set(page, sim::Page {
+        nonsense(&mut sim, &steps, &shown, lost, &skew);
+        sim.finish();
+    }
+}
+
+/// One step of [`nonsense`].
+pub(super) type Step = (u8, u64, u64, u8, i32);
+
+/// Events and snapshots that fit or do not fit together. `shown`: pages and what they are; `skew`:
+/// pages by which the last smaps differs from the page map.
+pub(super) fn nonsense(
+    sim: &mut Sim,
+    steps: &[Step],
+    shown: &[(u64, u8)],
+    lost: bool,
+    skew: &[i64],
+) {
+    let mut memory = Memory::of(&[
+        (pages(MAP, 16), "rw-p", "/data"),
+        (pages(MAP + 16 * P, 16), "rw-s", "/shared"),
+        (pages(MAP + 40 * P, 8), "rw-p", "[stack]"),
+    ]);
+    for &(page, kind) in shown {
+        let page = pages(MAP + page * P, 1);
+        let flag = [None, Some(false), Some(true)][usize::from(kind % 3)];
+        let state = [PageState::Anonymous, PageState::File, PageState::Zero, PageState::Swapped];
+        memory.set(
+            page,
+            sim::Page {
                 state: state[usize::from(kind % 4)],
                 dirty: kind % 2 == 0,
                 folio_dirty: flag,
                 large: flag,
                 huge: kind == 8,
-            });
-        }
-        if lost {
-            sim.investigation.lost(LOST);
-        }
-        let child = Who { pid: 200, tid: 200, mm: 0xb };
-        for (step, at, n, bits, delta) in steps {
-            let who = if bits % 5 == 0 { child } else { A };
-            let (address, stack) = (MAP + at * P, u64::from(bits % 4));
-            let deltas = [delta * i32::from(bits & 1), delta * i32::from(bits >> 1 & 1),
-                -i32::from(bits >> 2 & 1), i32::from(bits >> 3 & 1)];
-            match step {
-                0..=3 => sim.fault_with(who, address, u32::from(bits & 7), deltas, stack, |f| {
-                    f.delta_inexact = bits & 16 != 0;
-                    f.kernel = bits & 32 != 0;
-                    if bits & 64 != 0 { f.access = None; }
-                    if bits & 128 != 0 { f.syscall = Some(i64::from(bits)); }
-                }),
-                4 => sim.mmap(who, pages(address, n), u64::from(bits) | 0x10, stack),
-                5 => sim.munmap(who, pages(address, n), stack),
-                6 => sim.madvise(who, pages(address, n), u64::from(bits % 26), stack),
-                7 => sim.mremap(who, pages(address, n), u64::from(bits % 32) * P, u64::from(bits % 8),
-                    if bits > 200 { -12 } else { (MAP + u64::from(bits) * P) as i64 }, stack),
-                8 => sim.call(who, bits % 2 == 0, 12, &[address], address as i64, stack),
-                9 => sim.fork(A, child, stack, bits % 2 == 0),
-                10 => sim.exec(who, &memory),
-                11 => {
-                    let of = if bits & 4 == 0 { A } else { child };
-                    let ranges = [(address, n * P), (u64::from(bits), u64::MAX >> (bits % 64))];
-                    let syscall = (bits % 2 == 0).then_some(i64::from(bits));
-                    sim.access(who, of, syscall, &ranges[..usize::from(bits % 3)], stack);
-                }
-                12 => sim.snapshot(who, Moment::Periodic, &memory),
-                _ => sim.snapshot(who, Moment::Start, &memory),
-            }
-        }
-        let mut last = memory.snapshot(A.pid, Moment::AtExit, 1 << 40);
-        for (segment, by) in last.segments.iter_mut().zip(&skew) {
-            segment.rss = segment.rss.saturating_add_signed(by * P as i64);
-            segment.dirty = segment.dirty.saturating_add_signed(-by * P as i64);
-        }
-        sim.investigation.snapshot(&last);
-        sim.finish();
+            },
+        );
     }
+    if lost {
+        sim.investigation.lost(LOST);
+    }
+    let child = Who { pid: 200, tid: 200, mm: 0xb };
+    for &(step, at, n, bits, delta) in steps {
+        let who = if bits % 5 == 0 { child } else { A };
+        let (address, stack) = (MAP + at * P, u64::from(bits % 4));
+        let deltas = [
+            delta * i32::from(bits & 1),
+            delta * i32::from(bits >> 1 & 1),
+            -i32::from(bits >> 2 & 1),
+            i32::from(bits >> 3 & 1),
+        ];
+        match step {
+            0..=3 => sim.fault_with(who, address, u32::from(bits & 7), deltas, stack, |f| {
+                f.delta_inexact = bits & 16 != 0;
+                f.kernel = bits & 32 != 0;
+                if bits & 64 != 0 {
+                    f.access = None;
+                }
+                if bits & 128 != 0 {
+                    f.syscall = Some(i64::from(bits));
+                }
+            }),
+            4 => sim.mmap(who, pages(address, n), u64::from(bits) | 0x10, stack),
+            5 => sim.munmap(who, pages(address, n), stack),
+            6 => sim.madvise(who, pages(address, n), u64::from(bits % 26), stack),
+            7 => sim.mremap(
+                who,
+                pages(address, n),
+                u64::from(bits % 32) * P,
+                u64::from(bits % 8),
+                if bits > 200 { -12 } else { (MAP + u64::from(bits) * P) as i64 },
+                stack,
+            ),
+            8 => sim.call(who, bits % 2 == 0, 12, &[address], address as i64, stack),
+            9 => sim.fork(A, child, stack, bits % 2 == 0),
+            10 => sim.exec(who, &memory),
+            11 => {
+                let of = if bits & 4 == 0 { A } else { child };
+                let ranges = [(address, n * P), (u64::from(bits), u64::MAX >> (bits % 64))];
+                let syscall = (bits % 2 == 0).then_some(i64::from(bits));
+                sim.access(who, of, syscall, &ranges[..usize::from(bits % 3)], stack);
+            }
+            12 => sim.snapshot(who, Moment::Periodic, &memory),
+            _ => sim.snapshot(who, Moment::Start, &memory),
+        }
+    }
+    let mut last = memory.snapshot(A.pid, Moment::AtExit, 1 << 40);
+    for (segment, by) in last.segments.iter_mut().zip(skew) {
+        segment.rss = segment.rss.saturating_add_signed(by * P as i64);
+        segment.dirty = segment.dirty.saturating_add_signed(-by * P as i64);
+    }
+    sim.investigation.snapshot(&last);
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::journal::{Change, Journal};
 use super::path::PathId;
 
 /// Bytes in a page. The model counts in the smallest page of x86-64 and arm64.
@@ -63,6 +64,7 @@ enum Leaf {
 #[derive(Clone, Debug, Default)]
 pub struct PageOwners {
     leaves: BTreeMap<u64, Leaf>,
+    journal: Option<Box<Journal>>,
 }
 
 impl PageOwners {
@@ -83,8 +85,49 @@ impl PageOwners {
     /// Changes the owner of every page in a range of whole pages, owned or not. `change` is
     /// called once for 2 MiB that are alike.
     pub fn update(&mut self, range: Range<u64>, mut change: impl FnMut(Owner) -> Owner) {
+        let watched = self.watched(&range);
         for (key, pages) in leaf_ranges(range) {
             update_leaf(&mut self.leaves, key, pages, &mut change);
+        }
+        self.note(watched);
+    }
+
+    /// Writes down from now on what changes in some ranges.
+    pub fn watch(&mut self, ranges: &[Range<u64>]) {
+        self.journal = Some(Box::new(Journal::of(ranges)));
+    }
+
+    /// Takes what was written down since it was taken last.
+    pub fn changes(&mut self) -> Vec<Change> {
+        self.journal.as_mut().map(|journal| journal.take()).unwrap_or_default()
+    }
+
+    /// The owners of those pages of a range that are watched.
+    fn watched(&self, range: &Range<u64>) -> Vec<(Range<u64>, Owner)> {
+        let mut owners = Vec::new();
+        if let Some(journal) = &self.journal {
+            for part in journal.within(range) {
+                self.walk_all(part, |run, owner| owners.push((run, owner)));
+            }
+        }
+        owners
+    }
+
+    /// Writes down what is not as it was.
+    fn note(&mut self, watched: Vec<(Range<u64>, Owner)>) {
+        if watched.is_empty() {
+            return;
+        }
+        let mut changes = Vec::new();
+        for (run, old) in watched {
+            self.walk_all(run, |pages, new| {
+                if new != old {
+                    changes.push(Change { pages, old, new });
+                }
+            });
+        }
+        if let Some(journal) = &mut self.journal {
+            changes.into_iter().for_each(|change| journal.add(change));
         }
     }
 
@@ -99,6 +142,7 @@ impl PageOwners {
     /// Takes all owners out of a range, and gives `sink` each run of pages with its owner, in the
     /// order of addresses.
     pub fn take(&mut self, range: Range<u64>, mut sink: impl FnMut(Range<u64>, Owner)) {
+        let watched = self.watched(&range);
         let keys: Vec<u64> = self.leaves.range(leaf_keys(&range)).map(|(key, _)| *key).collect();
         for key in keys {
             let pages = pages_in_leaf(key, &range);
@@ -107,6 +151,7 @@ impl PageOwners {
             }
             update_leaf(&mut self.leaves, key, pages, &mut |_| Owner::NOBODY);
         }
+        self.note(watched);
     }
 
     /// Gives `sink` each run of owned pages in a range, in the order of addresses. Neighbours of
@@ -374,6 +419,20 @@ mod tests {
                 real(&mut owners, op, &ids);
                 naive(&mut pages, op, &ids);
             }
+            let (mut journal, mut told) = (Naive::new(), PageOwners::default());
+            told.watch(&[20 * PAGE..700 * PAGE, 600 * PAGE..1100 * PAGE]);
+            for op in &ops {
+                real(&mut told, op, &ids);
+                for Change { pages, old, new } in told.changes() {
+                    for page in pages.step_by(PAGE as usize) {
+                        prop_assert_eq!(journal.insert(page, new).unwrap_or_default(), old);
+                    }
+                }
+            }
+            journal.retain(|_, owner| !owner.is_nobody());
+            let watched: Naive =
+                pages.range(20 * PAGE..1100 * PAGE).map(|(page, owner)| (*page, *owner)).collect();
+            prop_assert_eq!(&journal, &watched);
             let mut seen = Naive::new();
             owners.walk(0..1 << 30, |run, owner| {
                 for page in (run.start..run.end).step_by(PAGE as usize) {

@@ -3,6 +3,7 @@
 //! Everything is keyed by address space, because a vfork child works in its parent's. The kernel
 //! uses the names of address spaces again, so each fork and exec gives a name its meaning anew.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -148,6 +149,8 @@ pub struct Processes {
     next_key: u32,
     stacks: Stacks,
     files: Files,
+    /// What is watched in spaces that are still to come.
+    watched: FxHashMap<MmKey, Vec<Range<u64>>>,
 }
 
 impl Processes {
@@ -164,7 +167,44 @@ impl Processes {
             next_key: 0,
             stacks: Stacks::default(),
             files: Files::default(),
+            watched: FxHashMap::default(),
         }
+    }
+
+    /// The machine whose system calls are told of.
+    #[must_use]
+    pub const fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    /// Writes down what changes in some ranges of an address space that is still to come:
+    /// [`super::PageOwners::changes`] of it.
+    pub fn watch(&mut self, key: MmKey, ranges: Vec<Range<u64>>) {
+        self.watched.insert(key, ranges);
+    }
+
+    /// An address space, as long as the model keeps it.
+    #[must_use]
+    pub fn space(&self, key: MmKey) -> Option<&AddressSpace> {
+        self.spaces.get(&key)
+    }
+
+    /// The same, to be changed.
+    pub fn space_mut(&mut self, key: MmKey) -> Option<&mut AddressSpace> {
+        self.spaces.get_mut(&key)
+    }
+
+    /// The address space that the kernel's name stands for now.
+    #[must_use]
+    pub fn key_of(&self, mm: MmId) -> Option<MmKey> {
+        self.by_mm.get(&mm).copied()
+    }
+
+    /// The stack of that name in an address space, if it was met there.
+    #[must_use]
+    pub fn stack_of(&self, key: MmKey, hash: StackHash) -> Option<StackRef> {
+        let hash = self.stacks.first_name(hash);
+        self.spaces.get(&key)?.stacks.get(&hash).copied()
     }
 
     /// The processes in the order in which they were met.
@@ -255,7 +295,7 @@ impl Processes {
     /// Gives a process a fresh address space of which the kernel's name is not known yet.
     pub fn give_space(&mut self, index: usize) -> MmKey {
         let key = self.new_key();
-        self.spaces.insert(key, AddressSpace::new(key));
+        self.insert_new(key);
         if let Some(process) = self.processes.get_mut(index) {
             process.space = Some(key);
             process.owner = true;
@@ -290,6 +330,17 @@ impl Processes {
         index
     }
 
+    fn insert_new(&mut self, key: MmKey) {
+        self.insert(key, AddressSpace::new(key));
+    }
+
+    fn insert(&mut self, key: MmKey, mut space: AddressSpace) {
+        if let Some(ranges) = self.watched.get(&key) {
+            space.owners.watch(ranges);
+        }
+        self.spaces.insert(key, space);
+    }
+
     const fn new_key(&mut self) -> MmKey {
         let key = MmKey(self.next_key);
         self.next_key += 1;
@@ -316,7 +367,7 @@ impl Processes {
             }
         }
         let key = self.new_key();
-        self.spaces.insert(key, AddressSpace::new(key));
+        self.insert_new(key);
         let new = Provisional { key, pid: event.pid };
         if let Some(old) = self.provisional.insert(event.mm, new) {
             self.spaces.remove(&old.key);
@@ -426,7 +477,7 @@ impl Processes {
             Some((parent, actor)) => parent.fork(key, actor),
             None => AddressSpace::new(key),
         };
-        self.spaces.insert(key, space);
+        self.insert(key, space);
         self.by_mm.insert(fork.child_mm, key);
         if let Some(process) = self.processes.get_mut(child) {
             process.space = Some(key);
@@ -450,7 +501,7 @@ impl Processes {
                     self.spaces.remove(&other.key);
                 }
                 let key = self.new_key();
-                self.spaces.insert(key, AddressSpace::new(key));
+                self.insert_new(key);
                 key
             }
         };

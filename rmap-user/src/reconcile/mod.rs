@@ -7,6 +7,7 @@
 
 mod assemble;
 mod dirtied;
+mod holders;
 mod learn;
 mod pages;
 mod pattern;
@@ -15,6 +16,7 @@ mod settle;
 mod tally;
 
 pub use assemble::{Context, Reconciled, reconcile};
+pub use holders::{Holder, holders};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};
 

@@ -15,14 +15,15 @@ use std::sync::Arc;
 use super::batch::{Code, Input, Unbatch};
 use super::course::Collector;
 use super::frame::{self, Frames};
+use super::moment::{Cut, Survey};
 use super::plausible::Limits;
 use super::varint::{Bad, Reader};
 use super::{Ending, Error, Opening, tape};
 use crate::event::Body;
-use crate::investigate::{Closing, Findings, Investigation};
+use crate::investigate::{Closing, Findings, Investigation, Target};
 use crate::model::{Arch, MmKey};
 use crate::report::course::Course;
-use crate::report::{Frame, Probe, Report};
+use crate::report::{At, Frame, Probe, Report};
 use crate::symbol::{Binary, Module, ModuleMap, Names, PerfMap};
 
 /// What a recording holds.
@@ -36,12 +37,28 @@ pub struct Loaded {
     pub skipped: u64,
 }
 
-/// Reads a recording.
+/// How a recording is read.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// Which state is asked for.
+    pub at: At,
+}
+
+/// Reads a recording. For a state that is not that of its end it is read twice.
 ///
 /// # Errors
-/// What is wrong with the file, and where.
-pub fn load(path: &Path) -> Result<Loaded, Error> {
-    read(BufReader::new(File::open(path)?))
+/// What is wrong with the file, and where; or it has no such state.
+pub fn load(path: &Path, reading: &Reading) -> Result<Loaded, Error> {
+    let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
+    if reading.at == At::End {
+        return read(open()?);
+    }
+    if !File::open(path)?.metadata()?.is_file() {
+        let why = "the state before the end is found by reading it twice: give a regular file";
+        return Err(Error::NotThere(why.to_owned()));
+    }
+    let cut = guarded(|at| survey(open()?, reading.at, at))?;
+    guarded(|at| Ok(play(open()?, Plan { cut, ..Plan::default() }, at)?.load()))
 }
 
 /// Reads a recording, and the course of its session too.
@@ -50,21 +67,21 @@ pub fn load(path: &Path) -> Result<Loaded, Error> {
 /// What is wrong with the file, and where.
 pub fn load_course(path: &Path) -> Result<(Loaded, Course), Error> {
     let from = BufReader::new(File::open(path)?);
-    let mut course = None;
-    let loaded = guarded(|at| replay(from, at, Some(&mut course)))?;
-    Ok((loaded, course.unwrap_or_default()))
+    let mut played = guarded(|at| play(from, Plan { course: true, ..Plan::default() }, at))?;
+    let course = played.course.take().unwrap_or_default();
+    Ok((played.load(), course))
 }
 
-/// The same from any source of bytes.
+/// Reads one from any source of bytes.
 ///
 /// # Errors
 /// What is wrong with the bytes, and where.
 pub fn read(from: impl Read) -> Result<Loaded, Error> {
-    guarded(|at| replay(from, at, None))
+    guarded(|at| Ok(play(from, Plan::default(), at)?.load()))
 }
 
 /// The last resort: what is checked should leave nothing on which the model fails.
-fn guarded<T>(work: impl FnOnce(&mut u64) -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn guarded<T>(work: impl FnOnce(&mut u64) -> Result<T, Error>) -> Result<T, Error> {
     let mut at = 0;
     let done = catch_unwind(AssertUnwindSafe(|| work(&mut at)));
     done.unwrap_or_else(|_| Err(damaged(at, "it holds what cannot be")))
@@ -73,7 +90,10 @@ fn guarded<T>(work: impl FnOnce(&mut u64) -> Result<T, Error>) -> Result<T, Erro
 /// For fuzzing: any bytes are a report or an error.
 pub fn fuzz_entry(bytes: &[u8]) {
     let mut at = 0;
-    let _ = replay(bytes, &mut at, Some(&mut None));
+    let _ = play(bytes, Plan { course: true, ..Plan::default() }, &mut at).map(Played::load);
+    if let Ok(cut @ Some(_)) = survey(bytes, At::Peak, &mut at) {
+        let _ = play(bytes, Plan { cut, ..Plan::default() }, &mut at).map(Played::load);
+    }
 }
 
 fn damaged(at: u64, what: &str) -> Error {
@@ -90,11 +110,26 @@ struct Replay {
     first_pid: Option<u32>,
 }
 
-fn replay(
+/// What stands around the inputs of a recording.
+pub(super) struct Around {
+    opening: Opening,
+    ending: Option<Ending>,
+    /// The file ends here.
+    end: u64,
+    /// It ends inside of a frame.
+    cut: bool,
+    skipped: u64,
+}
+
+/// Goes through a recording: `begin` is told how it begins, and what that gives is shown every
+/// input, with how many come before it, and the names.
+pub(super) fn walk<S>(
     from: impl Read,
     place: &mut u64,
-    course: Option<&mut Option<Course>>,
-) -> Result<Loaded, Error> {
+    begin: impl FnOnce(&Opening) -> S,
+    mut input: impl FnMut(&mut S, u64, Input),
+    mut names: impl FnMut(&mut S, &[u8]) -> Result<(), Bad>,
+) -> Result<(S, Around), Error> {
     let mut frames = Frames::open(from)?;
     let mut cut = false;
     let opening = loop {
@@ -108,33 +143,22 @@ fn replay(
             None => return Err(Error::NoOpening(frames.at)),
         }
     };
-    let arch = if opening.host.arch == "aarch64" { Arch::Aarch64 } else { Arch::X86_64 };
-    let mut replay = Replay {
-        investigation: Investigation::on(arch, opening.mode, opening.started_ns),
-        modules: HashMap::new(),
-        files: HashMap::new(),
-        names: HashMap::new(),
-        last_ns: opening.started_ns,
-        first_pid: None,
-    };
-    let mut collector = course.is_some().then(|| Collector::new(opening.started_ns));
-    let mut limits = Limits::new(arch);
-    let (mut skipped, mut ending) = (0, None);
+    let mut state = begin(&opening);
+    let mut limits = Limits::new(arch(&opening));
+    let (mut skipped, mut ending, mut number) = (0, None, 0);
     while let Some(frame) = frames.next(&mut cut)? {
         *place = frame.at;
         let bad = |Bad(what): Bad| damaged(frame.at, what);
         match frame.kind {
             frame::BATCH => {
                 let mut inputs = Unbatch::new(&frame.payload);
-                while let Some(input) = inputs.next().map_err(bad)? {
-                    limits.check(&input, frames.at).map_err(bad)?;
-                    if let Some(collector) = &mut collector {
-                        collector.input(&input);
-                    }
-                    replay.input(input);
+                while let Some(next) = inputs.next().map_err(bad)? {
+                    limits.check(&next, frames.at).map_err(bad)?;
+                    input(&mut state, number, next);
+                    number += 1;
                 }
             }
-            frame::NAMES => replay.add_names(&frame.payload).map_err(bad)?,
+            frame::NAMES => names(&mut state, &frame.payload).map_err(bad)?,
             frame::ENDING => {
                 let read = serde_json::from_slice::<Ending>(&frame.payload);
                 ending =
@@ -144,8 +168,81 @@ fn replay(
             _ => skipped += 1,
         }
     }
-    let cut_at = (cut || ending.is_none()).then_some(frames.at);
-    let mut ending = ending.unwrap_or_else(|| Ending {
+    Ok((state, Around { opening, ending, end: frames.at, cut, skipped }))
+}
+
+pub(super) fn arch(opening: &Opening) -> Arch {
+    if opening.host.arch == "aarch64" { Arch::Aarch64 } else { Arch::X86_64 }
+}
+
+/// Finds where the state that is asked for ends.
+fn survey(from: impl Read, at: At, place: &mut u64) -> Result<Option<Cut>, Error> {
+    let add = |survey: &mut Survey, number, input| survey.add(number, &input);
+    let (survey, around) = walk(from, place, |_| Survey::default(), add, |_, _| Ok(()))?;
+    let ended_ns = around.ending.map(|ending| ending.ended_ns);
+    survey.cut(at, around.opening.started_ns, ended_ns).map_err(Error::NotThere)
+}
+
+/// How a recording is played.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Up to here; `None`: to its end.
+    pub cut: Option<Cut>,
+    /// The stories that are asked for.
+    pub targets: Vec<Target>,
+    /// Whether its course is asked for.
+    pub course: bool,
+}
+
+/// A session that was played to its end, or to a moment.
+pub(super) struct Played {
+    /// What was found; its stacks have no names.
+    pub findings: Findings,
+    modules: HashMap<MmKey, ModuleMap>,
+    course: Option<Course>,
+    /// As [`Loaded::cut_at`].
+    pub cut_at: Option<u64>,
+    skipped: u64,
+}
+
+impl Played {
+    /// The report, with names.
+    pub(super) fn name(self) -> Report {
+        tape::name(self.findings, &[], &self.modules).0
+    }
+
+    fn load(self) -> Loaded {
+        let (cut_at, skipped) = (self.cut_at, self.skipped);
+        Loaded { report: self.name(), cut_at, skipped }
+    }
+}
+
+/// Plays a recording.
+pub(super) fn play(from: impl Read, plan: Plan, place: &mut u64) -> Result<Played, Error> {
+    let Plan { cut, targets, course } = plan;
+    let begin = |opening: &Opening| {
+        let mut replay = Replay::new(opening);
+        if let Some(cut) = cut {
+            replay.investigation.stop_at(cut.at_ns);
+        }
+        if !targets.is_empty() {
+            replay.investigation.explain(targets);
+        }
+        (replay, course.then(|| Collector::new(opening.started_ns)))
+    };
+    let input = |(replay, collector): &mut (Replay, Option<Collector>), number, input: Input| {
+        if let Some(collector) = collector {
+            collector.input(&input);
+        }
+        if cut.is_none_or(|cut| cut.takes(number, &input)) {
+            replay.input(input);
+        }
+    };
+    let names = |(replay, _): &mut (Replay, _), payload: &[u8]| replay.add_names(payload);
+    let ((replay, collector), around) = walk(from, place, begin, input, names)?;
+    let cut_at = (around.cut || around.ending.is_none()).then_some(around.end);
+    let opening = around.opening;
+    let mut ending = around.ending.unwrap_or_else(|| Ending {
         pids: match replay.first_pid {
             Some(pid) if opening.pids.is_empty() => vec![pid],
             _ => opening.pids.clone(),
@@ -154,20 +251,25 @@ fn replay(
         exit: None,
         probes: Vec::new(),
     });
+    if let Some(cut) = cut {
+        ending.ended_ns = cut.at_ns;
+        ending.exit = None;
+    }
     if let Some(at) = cut_at {
         let why =
             format!("it ends at byte {at}, before the session did; what came later is not known");
         ending.probes.push(note(why));
     }
-    if skipped > 0 {
+    if around.skipped > 0 {
+        let skipped = around.skipped;
         ending.probes.push(note(format!("{skipped} frames of unknown kinds were skipped")));
     }
     let (findings, modules) = replay.finish(opening, ending);
-    if let (Some(course), Some(collector)) = (course, collector) {
-        *course = Some(collector.finish(&findings.report, &findings.stacks));
+    if cut.is_some() && findings.report.processes.is_empty() {
+        return Err(Error::NotThere("no process lived at that moment".to_owned()));
     }
-    let report = tape::name(findings, &[], &modules).0;
-    Ok(Loaded { report, cut_at, skipped })
+    let course = collector.map(|course| course.finish(&findings.report, &findings.stacks));
+    Ok(Played { findings, modules, course, cut_at, skipped: around.skipped })
 }
 
 /// What the report says of the recording itself.
@@ -176,6 +278,17 @@ fn note(why: String) -> Probe {
 }
 
 impl Replay {
+    fn new(opening: &Opening) -> Self {
+        Self {
+            investigation: Investigation::on(arch(opening), opening.mode, opening.started_ns),
+            modules: HashMap::new(),
+            files: HashMap::new(),
+            names: HashMap::new(),
+            last_ns: opening.started_ns,
+            first_pid: None,
+        }
+    }
+
     fn input(&mut self, input: Input) {
         match input {
             Input::Event(event) => {

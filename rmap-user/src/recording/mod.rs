@@ -9,16 +9,20 @@
 //! * [`writer`]: batches go to the file on a thread of their own;
 //! * [`load`]: a file becomes a report;
 //! * `course`: how sizes moved and faults came, for a trace;
+//! * [`explain`]: a file becomes the story of a segment;
 //! * `frame`: the file as a sequence of checked frames;
 //! * `batch`: inputs as bytes; `varint`: numbers as bytes;
+//! * `moment`: which inputs make up the state at a moment;
 //! * `plausible`: values that no kernel gives.
 
 mod batch;
 mod course;
+mod explain;
 mod frame;
 #[cfg(test)]
 mod hostile_tests;
 mod load;
+mod moment;
 mod plausible;
 pub mod tape;
 #[cfg(test)]
@@ -31,8 +35,9 @@ use serde::{Deserialize, Serialize};
 use crate::report::{Exit, Host, Mode, Probe};
 
 pub use batch::Input;
+pub use explain::{Explained, Wanted, explain, explain_from};
 pub use frame::is_recording;
-pub use load::{Loaded, fuzz_entry, load, load_course, read};
+pub use load::{Loaded, Reading, fuzz_entry, load, load_course, read};
 pub use tape::Tape;
 pub use writer::Recorder;
 
@@ -94,4 +99,7 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// It is whole, and does not hold what is asked for.
+    #[error("{0}")]
+    NotThere(String),
 }

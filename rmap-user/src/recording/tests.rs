@@ -11,7 +11,7 @@ use crate::event::{
 };
 use crate::investigate::{Closing, Investigation, ProcessFacts};
 use crate::model::Arch;
-use crate::report::{Exit, Lost, Report};
+use crate::report::{At, Exit, Lost, Report};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
 
 fn opening() -> Opening {
@@ -255,6 +255,103 @@ fn the_report_of_a_recording_is_the_live_one() {
     assert_eq!(loaded.report, live);
     assert_eq!((loaded.cut_at, loaded.skipped), (None, 0));
     assert_eq!(live.processes[0].segments[0].paths[0].faults, 256);
+}
+
+/// A process that fills 256 pages, is looked at, gives 128 back, is looked at, and exits; and a
+/// child of 16 pages that lives from the first of these to the end.
+fn rise_and_fall() -> Vec<Input> {
+    let all = session();
+    let exit = all.len() - 2;
+    let base = 0x7000_0000;
+    let pages = |count: u64| {
+        let Input::Snapshot(snapshot) = &all[exit] else { panic!("the snapshot at the exit") };
+        let mut snapshot = snapshot.clone();
+        snapshot.segments[0].rss = count << 12;
+        snapshot.segments[0].dirty = count << 12;
+        let run = &mut snapshot.pages.as_mut().unwrap()[0];
+        run.range = base + ((256 - count) << 12)..run.range.end;
+        snapshot
+    };
+    let mut inputs = all[..exit].to_vec();
+    let at = |time_ns, moment, snapshot| Input::Snapshot(Snapshot { time_ns, moment, ..snapshot });
+    inputs.push(at(90_000, Moment::Periodic, pages(256)));
+    let child = |input| match input {
+        Input::Snapshot(snapshot) => Input::Snapshot(Snapshot { pid: 8, ..snapshot }),
+        Input::Event(event) => Input::Event(Event { pid: 8, tid: 8, mm: MmId(8), ..event }),
+        other => other,
+    };
+    inputs.push(child(event(95_000, Body::Exec { old_tid: 8 })));
+    inputs.push(child(at(96_000, Moment::Executed, pages(16))));
+    inputs.push(event(
+        100_000,
+        Body::Map(MapCall {
+            syscall: 28,
+            entry: true,
+            result: 0,
+            args: [base, 128 << 12, 4, 0, 0, 0],
+            stack: Some(StackHash(99)),
+            file: None,
+        }),
+    ));
+    inputs.push(at(110_000, Moment::Periodic, pages(128)));
+    inputs.push(at(120_000, Moment::AtExit, pages(128)));
+    inputs.push(event(120_100, Body::Exit { group_dead: true, code: 0 }));
+    inputs.push(child(at(130_000, Moment::AtExit, pages(16))));
+    inputs.push(child(event(130_100, Body::Exit { group_dead: true, code: 0 })));
+    inputs
+}
+
+/// The report of inputs at a moment.
+fn at(inputs: &[Input], at: At) -> Result<Report, Error> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &file_of(&bytes_of(inputs))).unwrap();
+    let report = load(file.path(), &Reading { at })?.report;
+    crate::report::check_identity(&report).unwrap();
+    Ok(report)
+}
+
+#[test]
+fn the_state_at_a_moment_is_that_of_the_last_snapshots() {
+    let inputs = rise_and_fall();
+    // The session began at 1000.
+    let state = |after: u64| {
+        let report = at(&inputs, At::Time(after - 1000)).unwrap();
+        assert_eq!(report.session.at_ns, Some(after - 1000));
+        assert_eq!(report.session.duration_ns, after - 1000);
+        let of = |process: &crate::report::Process| {
+            let paths = process.segments.iter().flat_map(|segment| &segment.paths);
+            let explained = paths.map(|path| path.rss_bytes >> 12).sum::<u64>();
+            let taken = process.snapshot_ns.map(|at| at + 1000);
+            (process.pid, process.rss_bytes.after >> 12, explained, taken)
+        };
+        report.processes.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(state(1015), [(7, 0, 0, None)], "no snapshot yet");
+    assert_eq!(state(89_999), [(7, 0, 0, None)]);
+    assert_eq!(state(90_000), [(7, 256, 256, Some(90_000))]);
+    assert_eq!(state(96_000), [(7, 256, 256, Some(90_000)), (8, 16, 16, Some(96_000))]);
+    assert_eq!(state(109_000), [(7, 256, 256, Some(90_000)), (8, 16, 16, Some(96_000))]);
+    assert_eq!(state(110_000), [(7, 128, 128, Some(110_000)), (8, 16, 16, Some(96_000))]);
+    assert_eq!(state(120_000), [(7, 128, 128, Some(120_000)), (8, 16, 16, Some(96_000))]);
+    assert_eq!(state(120_100), [(8, 16, 16, Some(96_000))], "the first has ended");
+    let error = at(&inputs, At::Time(129_100)).unwrap_err().to_string();
+    assert!(error.contains("no process lived"), "{error}");
+    let error = at(&inputs, At::Time(129_101)).unwrap_err().to_string();
+    assert!(error.contains("0.000 s after its start"), "{error}");
+}
+
+#[test]
+fn the_peak_is_the_highest_sum_over_the_processes_that_live() {
+    let inputs = rise_and_fall();
+    let report = at(&inputs, At::Peak).unwrap();
+    assert_eq!(report.session.at_ns, Some(95_000), "256 pages and the child's 16");
+    assert_eq!(report.processes.len(), 2);
+    let end = at(&inputs, At::End).unwrap();
+    assert_eq!(end.session.at_ns, None);
+    let rss: Vec<_> = end.processes.iter().map(|p| p.rss_bytes.after >> 12).collect();
+    assert_eq!(rss, [128, 16]);
+    let error = at(&inputs[..4], At::Peak).unwrap_err().to_string();
+    assert!(error.contains("no snapshot"), "{error}");
 }
 
 #[test]

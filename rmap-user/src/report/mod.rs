@@ -6,10 +6,12 @@
 
 mod check;
 pub mod course;
+pub mod story;
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{IdentityError, check_identity};
+pub use story::{Explanation, Story};
 
 /// The `schema` of the JSON report.
 pub const SCHEMA: &str = "rmap.report/1";
@@ -69,8 +71,23 @@ pub struct Session {
     pub started_at: String,
     /// From the start to the last event or snapshot.
     pub duration_ns: u64,
+    /// The state that is reported is that of this moment, not of the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_ns: Option<u64>,
     /// How the command ended; `None` if it goes on.
     pub exit: Option<Exit>,
+}
+
+/// Which state of a session is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum At {
+    /// At its end.
+    #[default]
+    End,
+    /// At the snapshot at which RSS, summed over the processes, was highest.
+    Peak,
+    /// So many nanoseconds after its start.
+    Time(u64),
 }
 
 /// How a process ended.
@@ -181,6 +198,9 @@ pub struct Process {
     pub ended_ns: Option<u64>,
     /// Which snapshot the sizes are of.
     pub snapshot: SnapshotKind,
+    /// When it was taken; `None` if there is none.
+    #[serde(default)]
+    pub snapshot_ns: Option<u64>,
     /// Σ Rss of smaps.
     pub rss_bytes: BeforeAfter,
     /// Σ Shared_Dirty + Private_Dirty of smaps.

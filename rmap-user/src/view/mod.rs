@@ -6,6 +6,7 @@
 
 mod chain;
 pub mod diff;
+pub mod explain;
 pub mod export;
 pub mod flame;
 mod grid;

@@ -65,6 +65,16 @@ impl Selection {
         Ok(report)
     }
 
+    /// Whether a segment of a process is meant.
+    #[must_use]
+    pub fn means(&self, process: &Process, segment: &Segment) -> bool {
+        let any = |names: &[String], is: &dyn Fn(&str) -> bool| {
+            names.is_empty() || names.iter().any(|name| is(name))
+        };
+        any(&self.processes, &|name| is_process(process, name))
+            && any(&self.segments, &|name| is_segment(segment, name))
+    }
+
     /// Whether the whole report is meant.
     #[must_use]
     pub const fn is_all(&self) -> bool {

@@ -125,6 +125,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         started_ns: 0,
         ended_ns: Some(1_230_000),
         snapshot: SnapshotKind::AtExit,
+        snapshot_ns: Some(1_230_000),
         rss_bytes,
         dirty_bytes: sum(|s| s.dirty_bytes),
         swap_bytes: sum(|s| s.swap_bytes),
@@ -152,6 +153,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             pids: processes.first().map(|process| process.pid).into_iter().collect(),
             started_at: "2026-01-02T03:04:05.678Z".to_owned(),
             duration_ns: 1_234_567,
+            at_ns: None,
             exit: Some(Exit::Code(0)),
         },
         coverage: Coverage {
@@ -339,6 +341,7 @@ pub fn pipeline() -> Report {
     );
     let quick = Process {
         snapshot: SnapshotKind::None,
+        snapshot_ns: None,
         peak_rss_bytes: 0,
         parent_pid: 4711,
         gone: vec![Gone {
@@ -439,6 +442,7 @@ pub fn hostile() -> Report {
 pub fn empty() -> Report {
     let process = Process {
         snapshot: SnapshotKind::None,
+        snapshot_ns: None,
         peak_rss_bytes: 0,
         ..process(4711, "true", "/usr/bin/true", Vec::new())
     };

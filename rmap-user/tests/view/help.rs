@@ -28,6 +28,7 @@ fn help_fits_and_is_as_it_was() {
         Some("run"),
         Some("attach"),
         Some("report"),
+        Some("explain"),
         Some("diff"),
         Some("flame"),
         Some("export"),
@@ -55,10 +56,11 @@ fn run(words: &[&str]) -> RunOptions {
 
 #[test]
 fn the_filters_are_the_same_options_with_the_same_words_everywhere() {
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 7] = [
         &["run"],
         &["attach", "-p", "1"],
         &["report"],
+        &["explain", "b"],
         &["diff", "b"],
         &["flame"],
         &["export", "--format", "folded"],
@@ -73,6 +75,7 @@ fn the_filters_are_the_same_options_with_the_same_words_everywhere() {
             Command::Run(options) => options.watch.output.select,
             Command::Attach(options) => options.watch.output.select,
             Command::Report(options) => options.output.select,
+            Command::Explain(options) => options.output.select,
             Command::Diff(options) => options.output.select,
             Command::Flame(options) => options.select,
             Command::Export(options) => options.select,
@@ -155,6 +158,26 @@ fn processes_are_named_in_one_word_or_several() {
 }
 
 #[test]
+fn a_story_is_of_a_file_or_of_a_process() {
+    let explain = |words: &[&str]| {
+        let words = ["rmap", "explain"].iter().chain(words);
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Explain(options) => options,
+            other => panic!("{other:?}"),
+        }
+    };
+    let file = explain(&["prog.rmap", "[heap]", "--process", "7"]);
+    assert_eq!(file.first, "prog.rmap");
+    assert_eq!((file.second.as_deref(), file.pid), (Some("[heap]"), None));
+    assert_eq!(file.output.select.process, ["7"]);
+    for words in [&["-p", "7", "[heap]", "-d", "0.5"][..], &["[heap]", "--pid=7", "-d.5"]] {
+        let live = explain(words);
+        assert_eq!((live.first.to_str(), live.second, live.pid), (Some("[heap]"), None, Some(7)));
+        assert_eq!(live.duration, Some(Duration::from_millis(500)));
+    }
+}
+
+#[test]
 fn wrong_usage_exits_2() {
     for words in [
         &["rmap"][..],
@@ -172,6 +195,17 @@ fn wrong_usage_exits_2() {
         &["rmap", "attach", "-p", "1,x"],
         &["rmap", "attach", "-p", "1", "-d", "0"],
         &["rmap", "attach", "1"],
+        &["rmap", "report"],
+        &["rmap", "report", "--at", "noon", "FILE"],
+        &["rmap", "report", "--at", "-1", "FILE"],
+        &["rmap", "explain"],
+        &["rmap", "explain", "[heap]"],
+        &["rmap", "explain", "-p", "7"],
+        &["rmap", "explain", "-p", "0", "[heap]"],
+        &["rmap", "explain", "-p", "7", "FILE", "[heap]"],
+        &["rmap", "explain", "FILE", "[heap]", "-d", "1"],
+        &["rmap", "explain", "FILE", "-d", "1"],
+        &["rmap", "explain", "FILE", "[heap]", "--record", "x"],
         &["rmap", "pmap"],
         &["rmap", "pmap", "0"],
         &["rmap", "pmap", "x"],
@@ -190,7 +224,7 @@ fn wrong_usage_exits_2() {
 #[test]
 fn the_manual_and_the_completions_know_every_command() {
     let manual = String::from_utf8(rmap::cli::manual::manual().unwrap()).unwrap();
-    for name in ["run", "attach", "flame", "export", "pmap", "doctor"] {
+    for name in ["run", "attach", "report", "explain", "flame", "export", "pmap", "doctor"] {
         assert!(manual.contains(&format!("RMAP {}", name.to_uppercase())), "{name}");
         for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
             let text = String::from_utf8(rmap::cli::manual::completions(*shell)).unwrap();

@@ -39,8 +39,8 @@ const FIELDS: &[(&str, &str)] = &[
     ("/coverage/unwind/bytes", "complete incomplete reasons"),
     (
         "/processes/0",
-        "pid parent_pid command exe started_ns ended_ns snapshot rss_bytes dirty_bytes swap_bytes \
-         peak_rss_bytes segments gone released",
+        "pid parent_pid command exe started_ns ended_ns snapshot snapshot_ns rss_bytes dirty_bytes \
+         swap_bytes peak_rss_bytes segments gone released",
     ),
     ("/processes/0/rss_bytes", "before after"),
     ("/processes/0/dirty_bytes", "before after"),

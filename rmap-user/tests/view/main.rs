@@ -6,6 +6,7 @@
 
 mod cases;
 mod diff;
+mod explain;
 mod export;
 #[cfg(feature = "live")]
 mod help;

@@ -206,6 +206,7 @@ fn process() -> impl Strategy<Value = Process> {
             started_ns: 0,
             ended_ns: None,
             snapshot,
+            snapshot_ns: None,
             rss_bytes: rss,
             dirty_bytes: dirty,
             swap_bytes: swap,

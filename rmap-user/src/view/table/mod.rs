@@ -69,6 +69,7 @@ fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     };
     let after = number::duration(session.duration_ns);
     let ended = match &session.exit {
+        _ if session.at_ns.is_some() => format!("as it was {after} after its start"),
         Some(Exit::Code(code)) => format!("exited with {code} after {after}"),
         Some(Exit::Signal(signal)) => {
             format!("was killed by {} after {after}", text::clean(signal))

@@ -121,7 +121,10 @@ fn head(process: &Process, page: &mut Page<'_>) -> io::Result<()> {
     let line = Line::of(pid, Paint::Strong).and(text::cut_middle(&command, room), Paint::Strong);
     page.line(&line)?;
     if process.snapshot == SnapshotKind::None {
-        let line = "  It ended before a snapshot could be taken, so there are no sizes.";
+        let line = match process.ended_ns {
+            Some(_) => "  It ended before a snapshot could be taken, so there are no sizes.",
+            None => "  No snapshot of it was taken, so there are no sizes.",
+        };
         return page.prose(&Line::of(line, Paint::Bad), 2);
     }
 
@@ -147,7 +150,12 @@ fn head(process: &Process, page: &mut Page<'_>) -> io::Result<()> {
         let (rss, dirty) = (number::size(before.0), number::size(before.1));
         line.push(format!("; before: RSS {rss}, Dirty {dirty}"), Paint::Plain);
     }
-    line.push(format!("; {}.", words::snapshot(process.snapshot)), Paint::Plain);
+    let goes_on = process.ended_ns.is_none() && process.snapshot == SnapshotKind::LastPeriodic;
+    let moment = match process.snapshot_ns.filter(|_| goes_on) {
+        Some(at) => format!("at its last snapshot, {} after the start", number::duration(at)),
+        None => words::snapshot(process.snapshot).to_owned(),
+    };
+    line.push(format!("; {moment}."), Paint::Plain);
     page.prose(&line, 2)?;
 
     let own = [process.rss_bytes, process.dirty_bytes, process.swap_bytes];

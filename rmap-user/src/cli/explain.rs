@@ -1,0 +1,165 @@
+//! The command `explain`: the story of a segment, from a recording or of a process that runs.
+//!
+//! A process that runs is watched into a recording first, which has no name and is gone with rmap
+//! unless it is to be kept; so both are told by the same code.
+
+use std::ffi::OsString;
+use std::os::fd::AsRawFd as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::progress::Progress;
+use super::report_out::{OutputOptions, Stream};
+use super::save;
+use super::watch::seconds;
+use crate::live::session::{self, AttachSettings, Watch};
+use crate::recording::{self, Explained};
+use crate::view;
+
+/// The arguments of `rmap explain`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "rmap explain [OPTIONS] FILE SEGMENT\n       rmap explain [OPTIONS] -p PID SEGMENT",
+    after_help = "Example:  rmap explain prog.rmap '[heap]'",
+    after_long_help = "\
+Times are counted from the start of the session. What code paths made resident or dirty, what was \
+given back and what was moved adds up to what the snapshots show; `=` marks the sizes of a snapshot. \
+A segment that is no longer there is told of too, if it was in a snapshot or an address in it is \
+given. With -p PID the process stands still at the start and at the end for a moment, as with \
+rmap attach; what it held before is before-attach. docs/report.md describes everything."
+)]
+pub struct ExplainOptions {
+    /// A recording (rmap run --record); with -p the segment
+    #[arg(value_name = "FILE")]
+    pub first: OsString,
+
+    /// Its name ([heap], libc.so.6), an address in it (0x…), START-END
+    #[arg(value_name = "SEGMENT", required_unless_present = "pid")]
+    pub second: Option<String>,
+
+    /// Watch this process, and tell of it
+    #[arg(
+        short,
+        long = "pid",
+        value_name = "PID",
+        conflicts_with = "second",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub pid: Option<u32>,
+
+    /// Watch for SECS seconds, not until it ends or Ctrl-C
+    #[arg(
+        short,
+        long,
+        value_name = "SECS",
+        requires = "pid",
+        conflicts_with = "second",
+        value_parser = seconds
+    )]
+    pub duration: Option<Duration>,
+
+    /// While watching look at the memory every SECS seconds too
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "SECS",
+        requires = "pid",
+        conflicts_with = "second",
+        value_parser = seconds
+    )]
+    pub interval: Option<Duration>,
+
+    /// Keep what was watched in FILE, for other commands
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "FILE",
+        requires = "pid",
+        conflicts_with = "second"
+    )]
+    pub record: Option<PathBuf>,
+
+    /// Where the story goes, and in what form.
+    #[command(flatten)]
+    pub output: OutputOptions,
+}
+
+/// Tells the story.
+///
+/// # Errors
+/// What was attempted and did not succeed.
+pub fn explain(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
+    options.output.check()?;
+    match (options.pid, &options.second) {
+        (Some(pid), _) => live(options, pid)?,
+        (None, Some(segment)) => {
+            let file = Path::new(&options.first);
+            tell(options, segment, file, &file.display().to_string())?;
+        }
+        (None, None) => anyhow::bail!("give a recording and a segment, or a process with -p PID"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Watches a process, and tells of it then.
+fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
+    let segment = options.first.to_str().context("the segment's name is no UTF-8")?;
+    let unnamed;
+    let path = match &options.record {
+        Some(path) => {
+            save::check(path)?;
+            path.clone()
+        }
+        None => {
+            unnamed =
+                tempfile::tempfile().context("cannot make a temporary file to record into")?;
+            PathBuf::from(format!("/proc/self/fd/{}", unnamed.as_raw_fd()))
+        }
+    };
+    let settings = AttachSettings {
+        pids: vec![pid],
+        duration: options.duration,
+        watch: Watch {
+            follow: false,
+            interval: options.interval,
+            record: Some(path.clone()),
+            verbose: options.output.verbose > 1,
+            ..Watch::default()
+        },
+    };
+    let mut progress = None;
+    let outcome = session::attach(&settings, || {
+        progress = Some(Progress::start("naming code paths"));
+    })?;
+    drop(progress);
+    if let Some(error) = outcome.record_error {
+        return Err(anyhow::Error::new(error).context("what was watched could not be kept whole"));
+    }
+    tell(options, segment, &path, &format!("what was watched of process {pid}"))
+}
+
+/// Tells of what is in a recording.
+fn tell(options: &ExplainOptions, segment: &str, file: &Path, called: &str) -> anyhow::Result<()> {
+    let mut selection = options.output.select.selection();
+    selection.segments.push(segment.to_owned());
+    let progress = Progress::start("reading the recording");
+    let wanted = |process: &_, segment: &_| selection.means(process, segment);
+    let explained = recording::explain(file, &wanted);
+    let Explained { explanation, cut_at } =
+        explained.with_context(|| format!("cannot explain {segment} from {called}"))?;
+    drop(progress);
+    if let Some(at) = cut_at {
+        super::complain(&anyhow::anyhow!(
+            "{called} ends at byte {at}, before the session did: the story ends there"
+        ));
+    }
+    options.output.print_with(
+        Stream::Stdout,
+        &|style, out| view::explain::write(&explanation, style, out),
+        &|out| view::explain::write_json(&explanation, out),
+    )
+}
