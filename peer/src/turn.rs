@@ -69,6 +69,13 @@ pub struct Loops {
     pub pointers: PathBuf,
 }
 
+impl Loops {
+    /// The build without frame pointers.
+    pub fn plain(&self) -> &Path {
+        &self.plain
+    }
+}
+
 /// A process that is spoken to line by line, and that ends with its input.
 struct Talk {
     child: Child,

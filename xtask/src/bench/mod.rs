@@ -8,11 +8,13 @@
 //!
 //! * `rmap_peer`, one fault, by frames and by order, beside `bpf_get_stack`;
 //! * [`macros`], whole programs;
+//! * [`recordings`], bytes for each fault in a recording;
 //! * [`stats`], medians.
 //!
 //! Not measured yet: a server's latency, many mappings, threads and processes, rmap's peak memory.
 
 mod macros;
+mod recordings;
 mod stats;
 
 use std::collections::BTreeMap;
@@ -91,8 +93,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             outcomes.push(macros::run(&rmap, &place, &program, runs.min(5))?);
         }
     }
-    let tables = match &options.filter {
-        None => unwind_tables()?,
+    let tables = match options.filter.as_deref() {
+        None => recordings::table(&rmap, loops.plain(), &place, options.quick)? + &unwind_tables()?,
+        Some("recordings") => recordings::table(&rmap, loops.plain(), &place, options.quick)?,
         Some(_) => String::new(),
     };
     let mut text = table(&rows, &startup, &load_before);
