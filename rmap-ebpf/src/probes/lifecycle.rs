@@ -43,13 +43,14 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         flags |= abi::FORK_SAME_MM;
     }
     let hash = UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot));
-    emit::send(&ForkRecord {
+    let record = ForkRecord {
         header: emit::header(abi::KIND_FORK, flags, mm),
         child_pid,
         child_tid,
         child_mm,
         stack: hash,
-    });
+    };
+    emit::send(&record, mm);
     debug!(&ctx, "fork: {} made {} (thread {})", parent_pid, child_pid, child_tid);
     0
 }
@@ -62,11 +63,13 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let task: u64 = ctx.arg(0);
-    emit::send(&ExecRecord {
-        header: emit::header(abi::KIND_EXEC, 0, kernel::mm_of(task)),
+    let mm = kernel::mm_of(task);
+    let record = ExecRecord {
+        header: emit::header(abi::KIND_EXEC, 0, mm),
         old_tid: ctx.arg(1),
         reserved: 0,
-    });
+    };
+    emit::send(&record, mm);
     debug!(&ctx, "exec: {}", pid);
     0
 }
@@ -85,11 +88,13 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     let signal: u64 = kernel::read(task, config::TASK_SIGNAL.load()).unwrap_or(0);
     let live: i32 = kernel::read(signal, config::SIGNAL_LIVE.load()).unwrap_or(1);
     let flags = if live == 0 { abi::EXIT_GROUP_DEAD } else { 0 };
-    emit::send(&ExitRecord {
-        header: emit::header(abi::KIND_EXIT, flags, kernel::mm_of(task)),
+    let mm = kernel::mm_of(task);
+    let record = ExitRecord {
+        header: emit::header(abi::KIND_EXIT, flags, mm),
         code: kernel::read(task, config::TASK_EXIT_CODE.load()).unwrap_or(0),
         reserved: 0,
-    });
+    };
+    emit::send(&record, mm);
     if let Some(mut thread) = THREADS.get(kernel::current()) {
         // SAFETY: only programs that run in this very thread use its value, and it lives as long.
         unsafe { thread.as_mut().epoch = 0 };

@@ -39,12 +39,13 @@ fn tell(flags: u16, result: i64) -> u32 {
     let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
     let hash = stack::capture(registers, mm, slot);
-    emit::send(&MapRecord {
+    let record = MapRecord {
         header: emit::header(abi::KIND_MAP, flags, mm),
         syscall: registers.syscall(),
         result,
         args: registers.arguments(),
         stack: hash,
-    });
+    };
+    emit::send(&record, mm);
     0
 }

@@ -9,6 +9,7 @@ mod candidates;
 mod cause;
 mod counters;
 mod fault;
+mod lost;
 mod mapping;
 mod owners;
 mod path;

@@ -23,7 +23,9 @@ impl PathId {
     pub const NONE: Self = Self(0);
     /// Not a path: the page was there before tracing began.
     pub const BEFORE: Self = Self(1);
-    const FIRST: u32 = 2;
+    /// Not a path: events that came later than the last known claim were lost.
+    pub const LOST: Self = Self(2);
+    const FIRST: u32 = 3;
 
     /// Whether it is not [`PathId::NONE`].
     #[must_use]
@@ -72,7 +74,8 @@ impl PathTable {
         })
     }
 
-    /// What an id stands for; `None` for [`PathId::NONE`] and [`PathId::BEFORE`].
+    /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`]
+    /// and [`PathId::LOST`].
     #[must_use]
     pub fn get(&self, id: PathId) -> Option<Path> {
         self.paths.get(id.0.checked_sub(PathId::FIRST)? as usize).copied()

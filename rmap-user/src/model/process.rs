@@ -13,7 +13,7 @@ use super::cause::How;
 use super::mapping::Actor;
 use super::path::{MmKey, StackRef};
 use super::space::{AddressSpace, Ledger};
-use crate::event::{Body, Event, Fork, MmId, Rss, Stack, StackEnd, StackHash};
+use crate::event::{Body, Event, Fork, Missing, MmId, Rss, Stack, StackEnd, StackHash};
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -220,6 +220,7 @@ impl Processes {
             // Whoever has the tables walks it and tells the result as a stack.
             Body::RawStack(_) => {}
             Body::Rss(rss) => self.rss(event, rss),
+            Body::Missing(missing) => self.missing(event, missing),
             Body::Fork(fork) => self.fork(event, fork),
             Body::Exec { .. } => self.exec(event),
             Body::Exit { group_dead, .. } => {
@@ -252,6 +253,9 @@ impl Processes {
     /// The program that a process runs was replaced: its old address space is given up.
     pub fn drop_program(&mut self, index: usize) {
         self.leave(index, Some(How::Exec));
+        if let Some(pid) = self.processes.get(index).map(|process| process.pid) {
+            self.drop_provisional_of(pid);
+        }
     }
 
     /// Takes the address space of a process out of the model, to make room. Later events of it
@@ -334,6 +338,32 @@ impl Processes {
         let stack = rss.stack.filter(|_| own);
         if let Some((space, actor)) = self.acting(key, event, stack) {
             space.counters(rss, actor, syscall, own);
+        }
+    }
+
+    /// Events were lost: what is known may be older.
+    fn missing(&mut self, event: &Event, missing: &Missing) {
+        if *missing == Missing::Anywhere {
+            for space in self.spaces.values_mut() {
+                space.missing_anywhere(true, event.time_ns);
+            }
+            return;
+        }
+        let known = self.by_mm.get(&event.mm).copied().or_else(|| {
+            let provisional = self.provisional.get(&event.mm)?;
+            (provisional.pid == event.pid).then_some(provisional.key)
+        });
+        // A process that was met at a snapshot is known by its id until its first event comes.
+        let key = known.or_else(|| {
+            let process = self.index(event.pid).and_then(|index| self.processes.get(index))?;
+            let key = process.space.filter(|_| process.owner)?;
+            (!self.by_mm.values().any(|bound| *bound == key)).then_some(key)
+        });
+        let Some(space) = key.and_then(|key| self.spaces.get_mut(&key)) else { return };
+        match missing {
+            Missing::Pages(pages) => space.missing_pages(pages),
+            Missing::Space { calls } => space.missing_anywhere(*calls, event.time_ns),
+            Missing::Anywhere => {}
         }
     }
 

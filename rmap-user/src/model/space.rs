@@ -50,6 +50,10 @@ pub struct AddressSpace {
     pub lazy_free: RangeMap<()>,
     /// Pages that came with no fault, and no address.
     pub unplaced: Unplaced,
+    /// Where anybody may have brought in the pages that nobody owns: events were lost.
+    pub lost: RangeMap<()>,
+    /// Calls were lost, so that the mappings are no longer sure.
+    pub calls_lost: bool,
     /// The program break.
     pub brk: Option<u64>,
     /// The path of pages that were there when the space was copied by fork.
@@ -88,6 +92,8 @@ impl AddressSpace {
             populated: RangeMap::default(),
             lazy_free: RangeMap::default(),
             unplaced: Unplaced::default(),
+            lost: RangeMap::default(),
+            calls_lost: false,
             brk: None,
             fork_path: None,
             fresh_exec: None,
@@ -159,7 +165,8 @@ impl AddressSpace {
         pages +=
             cut_all(&mut self.around, range.clone()) + cut_all(&mut self.pinned, range.clone());
         self.populated.cut(range.clone());
-        self.lazy_free.cut(range);
+        self.lazy_free.cut(range.clone());
+        self.lost.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);
         }

@@ -8,7 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::varint::{Bad, Reader, put, put_bytes, put_signed};
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+    Access, Body, Delta, Entry, Event, Fault, Fork, MapCall, Missing, MissingPages, MmId, Rss,
+    Stack, StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
 use crate::model::MmKey;
@@ -65,6 +66,13 @@ const PROCESS: u8 = 8;
 const LOST: u8 = 9;
 const CODE: u8 = 10;
 const WRITTEN: u8 = 11;
+const MISSING: u8 = 12;
+
+// What is missing, next to 0 and 1: faults, or other events too, of the address space.
+const PAGES: u8 = 2;
+const ANYWHERE: u8 = 3;
+/// Bytes that [`MissingPages`] is about.
+const LEAF: u64 = 2 << 20;
 
 /// What faults of one run have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -131,6 +139,7 @@ impl Batch {
             Body::Exit { .. } => EXIT,
             Body::Stack(_) => STACK,
             Body::Rss(_) => RSS,
+            Body::Missing(_) => MISSING,
         };
         self.begin(kind);
         self.time(event.time_ns);
@@ -175,6 +184,13 @@ impl Batch {
                 rss.args.iter().for_each(|arg| put(out, *arg));
                 put(out, rss.stack.map_or(0, |stack| stack.0));
             }
+            Body::Missing(Missing::Pages(pages)) => {
+                out.push(PAGES);
+                put(out, pages.start / LEAF);
+                pages.pages.iter().for_each(|bits| put(out, *bits));
+            }
+            Body::Missing(Missing::Space { calls }) => out.push(u8::from(*calls)),
+            Body::Missing(Missing::Anywhere) => out.push(ANYWHERE),
         }
     }
 
@@ -483,7 +499,7 @@ impl<'a> Unbatch<'a> {
         }
         let input = match self.from.byte()? {
             FAULTS => self.faults()?,
-            kind @ MAP..=RSS => Input::Event(self.event(kind)?),
+            kind @ (MAP..=RSS | MISSING) => Input::Event(self.event(kind)?),
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
             PROCESS => {
                 let pid = self.from.small()?;
@@ -615,6 +631,7 @@ impl<'a> Unbatch<'a> {
                 }
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
             }
+            MISSING => Body::Missing(missing(from)?),
             _ => {
                 let [file, anon, swap, shmem] = read_delta(from)?;
                 Body::Rss(Rss {
@@ -700,6 +717,23 @@ impl<'a> Unbatch<'a> {
         };
         Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
     }
+}
+
+fn missing(from: &mut Reader<'_>) -> Result<Missing, Bad> {
+    Ok(match from.byte()? {
+        calls @ (0 | 1) => Missing::Space { calls: calls == 1 },
+        PAGES => {
+            let start = from.number()?.checked_mul(LEAF);
+            let start = start.ok_or(Bad("pages beyond the last address"))?;
+            let mut pages = MissingPages { start, pages: [0; 8] };
+            for bits in &mut pages.pages {
+                *bits = from.number()?;
+            }
+            Missing::Pages(Box::new(pages))
+        }
+        ANYWHERE => Missing::Anywhere,
+        _ => return Err(Bad("a loss of no known kind")),
+    })
 }
 
 fn span(start: u64, size: u64) -> Result<u64, Bad> {

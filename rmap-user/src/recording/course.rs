@@ -79,7 +79,11 @@ impl Collector {
                 // A number that is used again is another process.
                 self.processes.remove(&fork.child_pid);
             }
-            Body::Fork(_) | Body::Map(_) | Body::Exit { .. } | Body::RawStack(_) => {}
+            Body::Fork(_)
+            | Body::Map(_)
+            | Body::Exit { .. }
+            | Body::RawStack(_)
+            | Body::Missing(_) => {}
         }
     }
 
