@@ -60,18 +60,25 @@ pub struct Path {
 pub struct PathTable {
     ids: FxHashMap<Path, PathId>,
     paths: Vec<Path>,
+    /// The path that was asked for last: faults come in runs of the same.
+    last: Option<(Path, PathId)>,
 }
 
 impl PathTable {
     /// The id of a path, the same for the same path.
     pub fn intern(&mut self, stack: Option<StackRef>, cause: Cause) -> PathId {
         let path = Path { stack, cause };
+        if let Some((_, id)) = self.last.filter(|(last, _)| *last == path) {
+            return id;
+        }
         let paths = &mut self.paths;
-        *self.ids.entry(path).or_insert_with(|| {
+        let id = *self.ids.entry(path).or_insert_with(|| {
             paths.push(path);
             let last = u32::try_from(paths.len() - 1).unwrap_or(u32::MAX - PathId::FIRST);
             PathId(last + PathId::FIRST)
-        })
+        });
+        self.last = Some((path, id));
+        id
     }
 
     /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`]

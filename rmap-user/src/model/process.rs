@@ -68,6 +68,8 @@ pub struct Stacks {
     /// Other names of contents that have one. A stack that the kernel side could not walk has a
     /// name of its own each time.
     same: FxHashMap<StackHash, StackHash>,
+    /// The stack that was asked for last: faults come in runs of the same.
+    last: Option<(MmKey, StackHash, StackRef)>,
     /// Faults with no stack at all.
     pub faults_without: u64,
 }
@@ -95,12 +97,20 @@ impl Stacks {
     }
 
     fn of_hash(&mut self, space: &mut AddressSpace, hash: StackHash, event: &Event) -> StackRef {
+        if let Some((_, _, last)) =
+            self.last.filter(|(key, of, _)| (*key, *of) == (space.key, hash))
+        {
+            return last;
+        }
+        let asked = hash;
         let hash = self.first_name(hash);
-        *space.stacks.entry(hash).or_insert_with(|| {
+        let stack = *space.stacks.entry(hash).or_insert_with(|| {
             let (space, pid, first_ns) = (space.key, event.pid, event.time_ns);
             self.stacks.push(KnownStack { space, pid, hash, first_ns, faults: 0 });
             StackRef(u32::try_from(self.stacks.len() - 1).unwrap_or(u32::MAX))
-        })
+        });
+        self.last = Some((space.key, asked, stack));
+        stack
     }
 
     fn add(&mut self, stack: &Stack) {
@@ -109,6 +119,7 @@ impl Stacks {
             Some(first) if *first == stack.hash => {}
             Some(first) => {
                 self.same.insert(stack.hash, *first);
+                self.last = None;
             }
             None => {
                 let content = Arc::new(content);
