@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -24,6 +25,10 @@ pub enum Watcher {
     GetStack,
     /// `rmap run` traces another process.
     RmapElsewhere,
+    /// bpftrace counts user stacks at each fault, on the build with frame pointers.
+    Bpftrace,
+    /// `perf record -g` of each fault, on the build with frame pointers.
+    Perf,
 }
 
 /// How the loop touches memory.
@@ -113,6 +118,64 @@ impl Talk {
     }
 }
 
+/// A watcher of its own process, which is told to end.
+struct Beside(Child);
+
+impl Beside {
+    /// Starts it, and waits until its programs are attached: it is a process that holds perf
+    /// events or BPF links from then on.
+    fn start(command: &mut Command) -> Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child =
+            command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut beside = Self(child);
+        let events = format!("/proc/{}/fd", beside.0.id());
+        for _ in 0..400 {
+            std::thread::sleep(Duration::from_millis(25));
+            if beside.0.try_wait()?.is_some() {
+                bail!("{:?} ended at once; does it run here?", command.get_program());
+            }
+            let links = std::fs::read_dir(&events).into_iter().flatten().flatten();
+            let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+            if targets.into_iter().any(|to| to.as_os_str() == "anon_inode:[perf_event]") {
+                std::thread::sleep(Duration::from_millis(300));
+                return Ok(beside);
+            }
+        }
+        bail!("{:?} attaches nothing", command.get_program())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // SAFETY: the child was not waited for, so its id is its own.
+        unsafe { libc::kill(self.0.id() as i32, libc::SIGINT) };
+        let _ = self.0.wait();
+    }
+}
+
+/// The watchers that are processes of their own.
+fn beside(watcher: Watcher, pid: u32) -> Result<Option<Beside>> {
+    let mut command = match watcher {
+        Watcher::Bpftrace => {
+            let mut bpftrace = Command::new("bpftrace");
+            let probe = "software:page-faults:1";
+            bpftrace.arg("-e").arg(format!("{probe} /pid == {pid}/ {{ @[ustack] = count(); }}"));
+            bpftrace
+        }
+        Watcher::Perf => {
+            let mut perf = Command::new("perf");
+            perf.args(["record", "-q", "-e", "page-faults", "-c", "1", "-g", "-o", "/dev/null"]);
+            perf.arg("-p").arg(pid.to_string());
+            perf
+        }
+        Watcher::Nobody | Watcher::Rmap | Watcher::GetStack | Watcher::RmapElsewhere => {
+            return Ok(None);
+        }
+    };
+    Beside::start(&mut command).map(Some)
+}
+
 impl Drop for Talk {
     fn drop(&mut self) {
         drop(self.to.take());
@@ -146,7 +209,10 @@ fn undisturbed(pid: u32) {
 /// # Errors
 /// A program cannot be started, does not say what is expected, or the kernel refuses the peer.
 pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result<Sample> {
-    let program = if watcher == Watcher::GetStack { &loops.pointers } else { &loops.plain };
+    let program = match watcher {
+        Watcher::GetStack | Watcher::Bpftrace | Watcher::Perf => &loops.pointers,
+        Watcher::Nobody | Watcher::Rmap | Watcher::RmapElsewhere => &loops.plain,
+    };
     let traced = |program: &Path| {
         let mut command = Command::new(rmap);
         command.args(["run", "-o", "/dev/null", "--"]).arg(program);
@@ -172,8 +238,9 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
     let pid = talk.hear("ready ")?.first().copied().unwrap_or(0) as u32;
     undisturbed(pid);
     let peer = (watcher == Watcher::GetStack).then(|| bpf::Peer::attach(pid)).transpose()?;
+    let beside = beside(watcher, pid)?;
     let mut ids = match watcher {
-        Watcher::Nobody => BTreeSet::new(),
+        Watcher::Nobody | Watcher::Bpftrace | Watcher::Perf => BTreeSet::new(),
         Watcher::Rmap => programs_of(talk.child.id()),
         Watcher::RmapElsewhere => {
             elsewhere.as_ref().map(|other| programs_of(other.child.id())).unwrap_or_default()
@@ -184,12 +251,13 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
     talk.say(b"\n")?;
     let done = talk.hear("done ")?;
     let after = bpf::runs()?;
-    drop(peer);
+    drop((peer, beside));
     let &[ns, faults] = done.as_slice() else { bail!("the loop told no times") };
     let of_fault = |number: u64| number as f64 / faults.max(1) as f64;
     let mut sample = Sample { wall: of_fault(ns), faults, ..Sample::default() };
     ids.retain(|id| after.contains_key(id));
-    if watcher != Watcher::Nobody && ids.is_empty() {
+    let counted = matches!(watcher, Watcher::Rmap | Watcher::GetStack | Watcher::RmapElsewhere);
+    if counted && ids.is_empty() {
         bail!("the watching process holds no BPF programs");
     }
     for id in ids {

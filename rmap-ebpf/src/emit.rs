@@ -7,7 +7,10 @@ use aya_ebpf::{
 use rmap_ebpf::abi::{self, Header};
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::state::{COUNTERS, EVENTS};
+use crate::{
+    loss,
+    state::{COUNTERS, EVENTS, SPILL},
+};
 
 /// The header of a record that is made now, in the context of the current thread.
 #[inline(always)]
@@ -26,10 +29,18 @@ pub fn header(kind: u16, flags: u16, mm: u64) -> Header {
     }
 }
 
-/// Sends a record, or counts it as lost.
+/// Sends a record, if there is room.
 #[inline(always)]
-pub fn send<T: IntoBytes + Immutable>(record: &T) {
-    if ring().output::<[u8]>(record.as_bytes(), 0).is_err() {
+pub fn put<T: IntoBytes + Immutable>(record: &T) -> bool {
+    ring().output::<[u8]>(record.as_bytes(), 0).is_ok()
+}
+
+/// Sends a record that is rare and that much hangs on (`mm` is the address space that it is about):
+/// where the ring is full of faults it has another one.
+#[inline(always)]
+pub fn send<T: IntoBytes + Immutable>(record: &T, mm: u64) {
+    if !put(record) && SPILL.output::<[u8]>(record.as_bytes(), 0).is_err() {
+        loss::space(mm, 1);
         count(abi::COUNT_LOST_EVENTS, 1);
     }
 }

@@ -11,6 +11,8 @@ mod emit;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
+mod loss;
+#[cfg(target_arch = "bpf")]
 mod page_table;
 #[cfg(target_arch = "bpf")]
 mod probes;

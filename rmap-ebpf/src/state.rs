@@ -19,6 +19,11 @@ use crate::{
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 
+/// Records of mappings and processes that found no room in [`EVENTS`]: they are few, and without
+/// them much of what comes later means something else. User space puts both in order by time.
+#[map]
+pub static SPILL: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
 /// The processes (tgid) that are traced, and each one's place in [`MAPPINGS`].
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);

@@ -70,6 +70,50 @@ pub enum Body {
     Rss(Rss),
     /// Pages of a mapped file became dirty, or left the page cache.
     File(FileChange),
+    /// Events were lost, the last of them at [`Event::time_ns`].
+    Missing(Missing),
+}
+
+/// What is known of events that were lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Faults on these pages.
+    Pages(Box<MissingPages>),
+    /// Faults anywhere in the address space.
+    Space {
+        /// Not only faults: calls that change mappings, forks, execs or exits too.
+        calls: bool,
+    },
+    /// Anything in any address space.
+    Anywhere,
+}
+
+/// Pages in 2 MiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MissingPages {
+    /// The first page's address, a multiple of 2 MiB.
+    pub start: u64,
+    /// One bit for each page, the lowest bit of the first number for the first page.
+    pub pages: [u64; 8],
+}
+
+impl MissingPages {
+    /// Notes the page of an address inside.
+    pub const fn set(&mut self, address: u64) {
+        let page = (address / 4096) as usize % 512;
+        self.pages[page / 64] |= 1 << (page % 64);
+    }
+
+    /// The runs of neighbouring pages, by address.
+    pub fn runs(&self) -> impl Iterator<Item = std::ops::Range<u64>> {
+        let set = |page: usize| page < 512 && self.pages[page / 64] & (1 << (page % 64)) != 0;
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let first = (at..512).find(|page| set(*page))?;
+            at = (first..512).find(|page| !set(*page)).unwrap_or(512);
+            Some(self.start + first as u64 * 4096..self.start + at as u64 * 4096)
+        })
+    }
 }
 
 /// By how many pages the counters of `kmem:rss_stat` moved.

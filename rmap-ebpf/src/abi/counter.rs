@@ -1,6 +1,7 @@
 //! What the probes count: the indices of the per-CPU array `COUNTERS` (values are `u64`).
 
-/// Records of faults, mappings and processes that found no room in the ring buffer.
+/// Records of faults, mappings and processes that found no room in the ring buffer, nor, those of
+/// mappings and processes, in the second one.
 pub const COUNT_LOST_EVENTS: u32 = 0;
 /// Stacks that found no room in the ring buffer.
 pub const COUNT_LOST_STACKS: u32 = 1;
@@ -15,9 +16,8 @@ pub const COUNT_FAULTS_NESTED: u32 = 5;
 /// Ends of faults of threads for which the kernel had no memory to keep anything; no record of
 /// them was sent.
 pub const COUNT_BRACKETS_FULL: u32 = 6;
-/// Pages (sum of absolute values) that moved in and out of traced address spaces with no record,
-/// because the record was lost.
-pub const COUNT_LOST_PAGES: u32 = 7;
+/// Lost records of which not even the address space could be kept.
+pub const COUNT_LOST_ANYWHERE: u32 = 7;
 /// Stacks of which the walk ended complete, then one counter for each other `STACK_` status in
 /// its order.
 pub const COUNT_STACK_STATUS: u32 = 16;

@@ -7,10 +7,12 @@
 //! change of [`VERSION`].
 
 mod counter;
+mod loss;
 mod record;
 mod unwind;
 
 pub use counter::*;
+pub use loss::*;
 pub use record::*;
 pub use unwind::*;
 

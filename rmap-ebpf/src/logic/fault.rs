@@ -46,6 +46,27 @@ pub fn delta(error_code: u32, members: u32, huge: bool) -> ([i32; abi::MEMBERS],
     (delta, inexact)
 }
 
+/// The page's place among those of 2 MiB.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+#[must_use]
+pub const fn place_of_page(page: usize) -> usize {
+    page & (abi::LOST_PAGES - 1)
+}
+
+/// The page's place among those of 2 MiB. Written in assembly: the compiler leaves the mask out
+/// where it sees that it is not needed, and the verifier does not see it.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+#[must_use]
+pub fn place_of_page(page: usize) -> usize {
+    const { assert!(abi::LOST_PAGES == 512) };
+    let mut place = page;
+    // SAFETY: one operation on one register.
+    unsafe { core::arch::asm!("{0} &= 511", inout(reg) place, options(pure, nomem, nostack)) };
+    place
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

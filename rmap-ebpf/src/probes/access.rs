@@ -151,7 +151,7 @@ pub fn moved(task: *mut task_struct, mm: u64, member: u32) {
         Some(slot) if registers.ip() != 0 => stack::capture(registers, own, slot),
         _ => 0,
     };
-    emit::send(record);
+    emit::send(record, mm);
 }
 
 /// A thread of the kernel did it, khugepaged for one.
@@ -175,7 +175,7 @@ fn by_kernel(mm: u64, owner: u32, member: u32, tid: u32) {
         reserved: 0,
         ranges: [[0; 2]; abi::RSS_RANGES],
     };
-    emit::send(record);
+    emit::send(record, mm);
 }
 
 /// The traced process that an address space is of. The kernel uses their places again.

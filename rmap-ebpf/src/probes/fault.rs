@@ -12,6 +12,7 @@ use rmap_ebpf::{abi, logic::fault};
 use crate::{
     batch, config, emit,
     kernel::{self, UserRegisters},
+    loss,
     page_table::{self, Leaf},
     stack,
     state::{BUSY, Bracket, FAULTS, Traced, traced},
@@ -156,7 +157,10 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
         EXECVE | EXECVEAT => 0,
         _ => stack::capture_again(registers, mm, thread),
     };
-    emit::send(record);
+    if !emit::put(record) {
+        loss::fault(record);
+        emit::count(abi::COUNT_LOST_EVENTS, 1);
+    }
     0
 }
 

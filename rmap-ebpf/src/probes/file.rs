@@ -67,7 +67,7 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
     } else {
         flags |= abi::FILE_STRANGER;
     }
-    emit::send(&FileRecord {
+    let record = FileRecord {
         header: emit::header(abi::KIND_FILE, flags, mm),
         inode: file.inode,
         index: kernel::read(folio, config::FOLIO_INDEX.load()).unwrap_or(0),
@@ -75,7 +75,8 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
         syscall,
         device: file.device as u32,
         pages: pages(folio),
-    });
+    };
+    emit::send(&record, mm);
     0
 }
 

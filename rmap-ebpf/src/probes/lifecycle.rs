@@ -45,13 +45,14 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         let _ = SPACES.insert(&child_mm, &child_pid, 0);
     }
     let hash = UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot));
-    emit::send(&ForkRecord {
+    let record = ForkRecord {
         header: emit::header(abi::KIND_FORK, flags, mm),
         child_pid,
         child_tid,
         child_mm,
         stack: hash,
-    });
+    };
+    emit::send(&record, mm);
     debug!(&ctx, "fork: {} made {} (thread {})", parent_pid, child_pid, child_tid);
     0
 }
@@ -66,11 +67,12 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
     let task: u64 = ctx.arg(0);
     let mm = kernel::mm_of(task);
     let _ = SPACES.insert(&mm, &pid, 0);
-    emit::send(&ExecRecord {
+    let record = ExecRecord {
         header: emit::header(abi::KIND_EXEC, 0, mm),
         old_tid: ctx.arg(1),
         reserved: 0,
-    });
+    };
+    emit::send(&record, mm);
     debug!(&ctx, "exec: {}", pid);
     0
 }
@@ -90,11 +92,12 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
     let live: i32 = kernel::read(signal, config::SIGNAL_LIVE.load()).unwrap_or(1);
     let flags = if live == 0 { abi::EXIT_GROUP_DEAD } else { 0 };
     let mm = kernel::mm_of(task);
-    emit::send(&ExitRecord {
+    let record = ExitRecord {
         header: emit::header(abi::KIND_EXIT, flags, mm),
         code: kernel::read(task, config::TASK_EXIT_CODE.load()).unwrap_or(0),
         reserved: 0,
-    });
+    };
+    emit::send(&record, mm);
     if let Some(mut thread) = THREADS.get(kernel::current()) {
         // SAFETY: only programs that run in this very thread use its value, and it lives as long.
         unsafe { thread.as_mut().epoch = 0 };

@@ -55,7 +55,7 @@ fn tell(flags: u16, result: i64) -> u32 {
         let _ = MAPPED.insert(&mapped, &1, 0);
         file = mapped;
     }
-    emit::send(&MapRecord {
+    let record = MapRecord {
         header: emit::header(abi::KIND_MAP, flags, mm),
         syscall,
         result,
@@ -64,6 +64,7 @@ fn tell(flags: u16, result: i64) -> u32 {
         inode: file.inode,
         device: file.device as u32,
         reserved: 0,
-    });
+    };
+    emit::send(&record, mm);
     0
 }

@@ -3,6 +3,8 @@
 //! Comes in: arguments. Goes out: an exit status. One file per command; [`report_out`] is where
 //! those that make a report print it, [`save`] how they write files.
 
+mod heap;
+
 pub mod attach;
 pub mod diff;
 pub mod doctor;
@@ -119,6 +121,7 @@ impl Cli {
     /// # Errors
     /// What the command attempted and did not get; exit status 1 follows.
     pub fn call(self) -> anyhow::Result<ExitCode> {
+        heap::return_large();
         match self.command {
             Command::Run(options) => run::run(&options),
             Command::Attach(options) => attach::attach(&options),

@@ -229,6 +229,7 @@ fn reason(event: &Event, key: MmKey, processes: &Processes) -> (Reason, bool) {
         Body::Fault(_)
         | Body::Rss(_)
         | Body::File(_)
+        | Body::Missing(_)
         | Body::Stack(_)
         | Body::RawStack(_)
         | Body::Exit { .. } => (reason, false),
@@ -684,6 +685,9 @@ fn by_path(
     };
     if id == PathId::BEFORE {
         return (What::Found, "before-attach", None);
+    }
+    if id == PathId::LOST {
+        return (What::Found, "lost-events", None);
     }
     let what = if found { What::Found } else { What::Fault };
     let other = (what, Cause::OtherFault.as_str(), None);

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use super::{Closing, Findings, Investigation};
 use crate::event::{
-    Access, Body, Delta, Event, Fault, FileId, Fork, MapCall, MmId, Rss, Stack, StackEnd, StackHash,
+    Access, Body, Delta, Event, Fault, FileId, Fork, MapCall, Missing, MissingPages, MmId, Rss,
+    Stack, StackEnd, StackHash,
 };
 use crate::report::{Lost, Mode, Process, Segment as ReportSegment, check_identity};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
@@ -115,6 +116,10 @@ pub struct Sim {
     pub time: u64,
     pub events: Vec<Event>,
     known: std::collections::BTreeSet<(u64, u64)>,
+    /// Events find no room.
+    pub full: bool,
+    /// What is kept of those.
+    missing: Vec<Event>,
 }
 
 /// Who acts: process, thread, address space.
@@ -134,6 +139,8 @@ impl Sim {
             time: 0,
             events: Vec::new(),
             known: std::collections::BTreeSet::new(),
+            full: false,
+            missing: Vec::new(),
         }
     }
 
@@ -148,8 +155,51 @@ impl Sim {
         self.time += 10;
         let event =
             Event { time_ns: self.time, pid: who.pid, tid: who.tid, mm: MmId(who.mm), body };
+        if self.full && !matches!(event.body, Body::Stack(_)) {
+            self.lose(event);
+            return;
+        }
         self.investigation.event(&event);
         self.events.push(event);
+    }
+
+    /// The event is lost: what it was about is kept, for each 2 MiB the last time.
+    fn lose(&mut self, event: Event) {
+        let body = match event.body {
+            Body::Fault(fault) => {
+                let start = fault.address & !((2 << 20) - 1);
+                let mut pages = MissingPages { start, ..Default::default() };
+                pages.set(fault.address);
+                for known in &mut self.missing {
+                    if let Body::Missing(Missing::Pages(known_pages)) = &mut known.body
+                        && (known.mm, known_pages.start) == (event.mm, start)
+                    {
+                        known_pages.set(fault.address);
+                        known.time_ns = event.time_ns;
+                        return;
+                    }
+                }
+                Missing::Pages(Box::new(pages))
+            }
+            _ => Missing::Space { calls: true },
+        };
+        self.missing.push(Event { body: Body::Missing(body), ..event });
+    }
+
+    /// Of the losses only those of faults stay.
+    pub fn missing_calls_were_spilled(&mut self) {
+        self.missing.retain(|event| matches!(event.body, Body::Missing(Missing::Pages(_))));
+    }
+
+    /// Tells what is missing so far.
+    pub fn tell_missing(&mut self) {
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.sort_by_key(|event| event.time_ns);
+        for event in missing {
+            self.investigation.lost(LOST);
+            self.investigation.event(&event);
+            self.events.push(event);
+        }
     }
 
     pub fn exec(&mut self, who: Who, memory: &Memory) {

@@ -780,6 +780,42 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// The same with calls that matter when others are lost.
+#[derive(Clone, Debug)]
+enum Losing {
+    Op(Op),
+    Fork,
+    Populate(u64, u64),
+}
+
+fn losing_op() -> impl Strategy<Value = Losing> {
+    prop_oneof![
+        12 => op().prop_map(Losing::Op),
+        1 => Just(Losing::Fork),
+        1 => (0u64..64, 1u64..12).prop_map(|(a, n)| Losing::Populate(a, n)),
+    ]
+}
+
+#[test]
+fn claims_that_are_older_than_a_loss_are_no_claims() {
+    let mut memory = Memory::of(&[(pages(MAP, 8), "rw-p", "")]);
+    let mut sim = Sim::running(&Memory::default());
+    sim.mmap(A, pages(MAP, 8), ANONYMOUS, 1);
+    sim.fill(A, pages(MAP, 8), 2, &mut memory);
+    sim.full = true;
+    sim.madvise(A, pages(MAP, 4), 4, 3);
+    sim.fill(A, pages(MAP, 4), 4, &mut memory);
+    sim.full = false;
+    // The call found room in the second ring.
+    sim.missing_calls_were_spilled();
+    sim.tell_missing();
+    sim.fault(A, MAP, PROTECTED, [0; 4], 5);
+    sim.exit(A, &memory);
+    let played = sim.finish();
+    assert_eq!(played.paths(100, MAP)[0], short(2, "first-write", [4, 4, 8], 8));
+    assert_eq!(played.unexplained(100, MAP), [reason("lost-events", 4, 4)]);
+}
+
 proptest! {
     /// Whatever a program does with private memory, each path owns exactly what it wrote last.
     #[test]
@@ -854,6 +890,93 @@ proptest! {
             }
         }
         prop_assert_eq!(got, expected);
+    }
+
+    /// Whatever is lost, nobody has a page that another wrote last: it is his, or said to be lost.
+    #[test]
+    fn what_is_lost_makes_nobody_own_what_is_not_his(
+        ops in proptest::collection::vec((losing_op(), 2u64..6, 0u8..8), 0..120),
+    ) {
+        let mut sim = Sim::running(&Memory::default());
+        sim.mmap(A, pages(MAP, 64), ANONYMOUS, 1);
+        let (mut base, mut memory) = (MAP, Memory::default());
+        // Page: who wrote it last, and whether a child has it too.
+        let mut truth: BTreeMap<u64, (u64, bool)> = BTreeMap::new();
+        let mut children = 0;
+        for (op, stack, chance) in ops {
+            sim.stack(A, stack);
+            sim.full = chance < 3;
+            if chance % 2 == 0 && !sim.full {
+                sim.tell_missing();
+            }
+            let place = |at: u64, n: u64| (at..(at + n).min(64), pages(base + at * P, n.min(64 - at)));
+            match op {
+                Losing::Op(Op::Write(page)) => match truth.get_mut(&page) {
+                    Some((owner, shared @ true)) => {
+                        (*owner, *shared) = (stack, false);
+                        sim.fault(A, base + page * P, PROTECTED, [0; 4], stack);
+                    }
+                    Some(_) => {}
+                    None => {
+                        truth.insert(page, (stack, false));
+                        sim.fault(A, base + page * P, WRITE, [0, 1, 0, 0], stack);
+                    }
+                },
+                Losing::Op(Op::Dontneed(at, n) | Op::Free(at, n)) => {
+                    let (numbers, range) = place(at, n);
+                    sim.madvise(A, range, 4, stack);
+                    truth.retain(|page, _| !numbers.contains(page));
+                }
+                Losing::Op(Op::Remap(at, n)) => {
+                    let (numbers, range) = place(at, n);
+                    sim.munmap(A, range.clone(), stack);
+                    sim.mmap(A, range, ANONYMOUS, stack);
+                    truth.retain(|page, _| !numbers.contains(page));
+                }
+                Losing::Op(Op::Move) => {
+                    let to = if base == MAP { MAP + (1 << 31) + P } else { MAP };
+                    sim.mremap(A, pages(base, 64), 64 * P, 1, to as i64, stack);
+                    base = to;
+                }
+                Losing::Op(Op::Read(_)) | Losing::Fork => {
+                    children += 1;
+                    let child = Who { pid: 200 + children, tid: 200 + children, mm: 0x100 + u64::from(children) };
+                    sim.fork(A, child, stack, false);
+                    truth.values_mut().for_each(|(_, shared)| *shared = true);
+                }
+                Losing::Populate(at, n) => {
+                    let (numbers, range) = place(at, n);
+                    for page in numbers {
+                        truth.entry(page).or_insert((stack, false));
+                    }
+                    sim.call(A, false, 149, &[range.start, range.end - range.start], 0, stack);
+                }
+            }
+        }
+        sim.full = false;
+        sim.tell_missing();
+        memory.segments.push(segment(pages(base, 64), "rw-p", ""));
+        for page in truth.keys() {
+            memory.set(pages(base + page * P, 1), ANON);
+        }
+        sim.exit(A, &memory);
+        let played = sim.finish();
+        let mut theirs: BTreeMap<u64, u64> = BTreeMap::new();
+        for (stack, _) in truth.values() {
+            *theirs.entry(*stack).or_default() += 1;
+        }
+        let mut got: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+        for (stack, _, rss, dirty, _, _) in played.paths(100, base) {
+            let sum = got.entry(stack).or_default();
+            (sum.0, sum.1) = (sum.0 + rss, sum.1 + dirty);
+        }
+        for (stack, (rss, dirty)) in &got {
+            let most = theirs.get(stack).copied().unwrap_or(0);
+            prop_assert!(*rss <= most && *dirty <= most, "{stack}: {rss}, {dirty} of {most}");
+        }
+        for (reason, _, _) in played.unexplained(100, base) {
+            prop_assert_eq!(reason, "lost-events");
+        }
     }
 
     /// Events of threads that touch pages of their own may come in any order.

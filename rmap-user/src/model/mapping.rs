@@ -198,6 +198,18 @@ impl Mappings {
         }
     }
 
+    /// Forgets who made what was mapped before a moment.
+    pub fn forget_origins(&mut self, before_ns: u64) {
+        let known =
+            |vma: &Vma| vma.origin.actor.time_ns <= before_ns && vma.origin.call != Call::Unknown;
+        let old: Vec<_> =
+            self.vmas.iter().filter(|(_, vma)| known(vma)).map(|(r, vma)| (r, *vma)).collect();
+        for (range, vma) in old {
+            let origin = Origin { call: Call::Unknown, ..vma.origin };
+            self.vmas.insert(range, Vma { origin, ..vma });
+        }
+    }
+
     /// Gives a range another protection.
     pub fn protect(&mut self, range: Range<u64>, prot: u8) {
         for (piece, vma) in self.vmas.cut(range) {

@@ -11,6 +11,7 @@ mod counters;
 mod fault;
 mod files;
 mod journal;
+mod lost;
 mod mapping;
 mod owners;
 mod path;

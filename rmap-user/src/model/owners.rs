@@ -287,6 +287,9 @@ fn update_leaf(
 }
 
 fn make_full(leaf: &mut Leaf) {
+    if matches!(leaf, Leaf::Full(..)) {
+        return;
+    }
     let mut owners = Box::new([Owner::NOBODY; LEAF_PAGES]);
     let owned = match leaf {
         Leaf::Uniform(owner) => {

@@ -25,7 +25,9 @@ impl PathId {
     pub const BEFORE: Self = Self(1);
     /// Not a path: a process that is not traced wrote the file's page.
     pub const STRANGER: Self = Self(2);
-    const FIRST: u32 = 3;
+    /// Not a path: events that came later than the last known claim were lost.
+    pub const LOST: Self = Self(3);
+    const FIRST: u32 = 4;
 
     /// Whether it is not [`PathId::NONE`].
     #[must_use]
@@ -60,22 +62,29 @@ pub struct Path {
 pub struct PathTable {
     ids: FxHashMap<Path, PathId>,
     paths: Vec<Path>,
+    /// The path that was asked for last: faults come in runs of the same.
+    last: Option<(Path, PathId)>,
 }
 
 impl PathTable {
     /// The id of a path, the same for the same path.
     pub fn intern(&mut self, stack: Option<StackRef>, cause: Cause) -> PathId {
         let path = Path { stack, cause };
+        if let Some((_, id)) = self.last.filter(|(last, _)| *last == path) {
+            return id;
+        }
         let paths = &mut self.paths;
-        *self.ids.entry(path).or_insert_with(|| {
+        let id = *self.ids.entry(path).or_insert_with(|| {
             paths.push(path);
             let last = u32::try_from(paths.len() - 1).unwrap_or(u32::MAX - PathId::FIRST);
             PathId(last + PathId::FIRST)
-        })
+        });
+        self.last = Some((path, id));
+        id
     }
 
-    /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`] and
-    /// [`PathId::STRANGER`].
+    /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`],
+    /// [`PathId::STRANGER`] and [`PathId::LOST`].
     #[must_use]
     pub fn get(&self, id: PathId) -> Option<Path> {
         self.paths.get(id.0.checked_sub(PathId::FIRST)? as usize).copied()

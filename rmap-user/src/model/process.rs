@@ -16,7 +16,7 @@ use super::mapping::Actor;
 use super::owners::PAGE;
 use super::path::{MmKey, StackRef};
 use super::space::{AddressSpace, Ledger};
-use crate::event::{Body, Event, FileChange, Fork, MmId, Rss, Stack, StackEnd, StackHash};
+use crate::event::{Body, Event, FileChange, Fork, Missing, MmId, Rss, Stack, StackEnd, StackHash};
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -71,6 +71,8 @@ pub struct Stacks {
     /// Other names of contents that have one. A stack that the kernel side could not walk has a
     /// name of its own each time.
     same: FxHashMap<StackHash, StackHash>,
+    /// The stack that was asked for last: faults come in runs of the same.
+    last: Option<(MmKey, StackHash, StackRef)>,
     /// Faults with no stack at all.
     pub faults_without: u64,
 }
@@ -98,12 +100,20 @@ impl Stacks {
     }
 
     fn of_hash(&mut self, space: &mut AddressSpace, hash: StackHash, event: &Event) -> StackRef {
+        if let Some((_, _, last)) =
+            self.last.filter(|(key, of, _)| (*key, *of) == (space.key, hash))
+        {
+            return last;
+        }
+        let asked = hash;
         let hash = self.first_name(hash);
-        *space.stacks.entry(hash).or_insert_with(|| {
+        let stack = *space.stacks.entry(hash).or_insert_with(|| {
             let (space, pid, first_ns) = (space.key, event.pid, event.time_ns);
             self.stacks.push(KnownStack { space, pid, hash, first_ns, faults: 0 });
             StackRef(u32::try_from(self.stacks.len() - 1).unwrap_or(u32::MAX))
-        })
+        });
+        self.last = Some((space.key, asked, stack));
+        stack
     }
 
     fn add(&mut self, stack: &Stack) {
@@ -112,6 +122,7 @@ impl Stacks {
             Some(first) if *first == stack.hash => {}
             Some(first) => {
                 self.same.insert(stack.hash, *first);
+                self.last = None;
             }
             None => {
                 let content = Arc::new(content);
@@ -274,6 +285,7 @@ impl Processes {
             Body::RawStack(_) => {}
             Body::Rss(rss) => self.rss(event, rss),
             Body::File(change) => self.file(event, change),
+            Body::Missing(missing) => self.missing(event, missing),
             Body::Fork(fork) => self.fork(event, fork),
             Body::Exec { .. } => self.exec(event),
             Body::Exit { group_dead, .. } => {
@@ -306,6 +318,9 @@ impl Processes {
     /// The program that a process runs was replaced: its old address space is given up.
     pub fn drop_program(&mut self, index: usize) {
         self.leave(index, Some(How::Exec));
+        if let Some(pid) = self.processes.get(index).map(|process| process.pid) {
+            self.drop_provisional_of(pid);
+        }
     }
 
     /// Takes the address space of a process out of the model, to make room. Later events of it
@@ -454,6 +469,36 @@ impl Processes {
             let by = if change.stranger { By::Stranger } else { By::Traced(stack) };
             let at = (event.tid, event.time_ns);
             self.files.write(change.file, bytes, by, Cause::PageCacheWrite, at);
+        }
+    }
+
+    /// Events were lost: what is known may be older.
+    fn missing(&mut self, event: &Event, missing: &Missing) {
+        if matches!(missing, Missing::Anywhere | Missing::Space { calls: true }) {
+            // Who wrote to files later may have been among what was lost.
+            self.files = Files::default();
+        }
+        if *missing == Missing::Anywhere {
+            for space in self.spaces.values_mut() {
+                space.missing_anywhere(true, event.time_ns);
+            }
+            return;
+        }
+        let known = self.by_mm.get(&event.mm).copied().or_else(|| {
+            let provisional = self.provisional.get(&event.mm)?;
+            (provisional.pid == event.pid).then_some(provisional.key)
+        });
+        // A process that was met at a snapshot is known by its id until its first event comes.
+        let key = known.or_else(|| {
+            let process = self.index(event.pid).and_then(|index| self.processes.get(index))?;
+            let key = process.space.filter(|_| process.owner)?;
+            (!self.by_mm.values().any(|bound| *bound == key)).then_some(key)
+        });
+        let Some(space) = key.and_then(|key| self.spaces.get_mut(&key)) else { return };
+        match missing {
+            Missing::Pages(pages) => space.missing_pages(pages),
+            Missing::Space { calls } => space.missing_anywhere(*calls, event.time_ns),
+            Missing::Anywhere => {}
         }
     }
 

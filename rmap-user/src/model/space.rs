@@ -54,6 +54,10 @@ pub struct AddressSpace {
     pub mergeable: RangeMap<()>,
     /// Pages that came with no fault, and no address.
     pub unplaced: Unplaced,
+    /// Where anybody may have brought in the pages that nobody owns: events were lost.
+    pub lost: RangeMap<()>,
+    /// Calls were lost, so that the mappings are no longer sure.
+    pub calls_lost: bool,
     /// The program break.
     pub brk: Option<u64>,
     /// The path of pages that were there when the space was copied by fork.
@@ -95,6 +99,8 @@ impl AddressSpace {
             paged_out: RangeMap::default(),
             mergeable: RangeMap::default(),
             unplaced: Unplaced::default(),
+            lost: RangeMap::default(),
+            calls_lost: false,
             brk: None,
             fork_path: None,
             fork_shown: false,
@@ -180,7 +186,8 @@ impl AddressSpace {
         pages += cut_all(&mut self.around, range.clone());
         self.populated.cut(range.clone());
         self.lazy_free.cut(range.clone());
-        self.paged_out.cut(range);
+        self.paged_out.cut(range.clone());
+        self.lost.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);
         }

@@ -148,7 +148,7 @@ fn add_weight(
     at: usize,
     pages: u64,
 ) {
-    if [PathId::NONE, PathId::BEFORE, PathId::STRANGER].contains(&key.1) {
+    if [PathId::NONE, PathId::BEFORE, PathId::STRANGER, PathId::LOST].contains(&key.1) {
         return;
     }
     let weights = weights.entry(key).or_default();

@@ -11,12 +11,15 @@ use crate::snapshot::{Moment, Segment, Snapshot};
 /// snapshot does not show is taken out too.
 pub fn learn(space: &mut AddressSpace, snapshot: &Snapshot) {
     let origin = origin(space, snapshot);
-    if matches!(snapshot.moment, Moment::Forked | Moment::Executed) {
+    if matches!(snapshot.moment, Moment::Forked | Moment::Executed) || space.calls_lost {
         let mut at = 0;
         for segment in &snapshot.segments {
             space.mappings.unmap(at..segment.start.max(at));
             at = segment.end;
         }
+    }
+    if std::mem::take(&mut space.calls_lost) {
+        unlearn(space, snapshot);
     }
     for segment in &snapshot.segments {
         for gap in space.mappings.vmas().gaps(segment.start..segment.end) {
@@ -26,6 +29,23 @@ pub fn learn(space: &mut AddressSpace, snapshot: &Snapshot) {
             space.brk = Some(segment.end);
         }
     }
+}
+
+/// Takes out the mappings that are not what the snapshot shows in their place: the calls that made
+/// it so were lost.
+fn unlearn(space: &mut AddressSpace, snapshot: &Snapshot) {
+    for segment in &snapshot.segments {
+        let differs = |vma: &Vma| {
+            vma.shared == segment.is_private() || (vma.file && !segment.has_file() && !vma.shared)
+        };
+        let vmas = space.mappings.vmas().within(segment.start..segment.end);
+        let wrong: Vec<_> = vmas.filter(|(_, vma)| differs(vma)).map(|(range, _)| range).collect();
+        for range in wrong {
+            space.mappings.unmap(range);
+        }
+    }
+    // The end of the heap is where the snapshot shows it.
+    space.brk = None;
 }
 
 fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origin: Origin) {

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::pages::{is_resident, within};
-use crate::model::{AddressSpace, Call, Cause, HUGE, Owner, PAGE, PathId};
+use crate::model::{AddressSpace, Call, Cause, HUGE, Owner, PAGE, PageOwners, PathId, RangeMap};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Snapshot};
 
 /// Gives pages that are there, and that nobody owns, to those who must have brought them.
@@ -45,11 +45,8 @@ fn before(space: &mut AddressSpace, pages: &[PageRun]) {
 fn unowned(space: &AddressSpace, pages: &[PageRun]) -> Vec<(Range<u64>, PageKind)> {
     let mut found = Vec::new();
     for run in pages.iter().filter(|run| is_resident(run.kind)) {
-        space.owners.walk_all(run.range.clone(), |part, owner| {
-            if owner.resident.is_none() {
-                found.push((part, run.kind));
-            }
-        });
+        let free = free(&space.owners, &space.lost, run.range.clone());
+        found.extend(free.into_iter().map(|part| (part, run.kind)));
     }
     found
 }
@@ -71,9 +68,20 @@ fn taken_back(space: &mut AddressSpace, pages: &[PageRun], moment: Moment) {
     }
 }
 
+/// The parts of a range that nobody owns, and that cannot be anybody's whose events were lost.
+fn free(owners: &PageOwners, lost: &RangeMap<()>, range: Range<u64>) -> Vec<Range<u64>> {
+    let mut free = Vec::new();
+    owners.walk_all(range, |part, owner| match (owner.resident.is_none(), lost.is_empty()) {
+        (true, true) => free.push(part),
+        (true, false) => free.extend(lost.gaps(part)),
+        (false, _) => {}
+    });
+    free
+}
+
 /// Claims of so many pages in a window, the oldest first.
 fn counted(space: &mut AddressSpace, pages: &[PageRun]) {
-    let owners = &mut space.owners;
+    let (owners, lost) = (&mut space.owners, &space.lost);
     space.around.settle(|start, candidate| {
         for (run, kind) in within(pages, start..candidate.end) {
             if candidate.remaining == 0 {
@@ -82,13 +90,7 @@ fn counted(space: &mut AddressSpace, pages: &[PageRun]) {
             if !is_resident(kind) {
                 continue;
             }
-            let mut free = Vec::new();
-            owners.walk_all(run, |part, owner| {
-                if owner.resident.is_none() {
-                    free.push(part);
-                }
-            });
-            for part in free {
+            for part in free(owners, lost, run) {
                 let count = ((part.end - part.start) / PAGE).min(u64::from(candidate.remaining));
                 let part = part.start..part.start + count * PAGE;
                 owners.claim(part, Some(candidate.path), None);
@@ -111,13 +113,7 @@ fn uncounted(space: &mut AddressSpace, pages: &[PageRun]) {
     });
     for (start, candidate) in open {
         for (run, _) in within(pages, start..candidate.end).filter(|(_, kind)| is_resident(*kind)) {
-            let mut free = Vec::new();
-            space.owners.walk_all(run, |part, owner| {
-                if owner.resident.is_none() {
-                    free.push(part);
-                }
-            });
-            for part in free {
+            for part in free(&space.owners, &space.lost, run) {
                 let (tid, time_ns) = first_of(space, &part, candidate.path);
                 space.claim_found(part, candidate.path, false, (tid, time_ns));
             }

@@ -87,6 +87,7 @@ impl Tally {
         let Some(pages) = pages else {
             // With no page map the model's word is all there is.
             space.owners.walk(piece, |run, owner| {
+                let owner = known(owner);
                 let count = (run.end - run.start) / PAGE;
                 self.resident(owner.resident, count, true);
                 if owner.dirty.is_some() {
@@ -104,6 +105,7 @@ impl Tally {
                 continue;
             }
             space.owners.walk_all(run, |run, owner| {
+                let owner = known(owner);
                 let count = (run.end - run.start) / PAGE;
                 self.present += count;
                 let anonymous = kind.state == PageState::Anonymous;
@@ -414,6 +416,12 @@ impl Tally {
             Reason::Unknown
         }
     }
+}
+
+/// The owner as far as no event was lost since.
+fn known(owner: Owner) -> Owner {
+    let sure = |path: PathId| if path == PathId::LOST { PathId::NONE } else { path };
+    Owner { resident: sure(owner.resident), dirty: sure(owner.dirty) }
 }
 
 /// Shared memory by its name in maps, where no fault has told.

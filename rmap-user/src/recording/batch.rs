@@ -8,8 +8,8 @@ use rustc_hash::FxHashMap;
 
 use super::varint::{Bad, Reader, put, put_bytes, put_signed};
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, Rss, Stack,
-    StackEnd, StackHash,
+    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, Missing,
+    MissingPages, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
 use crate::model::MmKey;
@@ -67,6 +67,13 @@ const LOST: u8 = 9;
 const CODE: u8 = 10;
 const WRITTEN: u8 = 11;
 const FILE: u8 = 12;
+const MISSING: u8 = 13;
+
+// What is missing, next to 0 and 1: faults, or other events too, of the address space.
+const PAGES: u8 = 2;
+const ANYWHERE: u8 = 3;
+/// Bytes that [`MissingPages`] is about.
+const LEAF: u64 = 2 << 20;
 
 /// What faults of one run have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,6 +141,7 @@ impl Batch {
             Body::Stack(_) => STACK,
             Body::Rss(_) => RSS,
             Body::File(_) => FILE,
+            Body::Missing(_) => MISSING,
         };
         self.begin(kind);
         self.time(event.time_ns);
@@ -199,6 +207,13 @@ impl Batch {
                 put_option(out, change.syscall);
                 put(out, change.stack.map_or(0, |stack| stack.0));
             }
+            Body::Missing(Missing::Pages(pages)) => {
+                out.push(PAGES);
+                put(out, pages.start / LEAF);
+                pages.pages.iter().for_each(|bits| put(out, *bits));
+            }
+            Body::Missing(Missing::Space { calls }) => out.push(u8::from(*calls)),
+            Body::Missing(Missing::Anywhere) => out.push(ANYWHERE),
         }
     }
 
@@ -524,7 +539,7 @@ impl<'a> Unbatch<'a> {
         }
         let input = match self.from.byte()? {
             FAULTS => self.faults()?,
-            kind @ (MAP..=RSS | FILE) => Input::Event(self.event(kind)?),
+            kind @ (MAP..=RSS | FILE | MISSING) => Input::Event(self.event(kind)?),
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
             PROCESS => {
                 let pid = self.from.small()?;
@@ -659,6 +674,7 @@ impl<'a> Unbatch<'a> {
                 }
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
             }
+            MISSING => Body::Missing(missing(from)?),
             FILE => {
                 let (file, index, pages) = (file(from)?, from.number()?, from.small()?);
                 let flags = from.byte()?;
@@ -761,6 +777,23 @@ impl<'a> Unbatch<'a> {
         };
         Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
     }
+}
+
+fn missing(from: &mut Reader<'_>) -> Result<Missing, Bad> {
+    Ok(match from.byte()? {
+        calls @ (0 | 1) => Missing::Space { calls: calls == 1 },
+        PAGES => {
+            let start = from.number()?.checked_mul(LEAF);
+            let start = start.ok_or(Bad("pages beyond the last address"))?;
+            let mut pages = MissingPages { start, pages: [0; 8] };
+            for bits in &mut pages.pages {
+                *bits = from.number()?;
+            }
+            Missing::Pages(Box::new(pages))
+        }
+        ANYWHERE => Missing::Anywhere,
+        _ => return Err(Bad("a loss of no known kind")),
+    })
 }
 
 fn span(start: u64, size: u64) -> Result<u64, Bad> {

@@ -78,6 +78,7 @@ impl Collector {
             | Body::Map(_)
             | Body::Rss(_)
             | Body::File(_)
+            | Body::Missing(_)
             | Body::Exit { .. }
             | Body::RawStack(_) => {}
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::batch::Input;
 use super::varint::Bad;
-use crate::event::{Body, Event};
+use crate::event::{Body, Event, Missing};
 use crate::model::{Arch, MapOp};
 use crate::snapshot::{Moment, Snapshot};
 
@@ -69,6 +69,14 @@ impl Limits {
         match &event.body {
             Body::Fault(fault) if fault.address >= USER_END => {
                 Err(Bad("a fault outside of user space"))
+            }
+            Body::Missing(Missing::Pages(pages)) if pages.start >= USER_END => {
+                Err(Bad("pages outside of user space"))
+            }
+            // Goes through all that is owned.
+            Body::Missing(Missing::Pages(_)) => Ok(1),
+            Body::Missing(Missing::Space { .. } | Missing::Anywhere) => {
+                Ok(self.leaves.values().fold(self.processes, |sum, of| sum.saturating_add(*of)))
             }
             Body::Map(call) => {
                 let Some(op) = MapOp::of(call, self.arch) else { return Ok(0) };

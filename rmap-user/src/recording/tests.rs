@@ -6,8 +6,8 @@ use super::batch::{Batch, Input, Unbatch};
 use super::frame;
 use super::*;
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, Rss, Stack,
-    StackEnd, StackHash,
+    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, Missing,
+    MissingPages, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::investigate::{Closing, Investigation, ProcessFacts};
 use crate::model::Arch;
@@ -155,6 +155,15 @@ fn others() -> Vec<Input> {
                 stack: Some(StackHash(99)),
             }),
         ),
+        event(
+            1060,
+            Body::Missing(Missing::Pages(Box::new(MissingPages {
+                start: 0x7000_0020_0000,
+                pages: [1, 0, u64::MAX, 0, 0, 0, 0, 1 << 63],
+            }))),
+        ),
+        event(1061, Body::Missing(Missing::Space { calls: true })),
+        event(1062, Body::Missing(Missing::Anywhere)),
         Input::Code(
             7,
             4,

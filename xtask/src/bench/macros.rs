@@ -149,7 +149,7 @@ fn cost(words: &[String]) -> Result<Cost> {
 }
 
 /// Processor seconds of all children that were waited for.
-fn children() -> f64 {
+pub fn children() -> f64 {
     // SAFETY: a plain struct of numbers, for which zeros are a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: the struct lives over the call.

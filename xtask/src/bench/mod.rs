@@ -9,19 +9,26 @@
 //! * `rmap_peer`, one fault, by frames and by order, beside `bpf_get_stack`;
 //! * [`macros`], whole programs;
 //! * [`recordings`], bytes for each fault in a recording;
+//! * [`server`], redis and its latency;
+//! * [`scale`], many faults, mappings, threads and processes: time, memory, recordings, reports;
+//! * [`start`], start-up, and many libraries;
+//! * [`peers`], who else is measured;
+//! * [`document`], `docs/benchmarks.md`;
 //! * [`stats`], medians.
-//!
-//! Not measured yet: a server's latency, many mappings, threads and processes, rmap's peak memory.
 
+mod document;
 mod macros;
+mod peers;
 mod recordings;
+mod scale;
+mod server;
+mod start;
 mod stats;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -40,8 +47,18 @@ pub struct Options {
     /// Runs of each watcher for each row.
     #[arg(long)]
     runs: Option<usize>,
-    /// Only rows with this in their name.
+    /// Write `docs/benchmarks.md`.
+    #[arg(long)]
+    write: bool,
+    /// Only rows with this in their name, or one of: programs, redis, scale, start.
     filter: Option<String>,
+}
+
+impl Options {
+    /// Whether a group of rows is wanted.
+    fn wants(&self, group: &str) -> bool {
+        self.filter.as_deref().is_none_or(|filter| filter == group)
+    }
 }
 
 /// A row: its name, the shape, and who watches.
@@ -64,42 +81,49 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let runs = options.runs.unwrap_or(if options.quick { 3 } else { 9 });
     let rounds = if options.quick { 16 } else { 64 };
     let load_before = load();
-    // The statistics cost each run two readings of the clock, so the loop's own time is taken
-    // with them off.
+    peers::set_up();
     let mut rows = rows(options, rounds);
     for row in &mut rows {
         say(&format!("bench: {}", row.name));
-        for _ in 0..runs {
-            for watcher in
-                [Watcher::Nobody, Watcher::Rmap, Watcher::GetStack, Watcher::RmapElsewhere]
-            {
-                let mut sample = rmap_peer::run(&rmap, &loops, row.shape, watcher)?;
-                if watcher != Watcher::Nobody {
-                    let statistics = bpf::enable_stats()?;
-                    let counted = rmap_peer::run(&rmap, &loops, row.shape, watcher)?;
-                    drop(statistics);
-                    sample.programs = counted.programs;
-                    sample.runs = counted.runs;
-                }
-                row.samples.entry(watcher).or_default().push(sample);
-            }
-        }
+        measure(row, &rmap, &loops, runs)?;
     }
-    let startup = startup(&rmap, runs)?;
+    let starts = if options.wants("start") { start::run(&rmap, &place, runs)? } else { Vec::new() };
     let mut outcomes = Vec::new();
-    if options.filter.as_deref().is_none_or(|filter| filter == "programs") {
+    if options.wants("programs") {
         for program in macros::programs(&place, options.quick)? {
             say(&format!("bench: {}", program.name));
             outcomes.push(macros::run(&rmap, &place, &program, runs.min(5))?);
         }
     }
-    let tables = match options.filter.as_deref() {
-        None => recordings::table(&rmap, loops.plain(), &place, options.quick)? + &unwind_tables()?,
-        Some("recordings") => recordings::table(&rmap, loops.plain(), &place, options.quick)?,
-        Some(_) => String::new(),
+    let redis = if options.wants("redis") {
+        server::run(&rmap, &place, options.quick, runs)?
+    } else {
+        Vec::new()
     };
-    let mut text = table(&rows, &startup, &load_before);
+    let sizes = if options.wants("scale") {
+        scale::run(&rmap, &place, options.quick, runs)?
+    } else {
+        Vec::new()
+    };
+    let mut tables = if options.wants("recordings") {
+        recordings::table(&rmap, loops.plain(), &place, options.quick)?
+    } else {
+        String::new()
+    };
+    if options.filter.is_none() {
+        tables.push_str(&unwind_tables()?);
+    }
+    let mut goals = goals(&rows);
+    goals.extend(scale::goals(&sizes));
+    goals.extend(start::goals(&starts));
+    goals.extend(program_goals(&outcomes));
+    let mut text = head(&load_before);
+    text.push_str(&goals_table(&goals));
+    text.push_str(&table(&rows));
     text.push_str(&programs_table(&outcomes));
+    text.push_str(&server::table(&redis));
+    text.push_str(&scale::table(&sizes));
+    text.push_str(&start::table(&starts));
     text.push_str(&tables);
     print!("{text}");
     let write = |name: &str, text: &str| {
@@ -107,9 +131,60 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     };
     write("bench.md", &text)?;
-    write("bench.json", &serde_json::to_string_pretty(&values(&rows, &startup, &load_before))?)?;
+    let mut all = values(&rows, &load_before);
+    all["redis"] = server::values(&redis).into();
+    all["scale"] = scale::values(&sizes).into();
+    all["start"] = start::values(&starts).into();
+    all["goals"] = goals
+        .iter()
+        .map(|(goal, measured, limit)| json!({"goal": goal, "measured": measured, "limit": limit}))
+        .collect();
+    write("bench.json", &serde_json::to_string_pretty(&all)?)?;
+    if options.write {
+        document::write(&text)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Runs all watchers of a row in turns.
+fn measure(row: &mut Row, rmap: &Path, loops: &Loops, runs: usize) -> Result<()> {
+    let mut watchers =
+        vec![Watcher::Nobody, Watcher::Rmap, Watcher::GetStack, Watcher::RmapElsewhere];
+    if row.name == PEERS_ROW {
+        let there = |(program, _): &(&str, Watcher)| steps::which(program).is_some();
+        let peers = [("bpftrace", Watcher::Bpftrace), ("perf", Watcher::Perf)];
+        watchers.extend(peers.iter().filter(|peer| there(peer)).map(|(_, watcher)| *watcher));
+    }
+    for _ in 0..runs {
+        watchers.retain(|watcher| {
+            let mut once = || {
+                let mut sample = rmap_peer::run(rmap, loops, row.shape, *watcher)?;
+                // The statistics cost each run two readings of the clock, so the loop's own time
+                // is taken with them off.
+                let own = matches!(watcher, Watcher::Nobody | Watcher::Bpftrace | Watcher::Perf);
+                if !own {
+                    let statistics = bpf::enable_stats()?;
+                    let counted = rmap_peer::run(rmap, loops, row.shape, *watcher)?;
+                    drop(statistics);
+                    sample.programs = counted.programs;
+                    sample.runs = counted.runs;
+                }
+                row.samples.entry(*watcher).or_default().push(sample);
+                anyhow::Ok(())
+            };
+            let done = once();
+            if let Err(error) = &done {
+                say(&format!("bench: {watcher:?} is left out: {error:#}"));
+            }
+            done.is_ok()
+        });
+        anyhow::ensure!(watchers.contains(&Watcher::Rmap), "rmap does not run here");
+    }
+    Ok(())
+}
+
+/// The row in which the peers that are processes of their own are measured.
+const PEERS_ROW: &str = "8 frames, same";
 
 /// The binary that is measured: `RMAP_BIN`, else a release build of this tree.
 fn rmap() -> Result<PathBuf> {
@@ -219,19 +294,6 @@ fn unwind_tables() -> Result<String> {
     Ok(out)
 }
 
-/// Seconds of `rmap run -- true`.
-fn startup(rmap: &PathBuf, runs: usize) -> Result<Vec<f64>> {
-    (0..runs)
-        .map(|_| {
-            let start = Instant::now();
-            let mut command = Command::new(rmap);
-            command.args(["run", "-o", "/dev/null", "--", "true"]);
-            steps::run("run `rmap run -- true`", &mut command)?;
-            Ok(start.elapsed().as_secs_f64())
-        })
-        .collect()
-}
-
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
@@ -245,6 +307,7 @@ fn machine() -> Vec<(&'static str, String)> {
     vec![
         ("machine", format!("{} CPUs, {}", cpus, model.map_or("?", |(_, name)| name))),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
+        ("peers", peers::versions()),
     ]
 }
 
@@ -268,16 +331,39 @@ fn ratio(row: &Row, watcher: Watcher) -> f64 {
     median(&ratios)
 }
 
-fn table(rows: &[Row], startup: &[f64], load_before: &str) -> String {
+/// Where, and how busy it was.
+fn head(load_before: &str) -> String {
     let mut out = String::from("# What rmap costs\n\n");
     for (what, is) in machine() {
         let _ = writeln!(out, "* {what}: {is}");
     }
-    let _ = writeln!(out, "* load average before: {load_before}; after: {}", load());
-    out.push_str(
-        "* peer: `bpf_get_stack` alone at `page_fault_user`, on the same loop with frame \
-         pointers\n* medians ± median absolute deviation; ns a fault; \"BPF\" by the kernel's \
-         BPF statistics, which hold two clock readings for each run\n\n\
+    let _ = writeln!(
+        out,
+        "* load average before: {load_before}; after: {}. On a busy machine ratios and processor \
+         times mean something, times by the clock little\n\
+         * medians ± median absolute deviation; who watches takes turns",
+        load()
+    );
+    out
+}
+
+fn goals_table(goals: &[(&str, f64, f64)]) -> String {
+    let mut out = String::from("\n| goal | measured | met |\n|---|---|---|\n");
+    for (goal, measured, limit) in goals {
+        let met = if measured <= limit { "yes" } else { "no" };
+        let _ = writeln!(out, "| {goal} ≤ {limit} | {measured:.2} | {met} |");
+    }
+    out
+}
+
+fn table(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from(
+        "\nOne fault. Peer: `bpf_get_stack` alone at `page_fault_user`, on the same loop with \
+         frame pointers; ns a fault; \"BPF\" by the kernel's BPF statistics, which hold two clock \
+         readings for each run\n\n\
          | loop | untraced | BPF: rmap | BPF: bpf_get_stack | BPF: rmap, another process | \
          wall: rmap / untraced | wall: peer / untraced | wall: another process / untraced |\n\
          |---|---|---|---|---|---|---|---|\n",
@@ -317,21 +403,32 @@ fn table(rows: &[Row], startup: &[f64], load_before: &str) -> String {
         let (own, peer) = (runs(Watcher::Rmap), runs(Watcher::GetStack));
         let _ = writeln!(out, "| {} | {own:.2}, {peer:.2} | {} |", row.name, parts.join(", "));
     }
-    let _ = writeln!(
-        out,
-        "\n`rmap run -- true`: {:.2} s ±{:.2}\n\n| goal | measured | met |\n|---|---|---|",
-        median(startup),
-        deviation(startup)
-    );
-    for (goal, measured, limit) in goals(rows, startup) {
-        let met = if measured <= limit { "yes" } else { "no" };
-        let _ = writeln!(out, "| {goal} ≤ {limit} | {measured:.2} | {met} |");
+    for row in rows.iter().filter(|row| row.name == PEERS_ROW) {
+        let peers = [("bpftrace, ustack", Watcher::Bpftrace), ("perf record -g", Watcher::Perf)];
+        for (name, watcher) in peers.iter().filter(|(_, w)| row.samples.contains_key(w)) {
+            let _ = writeln!(out, "\n{name} / untraced, {}: {:.2}", row.name, ratio(row, *watcher));
+        }
     }
     out
 }
 
+/// Whole programs: the goal holds for each.
+fn program_goals(outcomes: &[macros::Outcome]) -> Vec<(&'static str, f64, f64)> {
+    let ratio = |outcome: &macros::Outcome| {
+        let (wall, ..) = outcome.ratios("rmap").ok()?;
+        let name = match outcome.name {
+            "sort" => "sort, traced / untraced",
+            "gcc -O2" => "gcc -O2, traced / untraced",
+            "python3 lists" => "python3 lists, traced / untraced",
+            _ => "sqlite3, traced / untraced",
+        };
+        Some((name, wall, 1.02))
+    };
+    outcomes.iter().filter_map(ratio).collect()
+}
+
 /// What is wanted, what came, and the limit.
-fn goals(rows: &[Row], startup: &[f64]) -> Vec<(&'static str, f64, f64)> {
+fn goals(rows: &[Row]) -> Vec<(&'static str, f64, f64)> {
     let of = |name: &str, watcher, figure_of: Figure| {
         let row = rows.iter().find(|row| row.name == name)?;
         figure(row, watcher, figure_of).map(|(middle, _)| middle)
@@ -356,14 +453,13 @@ fn goals(rows: &[Row], startup: &[f64]) -> Vec<(&'static str, f64, f64)> {
             of("8 frames, same", Watcher::RmapElsewhere, Sample::bpf),
             40.0,
         ),
-        ("`rmap run -- true`, s", Some(median(startup)), 0.3),
     ]
     .into_iter()
     .filter_map(|(goal, measured, limit)| Some((goal, measured?, limit)))
     .collect()
 }
 
-fn values(rows: &[Row], startup: &[f64], load_before: &str) -> Value {
+fn values(rows: &[Row], load_before: &str) -> Value {
     let rows: Vec<Value> = rows
         .iter()
         .map(|row| {
@@ -391,7 +487,6 @@ fn values(rows: &[Row], startup: &[f64], load_before: &str) -> Value {
         "machine": machine,
         "load_before": load_before,
         "load_after": load(),
-        "startup_s": startup,
         "rows": rows,
     })
 }

@@ -6,6 +6,7 @@
 
 mod calibrate;
 mod entries;
+mod losses;
 mod offsets;
 mod plan;
 mod syscall_tracepoint;
@@ -27,6 +28,7 @@ use crate::{
     symbol::{Binary, Module},
 };
 
+pub use losses::Losses;
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
 use syscall_tracepoint::SyscallTracepoint;
@@ -375,6 +377,22 @@ impl Probes {
         map(&mut self.ebpf, "EVENTS")
     }
 
+    /// The ring of what finds no room in the other one; it can be taken once.
+    ///
+    /// # Errors
+    /// It was taken before.
+    pub fn spill(&mut self) -> Result<RingBuf<MapData>, Error> {
+        map(&mut self.ebpf, "SPILL")
+    }
+
+    /// The maps that tell what was lost; they can be taken once.
+    ///
+    /// # Errors
+    /// They were taken before.
+    pub fn losses(&mut self) -> Result<Losses, Error> {
+        Losses::new(&mut self.ebpf)
+    }
+
     /// The loaded object, for the logger.
     pub const fn object(&mut self) -> &mut Ebpf {
         &mut self.ebpf
@@ -397,15 +415,18 @@ impl Probes {
     /// # Errors
     /// The map could not be read.
     pub fn counters(&self) -> Result<Counters, Error> {
-        let mut values = Vec::new();
-        for counter in 0..abi::COUNTERS {
-            let of_cpus = self
-                .counters
-                .get(&counter, 0)
-                .map_err(|e| Error::Map { name: "COUNTERS", why: e.to_string() })?;
-            values.push(of_cpus.iter().sum());
-        }
-        Ok(Counters { values })
+        let values = (0..abi::COUNTERS).map(|counter| self.counter(counter));
+        Ok(Counters { values: values.collect::<Result<_, _>>()? })
+    }
+
+    /// One of the `abi::COUNT_` counters.
+    ///
+    /// # Errors
+    /// The map could not be read.
+    pub fn counter(&self, counter: u32) -> Result<u64, Error> {
+        let of_cpus = self.counters.get(&counter, 0);
+        let of_cpus = of_cpus.map_err(|e| Error::Map { name: "COUNTERS", why: e.to_string() })?;
+        Ok(of_cpus.iter().sum())
     }
 
     /// The kernel's own statistics of each program: runs and ns, if `bpf_stats_enabled` is on.

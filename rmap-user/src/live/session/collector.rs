@@ -39,6 +39,7 @@ use super::{
     check::{Check, Checking},
     facts,
     observer::{Message, Stop},
+    stream::Stream,
 };
 
 /// Records that one drain takes at most. The ring holds fewer, so all that were in it when the
@@ -58,7 +59,7 @@ enum Image {
 /// One session's state.
 pub(super) struct Collector {
     probes: Probes,
-    ring: AsyncFd<RingBuf<MapData>>,
+    stream: Stream,
     investigation: Tape,
     catalogue: Catalogue,
     /// For each process, its program and the perf map file that was there when that began, which
@@ -72,7 +73,7 @@ pub(super) struct Collector {
     /// Those among them that ptrace does not stop, so that only events tell of their end.
     unstopped: BTreeSet<u32>,
     started_at: OffsetDateTime,
-    /// Records that could not be read.
+    /// Times that the counters could not be read.
     unreadable: u64,
     /// What the probes counted when they were last asked.
     counters: Counters,
@@ -93,13 +94,13 @@ impl Collector {
         mode: Mode,
         started_ns: u64,
         probes: Probes,
-        ring: AsyncFd<RingBuf<MapData>>,
+        stream: Stream,
         started_at: OffsetDateTime,
         recorder: Option<Recorder>,
     ) -> Self {
         Self {
             probes,
-            ring,
+            stream,
             investigation: Tape::new(Investigation::new(mode, started_ns), recorder),
             catalogue: Catalogue::default(),
             perf_maps: HashMap::new(),
@@ -125,23 +126,31 @@ impl Collector {
 
     /// Ready when there are records.
     pub(super) const fn ring(&self) -> &AsyncFd<RingBuf<MapData>> {
-        &self.ring
+        self.stream.ring()
     }
 
     /// Takes what is in the ring, and says whether there were raw stacks.
     pub(super) fn drain(&mut self) -> bool {
         let mut raw = false;
-        for _ in 0..DRAIN_MAX {
-            let Some(item) = self.ring.get_mut().next() else { break };
-            let event = Event::decode(&item);
-            drop(item);
-            match event {
-                Ok(event) => {
-                    raw |= matches!(event.body, Body::RawStack(_));
-                    self.event(&event);
+        self.stream.look(&self.probes);
+        let mut left = DRAIN_MAX;
+        loop {
+            while let Some(event) = self.stream.next() {
+                raw |= matches!(event.body, Body::RawStack(_));
+                self.event(&event);
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    break;
                 }
-                Err(_) => self.unreadable += 1,
             }
+            // Whoever stands still now has lost nothing since; others may go on losing.
+            if !self.stream.look(&self.probes) || left == 0 {
+                break;
+            }
+        }
+        // What was lost is told before a snapshot at the latest.
+        for event in self.stream.rest() {
+            self.event(&event);
         }
         raw
     }
@@ -315,6 +324,11 @@ impl Collector {
         self.investigation.has_processes()
     }
 
+    /// Something that the report tells with the probes.
+    pub(super) fn note(&mut self, name: &'static str, why: String) {
+        self.troubles.push((name, why));
+    }
+
     /// What kept a part of the picture from being seen so far, in one line.
     pub(super) fn troubles(&self) -> String {
         let troubles: Vec<&str> = self.troubles.iter().map(|(_, why)| why.as_str()).collect();
@@ -435,6 +449,7 @@ impl Collector {
         self.investigation.lost(Lost {
             events: counters.get(abi::COUNT_LOST_EVENTS)
                 + counters.get(abi::COUNT_BRACKETS_FULL)
+                + self.stream.unreadable()
                 + self.unreadable,
             stacks: counters.get(abi::COUNT_LOST_STACKS),
             snapshots: self.failed_snapshots,
@@ -471,7 +486,7 @@ impl Collector {
             probes,
         };
         // The probes are not needed any more, and their memory may be.
-        let aside = || crate::live::linger::drop_aside((self.probes, self.ring));
+        let aside = || crate::live::linger::drop_aside((self.probes, self.stream));
         self.investigation.finish(closing, &self.modules, aside)
     }
 }

@@ -11,7 +11,9 @@ mod collector;
 mod facts;
 mod log;
 mod observer;
+mod pulse;
 mod signals;
+mod stream;
 mod trace;
 
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};

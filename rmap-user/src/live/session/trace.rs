@@ -14,7 +14,9 @@ use super::{
     collector::Collector,
     facts, load, log,
     observer::{Forwarder, Message},
+    pulse::Pulse,
     signals::{self, Signals, Wish},
+    stream::Stream,
 };
 use crate::{
     live::{
@@ -128,13 +130,15 @@ async fn trace(
         })
         .transpose()?;
     let mode = subject.mode();
-    let mut collector = Collector::new(mode, started_ns, probes, ring, started_at, recorder);
+    let stream = Stream::new(&mut probes, ring)?;
+    let mut collector = Collector::new(mode, started_ns, probes, stream, started_at, recorder);
     collector.check_with(check);
     let (words, named) = (subject.words(), subject.pids().to_vec());
     let duration = match &subject {
         Subject::Command(_) => None,
         Subject::Processes { duration, .. } => *duration,
     };
+    let pulse = Pulse::start().map_err(system("start a thread"))?;
     let tracer = begin(subject, watch.follow, &mut collector, &mut messages, sender).await?;
     if mode == Mode::Attach && !collector.met() {
         while let Ok(message) = messages.try_recv() {
@@ -193,6 +197,9 @@ async fn trace(
     let status = tracer.join()?;
     traced();
     collector.drain();
+    if let Some(why) = pulse.trouble() {
+        collector.note("rmap", why);
+    }
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
     let (report, record_error) = collector.finish(words, pids, exit);

@@ -1,0 +1,79 @@
+/* Work of a size that is chosen. The first word of the last line that it prints is "ns", then the
+ * nanoseconds that it took.
+ *
+ * usage: scale faults N | random N | mappings N | threads N | processes N | touch MIB */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096UL
+#define BLOCK 16384UL
+
+static char *map(unsigned long pages)
+{
+    char *memory = mmap(0, pages * PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED || madvise(memory, pages * PAGE, MADV_NOHUGEPAGE)) abort();
+    return memory;
+}
+
+static void touch(unsigned long faults, int random)
+{
+    char *memory = map(BLOCK);
+    for (unsigned long done = 0; done < faults; done += BLOCK) {
+        if (madvise(memory, BLOCK * PAGE, MADV_DONTNEED)) abort();
+        for (unsigned long i = 0; i < BLOCK && done + i < faults; i++)
+            *(volatile char *)(memory + (random ? i * 40503 % BLOCK : i) * PAGE) = 1;
+    }
+}
+
+static void *thread(void *memory)
+{
+    for (int i = 0; i < 16; i++) *(volatile char *)((char *)memory + i * PAGE) = 1;
+    return 0;
+}
+
+int main(int count, char **words)
+{
+    if (count < 3) return 2;
+    const char *what = words[1];
+    unsigned long n = strtoul(words[2], 0, 10);
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    if (!strcmp(what, "faults")) touch(n, 0);
+    else if (!strcmp(what, "random")) touch(n, 1);
+    else if (!strcmp(what, "touch")) {
+        char *memory = map(n * 256);
+        for (unsigned long i = 0; i < n * 256; i++) *(volatile char *)(memory + i * PAGE) = 1;
+    } else if (!strcmp(what, "mappings")) {
+        /* Every other page has another protection, so that none are joined. */
+        for (unsigned long i = 0; i < n; i++) {
+            char *memory = mmap(0, PAGE, i % 2 ? 3 : 7, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (memory == MAP_FAILED) { perror("mmap"); return 1; }
+            *(volatile char *)memory = 1;
+        }
+    } else if (!strcmp(what, "threads")) {
+        pthread_t *ids = calloc(n, sizeof *ids);
+        char *memory = map(n * 16);
+        for (unsigned long i = 0; i < n; i++)
+            if (pthread_create(ids + i, 0, thread, memory + i * 16 * PAGE)) return 1;
+        for (unsigned long i = 0; i < n; i++) pthread_join(ids[i], 0);
+    } else if (!strcmp(what, "processes")) {
+        char *memory = map(64);
+        for (unsigned long i = 0; i < n; i++) {
+            pid_t child = fork();
+            if (child < 0) return 1;
+            if (!child) { for (int p = 0; p < 64; p++) *(volatile char *)(memory + p * PAGE) = 1; _exit(0); }
+            if (i % 16 == 15) while (waitpid(-1, 0, WNOHANG) > 0);
+        }
+        while (wait(0) > 0);
+    } else return 2;
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    printf("ns %lld\n", (to.tv_sec - from.tv_sec) * 1000000000LL + to.tv_nsec - from.tv_nsec);
+    return 0;
+}
