@@ -34,8 +34,16 @@ pub fn load(path: &Path) -> Result<Report> {
         if recording::is_recording(&bytes) {
             return Ok(recording::load(path)?.report);
         }
+        // What is no JSON either need not be read to its end, which may be far or nowhere.
+        foreign(&bytes)?;
+        let fits = |bytes: u64| {
+            ensure!(bytes <= LARGEST, "it is larger than {} MiB", LARGEST >> 20);
+            Ok(())
+        };
+        // A file says how large it is; a pipe does not.
+        fits(file.metadata()?.len())?;
         file.take(LARGEST + 1 - HEAD).read_to_end(&mut bytes)?;
-        ensure!(bytes.len() as u64 <= LARGEST, "it is larger than {} MiB", LARGEST >> 20);
+        fits(bytes.len() as u64)?;
         parse(&bytes)
     };
     read().with_context(|| format!("cannot read a report from {}", path.display()))
@@ -77,12 +85,9 @@ pub fn parse(bytes: &[u8]) -> Result<Report> {
         schema: Option<String>,
     }
 
-    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
-        None => bail!("it is empty"),
-        Some(b'{') => {}
-        Some(_) => bail!(
-            "it is neither a recording nor a JSON report: make one with rmap run --record FILE or --json FILE"
-        ),
+    foreign(bytes)?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        bail!("it is empty");
     }
     let head: Head = serde_json::from_slice(bytes).context("it is no whole JSON")?;
     match head.schema.as_deref() {
@@ -94,6 +99,15 @@ pub fn parse(bytes: &[u8]) -> Result<Report> {
         serde_json::from_slice(bytes).with_context(|| format!("it is no {}", report::SCHEMA))?;
     check(&report)?;
     Ok(report)
+}
+
+/// Refuses what is neither a recording nor begins as JSON.
+fn foreign(bytes: &[u8]) -> Result<()> {
+    ensure!(
+        bytes.iter().find(|byte| !byte.is_ascii_whitespace()).is_none_or(|byte| *byte == b'{'),
+        "it is neither a recording nor a JSON report: make one with rmap run --record FILE or --json FILE"
+    );
+    Ok(())
 }
 
 /// What the types do not say.

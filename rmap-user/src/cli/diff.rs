@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
 use crate::input;
 use crate::view::diff::{self, Difference};
@@ -28,6 +29,7 @@ pub struct DiffOptions {
 /// What could not be read or written.
 pub fn diff(options: &DiffOptions) -> anyhow::Result<()> {
     options.output.check()?;
+    let progress = Progress::start("comparing the reports");
     let selection = options.output.select.selection();
     // What is chosen may be in one of them only; an empty side is a change like any other.
     let (a, b) = (input::load(&options.a)?, input::load(&options.b)?);
@@ -42,6 +44,7 @@ pub fn diff(options: &DiffOptions) -> anyhow::Result<()> {
         }
     };
     let difference = Difference::of(&a, &b);
+    drop(progress);
     options.output.print_with(
         Stream::Stdout,
         &|style, out| diff::write(&difference, style, out),

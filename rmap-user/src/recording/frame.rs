@@ -24,6 +24,8 @@ const HEADER: usize = 24;
 pub(super) const RAW_MAX: usize = 64 << 20;
 /// And at most so many times those that are stored, so that a small file is a small matter.
 const RATIO_MAX: usize = 200;
+/// More zeros at its end than this no crash leaves: a file that goes on with them is not read on.
+pub(super) const ZEROS_MAX: u64 = 64 << 20;
 /// Quick, and twice as small as without.
 const LEVEL: i32 = 3;
 
@@ -172,14 +174,16 @@ impl<R: Read> Frames<R> {
     }
 
     fn only_zeros(&mut self) -> std::io::Result<bool> {
-        let mut block = [0; 4096];
-        loop {
+        let mut block = [0; 1 << 16];
+        let mut read = 0;
+        while read <= ZEROS_MAX {
             match fill(&mut self.from, &mut block)? {
                 0 => return Ok(true),
                 got if block[..got].iter().any(|byte| *byte != 0) => return Ok(false),
-                _ => {}
+                got => read += got as u64,
             }
         }
+        Ok(false)
     }
 }
 

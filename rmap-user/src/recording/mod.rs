@@ -16,6 +16,8 @@
 mod batch;
 mod course;
 mod frame;
+#[cfg(test)]
+mod hostile_tests;
 mod load;
 mod plausible;
 pub mod tape;

@@ -4,9 +4,10 @@
 //! compared has the same program, the same segment and the same code path: segments are matched by
 //! name, permissions and who mapped them, not by address, and code paths by cause and functions.
 //! What is alike in all of these is summed up; stacks that are not whole are matched with those that
-//! begin like them (`alike`).
+//! begin like them (`alike`), and what is chance is one row (`chance`).
 
 mod alike;
+mod chance;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -108,6 +109,7 @@ impl Difference {
         add(b, |sizes| &mut sizes.b, &mut segments, &mut paths);
         alike::join(&mut segments);
         alike::join(&mut paths);
+        chance::join(&mut paths);
         let mut whole = [Sizes::default(); 2];
         for sums in segments.values() {
             for (whole, sum) in whole.iter_mut().zip(sums) {

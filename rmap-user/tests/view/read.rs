@@ -48,6 +48,22 @@ fn what_is_wrong_is_told() {
 }
 
 #[test]
+fn a_file_without_end_and_one_too_large_are_told() {
+    let error = |path: &std::path::Path| format!("{:#}", input::load(path).unwrap_err());
+    assert!(error("/dev/zero".as_ref()).contains("neither a recording nor a JSON report"));
+    assert!(error("/".as_ref()).contains("it is a directory"));
+    let course = |path: &str| format!("{:#}", input::load_course(path.as_ref()).unwrap_err());
+    assert!(course("/dev/zero").contains("it is no recording"));
+    assert!(course("/no/such").starts_with("cannot read a recording from /no/such: No such"));
+    let json = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(json.path(), text()).unwrap();
+    assert!(course(json.path().to_str().unwrap()).contains("a report does not tell how"));
+    // A report of a sparse file that is larger than any: nothing is parsed.
+    json.as_file().set_len((1 << 30) + 1).unwrap();
+    assert!(error(json.path()).contains("larger than 1024 MiB"));
+}
+
+#[test]
 fn a_part_of_a_report_is_a_sound_report() {
     let whole = cases::article();
     let first = &whole.processes[0];
