@@ -20,6 +20,7 @@ pub(super) struct InFlight {
     around: Vec<(u64, Candidate)>,
     populated: Vec<(Range<u64>, Populated)>,
     lazy_free: Vec<(Range<u64>, Option<StackRef>)>,
+    lost: Vec<(Range<u64>, ())>,
 }
 
 impl AddressSpace {
@@ -321,6 +322,7 @@ impl AddressSpace {
             around: self.around.cut(old.clone()),
             populated: self.populated.cut(old.clone()),
             lazy_free: self.lazy_free.cut(old.clone()),
+            lost: self.lost.cut(old.clone()),
             old,
         }
     }
@@ -360,6 +362,11 @@ impl AddressSpace {
         for (range, stack) in taken.lazy_free {
             if let Some(range) = to(&range) {
                 self.lazy_free.insert(range, stack);
+            }
+        }
+        for (range, ()) in taken.lost {
+            if let Some(range) = to(&range) {
+                self.lost.insert(range, ());
             }
         }
     }
