@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rmap_tests::begin;
 use rmap_tests::chain::{expect_chain, own, stacks};
@@ -18,8 +18,8 @@ fn word<const N: usize>(file: &[u8], at: usize) -> usize {
     usize::try_from(u64::from_le_bytes(bytes)).unwrap()
 }
 
-/// Where the header of section `.eh_frame` is in the file, and where its bytes are.
-fn eh_frame(file: &[u8]) -> (usize, Range<usize>) {
+/// Where the header of a section is in the file, and where its bytes are. `name` ends with a zero.
+fn section(file: &[u8], name: &[u8]) -> (usize, Range<usize>) {
     // Elf64_Ehdr: e_shoff, e_shnum, e_shstrndx; Elf64_Shdr: sh_name, sh_offset, sh_size.
     let (headers, count, names) = (word::<8>(file, 40), word::<2>(file, 60), word::<2>(file, 62));
     let of = |n: usize| headers + 64 * n;
@@ -29,17 +29,23 @@ fn eh_frame(file: &[u8]) -> (usize, Range<usize>) {
     };
     let names = bytes(of(names)).start;
     let header = (0..count).map(of).find(|&header| {
-        let name = names + word::<4>(file, header);
-        file[name..].starts_with(b".eh_frame\0")
+        let at = names + word::<4>(file, header);
+        file[at..].starts_with(name)
     });
     let header = header.unwrap();
     (header, bytes(header))
 }
 
-/// A copy of the library, written over.
+const EH_FRAME: &[u8] = b".eh_frame\0";
+
+/// A copy of the library, written over. Its build id is a new one each time: under the library's
+/// own, rmap has a good table on disk.
 fn damaged(machine: &Machine, damage: impl FnOnce(&mut Vec<u8>)) -> PathBuf {
     let library = workload::build_with("stacks_library", &[&BARE[..], &LIBRARY].concat());
     let mut file = std::fs::read(library).unwrap();
+    let id = section(&file, b".note.gnu.build-id\0").1;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+    file[id.end - 16..id.end].copy_from_slice(&now.to_le_bytes());
     damage(&mut file);
     let copy = machine.scratch().join("library.so");
     std::fs::write(&copy, file).unwrap();
@@ -52,7 +58,7 @@ const CHAIN: [&str; 4] = ["library_write", "library_entry", "call_library", "mai
 fn programs_of_unknown_instructions_end_stacks_and_are_counted() {
     let machine = begin!();
     let library = damaged(&machine, |file| {
-        let section = eh_frame(file).1;
+        let section = section(file, EH_FRAME).1;
         let mut at = section.start;
         while at < section.end {
             let length = word::<4>(file, at);
@@ -96,7 +102,7 @@ fn a_section_of_gigabytes_in_a_sparse_file_costs_little() {
     let (usual, job) = time(&library);
     expect_chain(&job, "memory", &CHAIN);
     let library = damaged(&machine, |file| {
-        let (header, section) = eh_frame(file);
+        let (header, section) = section(file, EH_FRAME);
         // Behind the file's own bytes: an entry that claims to be as long as its section.
         let (start, size) = (1u64 << 30, 3u64 << 30);
         file[header + 24..header + 32].copy_from_slice(&start.to_le_bytes());
@@ -107,5 +113,5 @@ fn a_section_of_gigabytes_in_a_sparse_file_costs_little() {
     let (sparse, job) = time(&library);
     // What describes nothing leaves the functions to what their instructions tell.
     expect_chain(&job, "memory", &CHAIN);
-    assert!(sparse < usual * 3 + std::time::Duration::from_secs(5), "{sparse:?}, not {usual:?}");
+    assert!(sparse < usual * 3 + Duration::from_secs(5), "{sparse:?}, not {usual:?}");
 }
