@@ -38,14 +38,24 @@ pub enum Outcome {
 
 /// The status with which `timeout` ends what took too long.
 pub const TOO_LONG: [i32; 2] = [124, 137];
+/// In the place of a status: the machine ended before the test.
+const CUT_OFF: i32 = -1;
+
+impl Outcome {
+    /// Whether it was ended from outside, so that nothing is known.
+    pub fn is_cut_off(&self) -> bool {
+        matches!(self, Self::Failed(status) if *status == CUT_OFF || TOO_LONG.contains(status))
+    }
+}
 
 impl Results {
-    /// How many passed, failed and were skipped.
-    pub fn counts(&self) -> [usize; 3] {
+    /// How many passed, failed, were cut off and were skipped.
+    pub fn counts(&self) -> [usize; 4] {
         let count = |is: fn(&Outcome) -> bool| self.tests.values().filter(|o| is(o)).count();
         [
             count(|outcome| *outcome == Outcome::Passed),
-            count(|outcome| matches!(outcome, Outcome::Failed(_))),
+            count(|outcome| matches!(outcome, Outcome::Failed(_)) && !outcome.is_cut_off()),
+            count(Outcome::is_cut_off),
             count(|outcome| matches!(outcome, Outcome::Skipped(_))),
         ]
     }
@@ -161,7 +171,7 @@ impl Reader {
     pub fn end(mut self) -> Result<()> {
         match self.open.take() {
             Some(test) => {
-                self.found.tests.insert(test, Outcome::Failed(-1));
+                self.found.tests.insert(test, Outcome::Failed(CUT_OFF));
                 self.keep()
             }
             None => Ok(()),
@@ -207,7 +217,7 @@ mod tests {
         assert_eq!(found.doctor["PAGEMAP_SCAN"], "partly");
         assert_eq!(found.tests["files::a"], Outcome::Passed);
         assert_eq!(found.tests["files::b"], Outcome::Skipped("no tmpfs: none".to_owned()));
-        assert_eq!(found.counts(), [1, 2, 1]);
+        assert_eq!(found.counts(), [1, 1, 1, 1]);
     }
 
     #[test]
@@ -220,8 +230,8 @@ mod tests {
         };
         let mut kept = of("1", &[("a", Outcome::Failed(1)), ("b", Outcome::Passed)]);
         kept.add(of("1", &[("a", Outcome::Passed)]));
-        assert_eq!(kept.counts(), [2, 0, 0]);
+        assert_eq!(kept.counts(), [2, 0, 0, 0]);
         kept.add(of("2", &[("a", Outcome::Passed)]));
-        assert_eq!(kept.counts(), [1, 0, 0]);
+        assert_eq!(kept.counts(), [1, 0, 0, 0]);
     }
 }

@@ -33,7 +33,12 @@ fn kept_file() -> PathBuf {
 pub fn write() -> Result<()> {
     let mut kept = read_kept()?;
     for name in CASES.iter().map(|case| case.name).chain([NATIVE]) {
-        let last = Results::read(&Results::file(name))?;
+        let mut last = Results::read(&Results::file(name))?;
+        if name == NATIVE {
+            // The name that somebody gave to a build of his own says nothing.
+            let version = last.kernel.split('-').next().unwrap_or_default();
+            last.kernel = version.to_owned();
+        }
         if last != Results::default() {
             kept.insert(name.to_owned(), last);
         }
@@ -104,9 +109,11 @@ fn probes(results: &Results) -> String {
 }
 
 fn counts(results: &Results) -> String {
-    let [passed, failed, skipped] = results.counts();
-    let failed = if failed == 0 { String::new() } else { format!(", **{failed} failed**") };
-    format!("{passed} passed{failed}, {skipped} skipped")
+    let [passed, failed, cut_off, skipped] = results.counts();
+    let some = |count: usize, text: String| if count == 0 { String::new() } else { text };
+    let failed = some(failed, format!(", **{failed} failed**"));
+    let cut_off = some(cut_off, format!(", {cut_off} cut off"));
+    format!("{passed} passed{failed}{cut_off}, {skipped} skipped")
 }
 
 /// The machine that shows a kernel as it is: the one with the kernel's own name.
@@ -196,6 +203,7 @@ fn long(kept: &Kept) -> String {
         }
     }
     machines(kept, &mut text);
+    failures(kept, &mut text);
     skips(kept, &mut text);
     text
 }
@@ -223,6 +231,21 @@ fn machines(kept: &Kept, text: &mut String) {
         let (release, how) = (&results.kernel, &results.machine);
         let _ =
             writeln!(text, "| {name} | {release}, {how} | {what}{must} | {} |", counts(results));
+    }
+}
+
+fn failures(kept: &Kept, text: &mut String) {
+    text.push_str("\n## Failed, or cut off because the machine was too slow\n\n");
+    let before = text.len();
+    for (name, results) in kept {
+        for (test, outcome) in &results.tests {
+            let Outcome::Failed(_) = outcome else { continue };
+            let how = if outcome.is_cut_off() { "cut off" } else { "failed" };
+            let _ = writeln!(text, "* `{test}` on {name}: {how}");
+        }
+    }
+    if text.len() == before {
+        text.push_str("Nothing.\n");
     }
 }
 
