@@ -25,10 +25,19 @@ static char *map(unsigned long pages)
 static void touch(unsigned long faults, int random)
 {
     char *memory = map(BLOCK);
+    static unsigned order[BLOCK];
+    unsigned long seed = 1;
+    for (unsigned i = 0; i < BLOCK; i++) order[i] = i;
+    for (unsigned i = BLOCK - 1; random && i > 0; i--) {
+        seed = seed * 6364136223846793005UL + 1442695040888963407UL;
+        unsigned other = (seed >> 33) % (i + 1), was = order[i];
+        order[i] = order[other];
+        order[other] = was;
+    }
     for (unsigned long done = 0; done < faults; done += BLOCK) {
         if (madvise(memory, BLOCK * PAGE, MADV_DONTNEED)) abort();
         for (unsigned long i = 0; i < BLOCK && done + i < faults; i++)
-            *(volatile char *)(memory + (random ? i * 40503 % BLOCK : i) * PAGE) = 1;
+            *(volatile char *)(memory + (unsigned long)order[i] * PAGE) = 1;
     }
 }
 
