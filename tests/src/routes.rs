@@ -339,7 +339,7 @@ pub const ROUTES: &[Route] = &[
         &[
             both("shared", "fill", "shared-memory"),
             of("second", "read_second", "shared-memory", Of::Resident),
-            of("second", "", "not explained: page-cache-write", Of::DirtyOf("second_dirty_pages")),
+            of("second", "fill", "shared-memory", Of::DirtyOf("second_dirty_pages")),
         ],
     ),
     by(
