@@ -50,8 +50,10 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
     }
     let slot = target((bpf_get_current_pid_tgid() >> 32) as u32);
     let mm = kernel::mm_of(kernel::current() as u64);
-    let registers = if mm == 0 { None } else { UserRegisters::current() };
-    let syscall = registers.map_or(-1, UserRegisters::syscall);
+    let Some(registers) = UserRegisters::current() else { return 0 };
+    // A thread of the kernel has none of its own. Kept apart from them, so that the verifier sees
+    // them set on every way.
+    let syscall = if mm == 0 { -1 } else { registers.syscall() };
     let mut hash = 0;
     if let Some(slot) = slot {
         if flags == 0 && writes_by_fault(mm, syscall) {
@@ -61,7 +63,7 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
                 return 0;
             }
             flags |= abi::FILE_FAULT;
-        } else if let Some(registers) = registers {
+        } else if mm != 0 {
             hash = stack::capture(registers, mm, slot);
         }
     } else {
