@@ -107,6 +107,8 @@ const COLLAPSE: Workload = plain("collapse");
 const FILE_PRIVATE: Workload = of_file("file_private");
 const FILE_SHARED: Workload = of_file("file_shared");
 const FILE_STATES: Workload = of_file("file_states");
+const FILE_WRITERS: Workload = of_file("file_writers");
+const STRANGER: Workload = Workload { options: &["--no-follow"], ..of_file("file_writers") };
 const SHARED_MEMORY: Workload = plain("shared_memory");
 const POPULATE: Workload = plain("populate");
 const POPULATE_FILE: Workload = of_file("populate_file");
@@ -238,7 +240,7 @@ pub const ROUTES: &[Route] = &[
     ),
     test(
         "shared memory is written where it was read (no event)",
-        "files::a_silent_write_to_shared_memory_is_a_residual_with_its_reason",
+        "silent::the_page_table_tells_which_pages_were_written_without_a_fault",
     ),
     by(
         "hugetlb pages, which smaps counts apart",
@@ -480,6 +482,63 @@ pub const ROUTES: &[Route] = &[
             resident("cut", "read_pages", "file-read"),
             both("punched", "write_pages", "shared-memory"),
         ],
+    ),
+    by(
+        "write(2) to a file that is mapped, shared and private",
+        &FILE_STATES,
+        &[
+            resident("called", "read_pages", "file-read"),
+            of("called", "write_call", "page-cache-write", Of::DirtyOf("called_dirty_pages")),
+            resident("called_private", "read_pages", "file-read"),
+            of(
+                "called_private",
+                "write_call",
+                "page-cache-write",
+                Of::DirtyOf("called_private_dirty_pages"),
+            ),
+        ],
+    ),
+    by(
+        "sendfile to a mapped file; another traced process writes it by a call, or through its mapping",
+        &FILE_WRITERS,
+        &[
+            resident("sent", "read_pages", "file-read"),
+            of("sent", "send_pages", "page-cache-write", Of::DirtyOf("sent_dirty_pages")),
+            resident("written", "store_first", "shared-write"),
+            of("written", "child_writes", "page-cache-write", Of::DirtyOf("written_dirty_pages")),
+            resident("stored", "read_pages", "file-read"),
+            of("stored", "child_stores", "shared-write", Of::DirtyOf("stored_dirty_pages")),
+        ],
+    ),
+    by(
+        "a process that is not traced writes a mapped file by a call, or through its mapping",
+        &STRANGER,
+        &[
+            resident("written", "store_first", "shared-write"),
+            of("written", "", "not explained: stranger", Of::DirtyOf("written_dirty_pages")),
+            resident("stored", "read_pages", "file-read"),
+            of("stored", "", "not explained: stranger", Of::DirtyOf("stored_dirty_pages")),
+        ],
+    ),
+    test(
+        "one byte is written into a large folio; another process cuts a mapped file",
+        "file_writers::a_traced_child_that_writes_the_parents_files_is_named_by_its_functions",
+    ),
+    test(
+        "swap, by the process's wish; back by a read, by a write, and a write after a read",
+        "kernel_moves::pages_that_went_to_swap_belong_to_who_brought_them_back",
+    ),
+    test(
+        "KSM merges pages, and a write copies one",
+        "kernel_moves::a_page_that_ksm_merged_is_copied_by_who_writes_it",
+    ),
+    test(
+        "the kernel takes pages back in a group of processes with a limit",
+        "kernel_moves::what_a_group_under_pressure_lost_is_debited_and_told_as_reclaim",
+    ),
+    test(
+        "the vdso, and special mappings that are in no figure",
+        "kernel_moves::the_vdso_and_its_data_are_accounted",
     ),
     never(
         "the kernel splits huge pages that hold only zeros (the shrinker of underused THP)",

@@ -393,11 +393,13 @@ impl Tally {
         }
         let reason = if !has_pages {
             Reason::NoPageMap
-        } else if !setting.moment.stands() || !segment.is_private() {
-            // What is shared may be written, or written back, while this process stands still.
+        } else if !setting.moment.stands() {
             Reason::SnapshotRace
         } else if setting.lost {
             Reason::LostEvents
+        } else if !segment.is_private() {
+            // What is shared may be written, or written back, while this process stands still.
+            Reason::SnapshotRace
         } else {
             Reason::Unknown
         };
