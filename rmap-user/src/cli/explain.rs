@@ -37,8 +37,12 @@ pub struct ExplainOptions {
     #[arg(value_name = "FILE")]
     pub first: OsString,
 
-    /// Its name ([heap], libc.so.6), an address in it (0x…), START-END
-    #[arg(value_name = "SEGMENT", required_unless_present = "pid")]
+    /// Its name, an address in it (0x…), START-END
+    #[arg(
+        value_name = "SEGMENT",
+        required_unless_present = "pid",
+        help = "Its name ([heap], libc.so.6), an address in it (0x…), START-END"
+    )]
     pub second: Option<String>,
 
     /// Watch this process, and tell of it
