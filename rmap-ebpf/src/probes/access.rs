@@ -278,12 +278,16 @@ fn one(record: &mut RssRecord, start: u64, bytes: u64) {
 /// Reads a `struct iovec[]`. True if it is longer than what is read.
 #[inline(always)]
 fn vectors(record: &mut RssRecord, address: u64, count: u64) -> bool {
-    let read = if count < abi::RSS_RANGES as u64 { count } else { abi::RSS_RANGES as u64 };
-    if read == 0 || !user(&mut record.ranges, address, read as usize * 16) {
-        return true;
+    let mut at = 0;
+    // One by one: the verifier of Linux 6.1 loses sight of a length that is reckoned.
+    while at < abi::RSS_RANGES {
+        if at as u64 >= count || !user(&mut record.ranges[at], address + at as u64 * 16, 16) {
+            break;
+        }
+        at += 1;
     }
-    record.count = read as u32;
-    count > read
+    record.count = at as u32;
+    count > at as u64 || at == 0
 }
 
 /// Reads `bytes`, at most those of the value, of the current thread's memory.
