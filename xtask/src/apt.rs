@@ -2,7 +2,9 @@
 //!
 //! Comes in: package names. Goes out: the packages installed, or the reason why they could not be.
 
+use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 
@@ -26,30 +28,35 @@ pub fn why_not() -> Option<&'static str> {
     }
 }
 
+/// Where apt keeps its lists; the folder changes when they are fetched.
+const LISTS: &str = "/var/lib/apt/lists";
+/// Lists that are older are fetched before anything is installed: they name versions that the
+/// archives have no longer, or that are too old for this workspace.
+const FRESH: Duration = Duration::from_secs(24 * 3600);
+
 /// Installs what is missing of `packages`.
 pub fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages.iter().copied().filter(|name| !installed(name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let list = missing.join(" ");
+    newest(&missing)
+}
+
+/// Installs `packages`, or newer versions of those that are there.
+pub fn newest(packages: &[&str]) -> Result<()> {
+    let list = packages.join(" ");
     if let Some(reason) = why_not() {
         bail!("cannot install {list}: {reason}; install them, or run as root on Debian");
     }
-    steps::say(&format!("installing Debian packages: {list}"));
     let install = || {
+        steps::say(&format!("installing Debian packages: {list}"));
         let mut apt = Command::new("apt-get");
-        apt.args(["install", "-y", "-q", "--no-install-recommends"]).args(&missing);
+        apt.args(["install", "-y", "-q", "--no-install-recommends"]).args(packages);
         apt.env("DEBIAN_FRONTEND", "noninteractive");
         steps::run("install Debian packages", &mut apt)
     };
-    // The lists of a fresh machine are empty or old; fetching them takes longer than most installs.
-    let known = |name: &&str| {
-        let mut policy = Command::new("apt-cache");
-        policy.args(["show", name]);
-        steps::output("ask apt", &mut policy).is_ok()
-    };
-    if missing.iter().all(known) && install().is_ok() {
+    if fresh() && install().is_ok() {
         return Ok(());
     }
     steps::say("fetching the lists of Debian packages");
@@ -57,4 +64,10 @@ pub fn install(packages: &[&str]) -> Result<()> {
     update.args(["update", "-q"]);
     steps::run("fetch the lists of Debian packages", &mut update)?;
     install()
+}
+
+/// Whether the lists were fetched within the last day.
+fn fresh() -> bool {
+    let changed = Path::new(LISTS).metadata().and_then(|folder| folder.modified());
+    changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age < FRESH))
 }

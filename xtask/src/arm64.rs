@@ -15,13 +15,13 @@ use crate::steps::{self, say};
 use crate::{apt, source_hash};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
-/// The compiler, and what builds the C code of dependencies for ARM.
-const PACKAGES: &[&str] =
-    &["rustc-web", "cargo-web", "gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+/// What builds the C code of dependencies for ARM.
+const PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
 
 /// Runs `cargo xtask arm64`.
 pub fn run() -> Result<ExitCode> {
-    let library = match apt::install(PACKAGES).and_then(|()| library()) {
+    let there = toolchain::debian_compiler().and_then(|()| apt::install(PACKAGES));
+    let library = match there.and_then(|()| library()) {
         Ok(library) => library,
         Err(error) => {
             println!("skipped: 64-bit ARM: {error:#}");

@@ -26,6 +26,11 @@ pub const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_LLVM: &str = "/usr/lib/llvm-22";
 const DEBIAN_CORE: &str = "/usr/lib/rustlib/bpfel-unknown-none/lib";
 
+/// What this workspace needs at least.
+const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
+/// Debian's compiler and Cargo, in /usr/bin, beside those of rustup.
+const DEBIAN_COMPILER: &[&str] = &["rustc-web", "cargo-web"];
+
 /// Debian's packages, each with what it is for.
 const DEBIAN_PACKAGES: &[&str] = &[
     // The compiler and Cargo, in /usr/bin, beside those of rustup.
@@ -86,13 +91,43 @@ pub fn find(kind: Option<Kind>) -> Result<Tools> {
 
 fn debian_is_there() -> bool {
     Path::new(DEBIAN_CORE).is_dir()
-        && Path::new(DEBIAN_RUSTC).exists()
         && Path::new(DEBIAN_CARGO).exists()
         && Path::new(DEBIAN_LLVM).join("bin/llvm-strip").exists()
+        && new_enough()
+}
+
+/// Installs Debian's compiler and Cargo, of a version that this workspace can be built with.
+pub fn debian_compiler() -> Result<()> {
+    apt::install(DEBIAN_COMPILER)?;
+    // An old one was there before.
+    if !new_enough() {
+        apt::newest(DEBIAN_COMPILER)?;
+    }
+    if !new_enough() {
+        bail!(
+            "Debian's {} is older than {RUST_VERSION}; is this Debian 12 with its security updates?",
+            rustc_version(Path::new(DEBIAN_RUSTC))?
+        );
+    }
+    Ok(())
+}
+
+/// Whether Debian's compiler is there and not too old.
+fn new_enough() -> bool {
+    let number = |part: &str| part.parse::<u32>().ok();
+    let minor = |version: &str| {
+        let mut parts = version.split('.').map(number);
+        Some((parts.next()??, parts.next()??))
+    };
+    // `rustc 1.96.0 (…)`
+    let there = rustc_version(Path::new(DEBIAN_RUSTC)).unwrap_or_default();
+    let there = there.split(' ').nth(1).and_then(minor);
+    there.is_some() && there >= minor(RUST_VERSION)
 }
 
 fn debian() -> Result<Tools> {
     if !debian_is_there() {
+        debian_compiler()?;
         apt::install(DEBIAN_PACKAGES)?;
         if !debian_is_there() {
             bail!(
