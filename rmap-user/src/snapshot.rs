@@ -90,8 +90,34 @@ pub struct Segment {
     pub lazy_free: u64,
     /// `Private_Hugetlb` + `Shared_Hugetlb`, never part of `rss`.
     pub hugetlb: u64,
-    /// `VmFlags`, two letters each.
-    pub vm_flags: Vec<String>,
+    /// `VmFlags`.
+    pub vm_flags: VmFlags,
+}
+
+/// The flags of a mapping as smaps has them, two letters each. One piece of text: a process may have
+/// a hundred thousand mappings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VmFlags(Box<str>);
+
+impl VmFlags {
+    /// Takes them from text, blanks between them.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        Self(words.join(" ").into())
+    }
+
+    /// Whether a flag is set, for example `ht`.
+    #[must_use]
+    pub fn has(&self, flag: &str) -> bool {
+        self.0.split(' ').any(|set| set == flag)
+    }
+
+    /// The flags with one blank between them.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// A run of pages of one kind.

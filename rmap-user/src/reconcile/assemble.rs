@@ -66,7 +66,7 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
     for (at, (segment, pieces)) in snapshot.segments.iter().zip(&pieces).enumerate() {
         // The page map shows pages of hugetlbfs, smaps counts them apart from Rss.
         let none: &[_] = &[];
-        let pages = if segment.hugetlb > 0 || segment.vm_flags.iter().any(|flag| flag == "ht") {
+        let pages = if segment.hugetlb > 0 || segment.vm_flags.has("ht") {
             Some(none)
         } else {
             snapshot.pages.as_deref()
@@ -241,6 +241,8 @@ fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<report::Pat
             })
         })
         .collect();
+    // Most segments have one path, and there may be a hundred thousand of them.
+    paths.shrink_to_fit();
     paths.sort_by(|a, b| {
         let key = |p: &report::Path| Reverse((p.rss_bytes, p.dirty_bytes, p.touched_bytes));
         key(a)

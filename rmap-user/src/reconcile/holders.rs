@@ -24,7 +24,7 @@ pub struct Holder {
 pub fn holders(space: &AddressSpace, snapshot: &Snapshot, segment: &Segment) -> Vec<Holder> {
     let mut holders: Vec<Holder> = Vec::new();
     let Some(pages) = &snapshot.pages else { return holders };
-    if segment.hugetlb > 0 || segment.vm_flags.iter().any(|flag| flag == "ht") {
+    if segment.hugetlb > 0 || segment.vm_flags.has("ht") {
         return holders;
     }
     let mut add = |range: Range<u64>, kind, owner| match holders.last_mut() {

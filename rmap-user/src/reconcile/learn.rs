@@ -75,7 +75,7 @@ fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origi
         origin: Origin { call, ..origin },
         file: segment.has_file(),
         shared: !segment.is_private(),
-        grows_down: stack || segment.vm_flags.iter().any(|flag| flag == "gd"),
+        grows_down: stack || segment.vm_flags.has("gd"),
         inherited: origin.call == Call::Fork,
         prot: bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4),
         base: if segment.has_file() { segment.start.wrapping_sub(segment.offset) } else { 0 },

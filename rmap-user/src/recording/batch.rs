@@ -14,7 +14,7 @@ use crate::event::{
 use crate::investigate::ProcessFacts;
 use crate::model::MmKey;
 use crate::report::Lost;
-use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
+use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot, VmFlags};
 
 /// One input of an investigation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -339,7 +339,7 @@ impl Batch {
             ] {
                 put(out, size);
             }
-            put_bytes(out, segment.vm_flags.join(" ").as_bytes());
+            put_bytes(out, segment.vm_flags.as_str().as_bytes());
         }
         // 0: the pages were not read.
         let Some(pages) = &snapshot.pages else { return put(out, 0) };
@@ -756,7 +756,7 @@ impl<'a> Unbatch<'a> {
                 anonymous: from.number()?,
                 lazy_free: from.number()?,
                 hugetlb: from.number()?,
-                vm_flags: from.text()?.split_whitespace().map(str::to_owned).collect(),
+                vm_flags: VmFlags::parse(&from.text()?),
             });
         }
         let pages = match from.number()?.checked_sub(1) {

@@ -12,7 +12,7 @@ use crate::event::{
 use crate::investigate::{Closing, Investigation, ProcessFacts};
 use crate::model::Arch;
 use crate::report::{At, Exit, Lost, Report};
-use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot};
+use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot, VmFlags};
 
 fn opening() -> Opening {
     Opening {
@@ -180,10 +180,7 @@ fn others() -> Vec<Input> {
             time_ns: 7,
             pid: 7,
             moment: Moment::Periodic,
-            segments: vec![Segment {
-                vm_flags: vec!["rd".into(), "wr".into()],
-                ..segment(0, 4096, 0)
-            }],
+            segments: vec![Segment { vm_flags: VmFlags::parse("rd wr"), ..segment(0, 4096, 0) }],
             pages: None,
             peak_rss: 0,
         }),

@@ -7,6 +7,7 @@
 //! them; medians are given with their median absolute deviation, and the load before and after.
 //!
 //! * `rmap_peer`, one fault, by frames and by order, beside `bpf_get_stack`;
+//! * [`calls`], system calls;
 //! * [`macros`], whole programs;
 //! * [`recordings`], bytes for each fault in a recording;
 //! * [`server`], redis and its latency;
@@ -16,6 +17,7 @@
 //! * [`document`], `docs/benchmarks.md`;
 //! * [`stats`], medians.
 
+mod calls;
 mod document;
 mod macros;
 mod peers;
@@ -50,7 +52,8 @@ pub struct Options {
     /// Write `docs/benchmarks.md`.
     #[arg(long)]
     write: bool,
-    /// Only rows with this in their name, or one of: programs, redis, scale, start.
+    /// Only rows with this in their name, or one of: calls, programs, recordings, redis,
+    /// scale, start.
     filter: Option<String>,
 }
 
@@ -87,6 +90,11 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         say(&format!("bench: {}", row.name));
         measure(row, &rmap, &loops, runs)?;
     }
+    let calls = if options.wants("calls") {
+        calls::run(&rmap, &place, options.quick, runs)?
+    } else {
+        Vec::new()
+    };
     let starts = if options.wants("start") { start::run(&rmap, &place, runs)? } else { Vec::new() };
     let mut outcomes = Vec::new();
     if options.wants("programs") {
@@ -114,12 +122,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         tables.push_str(&unwind_tables()?);
     }
     let mut goals = goals(&rows);
+    goals.extend(calls::goals(&calls));
     goals.extend(scale::goals(&sizes));
     goals.extend(start::goals(&starts));
     goals.extend(program_goals(&outcomes));
     let mut text = head(&load_before);
     text.push_str(&goals_table(&goals));
     text.push_str(&table(&rows));
+    text.push_str(&calls::table(&calls));
     text.push_str(&programs_table(&outcomes));
     text.push_str(&server::table(&redis));
     text.push_str(&scale::table(&sizes));
@@ -132,6 +142,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     };
     write("bench.md", &text)?;
     let mut all = values(&rows, &load_before);
+    all["calls"] = calls::values(&calls).into();
     all["redis"] = server::values(&redis).into();
     all["scale"] = scale::values(&sizes).into();
     all["start"] = start::values(&starts).into();

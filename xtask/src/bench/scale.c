@@ -1,13 +1,17 @@
 /* Work of a size that is chosen. The first word of the last line that it prints is "ns", then the
  * nanoseconds that it took.
  *
- * usage: scale faults N | random N | mappings N | threads N | processes N | touch MIB */
+ * usage: scale faults N | random N | all N | calls N | pairs N | mappings N | threads N |
+ *        processes N | touch MIB | sparse MIB
+ * "all" shares N faults among all processors; "calls" are system calls that do nothing,
+ * "pairs" an mmap and a munmap; "sparse" touches one page of 64. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -25,8 +29,9 @@ static char *map(unsigned long pages)
 static void touch(unsigned long faults, int random)
 {
     char *memory = map(BLOCK);
-    static unsigned order[BLOCK];
+    unsigned *order = malloc(BLOCK * sizeof *order);
     unsigned long seed = 1;
+    if (!order) abort();
     for (unsigned i = 0; i < BLOCK; i++) order[i] = i;
     for (unsigned i = BLOCK - 1; random && i > 0; i--) {
         seed = seed * 6364136223846793005UL + 1442695040888963407UL;
@@ -39,6 +44,12 @@ static void touch(unsigned long faults, int random)
         for (unsigned long i = 0; i < BLOCK && done + i < faults; i++)
             *(volatile char *)(memory + (unsigned long)order[i] * PAGE) = 1;
     }
+}
+
+static void *touch_apart(void *faults)
+{
+    touch(*(unsigned long *)faults, 0);
+    return 0;
 }
 
 static void *thread(void *memory)
@@ -56,7 +67,25 @@ int main(int count, char **words)
     clock_gettime(CLOCK_MONOTONIC, &from);
     if (!strcmp(what, "faults")) touch(n, 0);
     else if (!strcmp(what, "random")) touch(n, 1);
-    else if (!strcmp(what, "touch")) {
+    else if (!strcmp(what, "all")) {
+        long processors = sysconf(_SC_NPROCESSORS_ONLN);
+        pthread_t ids[256];
+        if (processors < 1 || processors > 256) return 1;
+        n /= processors;
+        for (long i = 0; i < processors; i++)
+            if (pthread_create(ids + i, 0, touch_apart, &n)) return 1;
+        for (long i = 0; i < processors; i++) pthread_join(ids[i], 0);
+    } else if (!strcmp(what, "calls")) {
+        for (unsigned long i = 0; i < n; i++) syscall(SYS_getppid);
+    } else if (!strcmp(what, "pairs")) {
+        for (unsigned long i = 0; i < n; i++) {
+            void *memory = mmap(0, PAGE, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (memory == MAP_FAILED || munmap(memory, PAGE)) abort();
+        }
+    } else if (!strcmp(what, "sparse")) {
+        char *memory = map(n * 256);
+        for (unsigned long i = 0; i < n * 256; i += 64) *(volatile char *)(memory + i * PAGE) = 1;
+    } else if (!strcmp(what, "touch")) {
         char *memory = map(n * 256);
         for (unsigned long i = 0; i < n * 256; i++) *(volatile char *)(memory + i * PAGE) = 1;
     } else if (!strcmp(what, "mappings")) {

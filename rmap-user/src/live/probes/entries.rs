@@ -81,7 +81,7 @@ fn read(ebpf: &mut Ebpf, mm: u64, address: u64) -> Result<Block, Error> {
 
 /// Whether smaps leaves open which pages are dirty by the process's own writes.
 fn open(segment: &Segment) -> bool {
-    let hugetlb = segment.vm_flags.iter().any(|flag| flag == "ht");
+    let hugetlb = segment.vm_flags.has("ht");
     let shared = !segment.is_private() && segment.has_file();
     segment.dirty > 0 && !hugetlb && (shared || segment.anonymous > segment.dirty)
 }

@@ -88,7 +88,7 @@ fn is_user(segment: &Segment) -> bool {
 
 /// What an entry is, by smaps's own rules; `None`: nothing is there.
 fn state(segment: &Segment, entry: Entry) -> Option<PageState> {
-    let flag = |name: &str| segment.vm_flags.iter().any(|f| f == name);
+    let flag = |name: &str| segment.vm_flags.has(name);
     if entry.guard {
         return None;
     }

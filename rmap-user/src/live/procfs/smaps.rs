@@ -11,7 +11,7 @@
 //! The kernel writes a newline in a name as `\012` and every other byte as it is. Bytes that are
 //! not UTF-8 are kept here in the same notation.
 
-use crate::snapshot::Segment;
+use crate::snapshot::{Segment, VmFlags};
 
 /// Longest line that is accepted: a path of `PATH_MAX` bytes, each escaped, and the columns.
 const MAX_LINE: usize = 4 * 4096 + 256;
@@ -81,11 +81,7 @@ impl Parser {
         };
         let (key, value) = (&line[..colon], &line[colon + 1..]);
         if key == b"VmFlags" {
-            segment.vm_flags = value
-                .split(u8::is_ascii_whitespace)
-                .filter(|flag| !flag.is_empty())
-                .map(escaped)
-                .collect();
+            segment.vm_flags = VmFlags::parse(&escaped(value));
             return Ok(());
         }
         let wanted: (&mut u64, u8) = match key {
@@ -257,7 +253,7 @@ VmFlags: rd wr sh mr mw me ms zz
             anonymous: 1 << 10,
             lazy_free: 2 << 10,
             hugetlb: 6 << 20,
-            vm_flags: ["rd", "wr", "sh", "mr", "mw", "me", "ms", "zz"].map(String::from).into(),
+            vm_flags: VmFlags::parse("rd wr sh mr mw me ms zz"),
         };
         assert_eq!(parse(ONE).unwrap(), [segment]);
     }
