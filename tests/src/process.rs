@@ -111,6 +111,13 @@ impl Running {
             .stdin(stdin)
             .stdout(File::create(dir.path().join("out")).unwrap())
             .stderr(File::create(dir.path().join("err")).unwrap());
+        // A shell that starts the tests in the background has them ignore Ctrl-C, and all of their
+        // children would as well.
+        for signal in [Signal::SIGINT, Signal::SIGQUIT] {
+            // SAFETY: the default action is no handler that could run at a wrong moment.
+            let _ =
+                unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+        }
         let started = Instant::now();
         let child = command.spawn().unwrap_or_else(|e| panic!("start {line}: {e}"));
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
