@@ -111,7 +111,19 @@ impl Peer {
         let kind = u64::from(PERCPU_ARRAY) | 4 << 32;
         let map = descriptor(MAP_CREATE, &mut [kind, (STACK_BYTES as u64 + 8) | 1 << 32, 0, 0, 0])
             .context("cannot make the peer's map")?;
-        let code = program(pid, map.as_raw_fd());
+        Self::load(&program(pid, map.as_raw_fd()))
+    }
+
+    /// Loads and attaches a program that does nothing, to every process's user faults: what the
+    /// statistics themselves cost.
+    ///
+    /// # Errors
+    /// The kernel refuses it.
+    pub fn nothing() -> Result<Self> {
+        Self::load(&[op(0xb7, 0, 0, 0, 0), op(0x95, 0, 0, 0, 0)])
+    }
+
+    fn load(code: &[u64]) -> Result<Self> {
         let mut log = vec![0u8; 1 << 16];
         let licence = c"GPL";
         let mut name = [0u8; 16];
@@ -143,14 +155,16 @@ impl Peer {
     }
 }
 
+/// One instruction: its code, registers, offset and number.
+fn op(code: u8, dst: u8, src: u8, offset: i16, value: i32) -> u64 {
+    u64::from(code)
+        | u64::from(dst | src << 4) << 8
+        | u64::from(offset as u16) << 16
+        | u64::from(value as u32) << 32
+}
+
 /// `if pid is ours { bpf_get_stack(ctx, &map[0], STACK_BYTES, USER_STACK) }`.
 fn program(pid: u32, map: i32) -> Vec<u64> {
-    let op = |code: u8, dst: u8, src: u8, offset: i16, value: i32| {
-        u64::from(code)
-            | u64::from(dst | src << 4) << 8
-            | u64::from(offset as u16) << 16
-            | u64::from(value as u32) << 32
-    };
     vec![
         op(0xbf, 6, 1, 0, 0),           // r6 = ctx
         op(0x85, 0, 0, 0, 14),          // r0 = bpf_get_current_pid_tgid()

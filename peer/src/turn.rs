@@ -23,6 +23,8 @@ pub enum Watcher {
     Rmap,
     /// `bpf_get_stack` at each fault, on the build with frame pointers.
     GetStack,
+    /// A BPF program that does nothing.
+    Nothing,
     /// `rmap run` traces another process.
     RmapElsewhere,
     /// bpftrace counts user stacks at each fault, on the build with frame pointers.
@@ -169,7 +171,11 @@ fn beside(watcher: Watcher, pid: u32) -> Result<Option<Beside>> {
             perf.arg("-p").arg(pid.to_string());
             perf
         }
-        Watcher::Nobody | Watcher::Rmap | Watcher::GetStack | Watcher::RmapElsewhere => {
+        Watcher::Nobody
+        | Watcher::Rmap
+        | Watcher::GetStack
+        | Watcher::Nothing
+        | Watcher::RmapElsewhere => {
             return Ok(None);
         }
     };
@@ -211,7 +217,7 @@ fn undisturbed(pid: u32) {
 pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result<Sample> {
     let program = match watcher {
         Watcher::GetStack | Watcher::Bpftrace | Watcher::Perf => &loops.pointers,
-        Watcher::Nobody | Watcher::Rmap | Watcher::RmapElsewhere => &loops.plain,
+        Watcher::Nobody | Watcher::Rmap | Watcher::Nothing | Watcher::RmapElsewhere => &loops.plain,
     };
     let traced = |program: &Path| {
         let mut command = Command::new(rmap);
@@ -237,7 +243,11 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
     };
     let pid = talk.hear("ready ")?.first().copied().unwrap_or(0) as u32;
     undisturbed(pid);
-    let peer = (watcher == Watcher::GetStack).then(|| bpf::Peer::attach(pid)).transpose()?;
+    let peer = match watcher {
+        Watcher::GetStack => Some(bpf::Peer::attach(pid)?),
+        Watcher::Nothing => Some(bpf::Peer::nothing()?),
+        _ => None,
+    };
     let beside = beside(watcher, pid)?;
     let mut ids = match watcher {
         Watcher::Nobody | Watcher::Bpftrace | Watcher::Perf => BTreeSet::new(),
@@ -245,7 +255,7 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
         Watcher::RmapElsewhere => {
             elsewhere.as_ref().map(|other| programs_of(other.child.id())).unwrap_or_default()
         }
-        Watcher::GetStack => programs_of(std::process::id()),
+        Watcher::GetStack | Watcher::Nothing => programs_of(std::process::id()),
     };
     let before = bpf::runs()?;
     talk.say(b"\n")?;
@@ -256,7 +266,7 @@ pub fn run(rmap: &Path, loops: &Loops, shape: Shape, watcher: Watcher) -> Result
     let of_fault = |number: u64| number as f64 / faults.max(1) as f64;
     let mut sample = Sample { wall: of_fault(ns), faults, ..Sample::default() };
     ids.retain(|id| after.contains_key(id));
-    let counted = matches!(watcher, Watcher::Rmap | Watcher::GetStack | Watcher::RmapElsewhere);
+    let counted = !matches!(watcher, Watcher::Nobody | Watcher::Bpftrace | Watcher::Perf);
     if counted && ids.is_empty() {
         bail!("the watching process holds no BPF programs");
     }
