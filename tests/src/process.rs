@@ -26,6 +26,13 @@ pub fn patience(time: Duration) -> Duration {
     time * crate::machine::slow()
 }
 
+/// Waits between two looks for so many milliseconds, and on a slow machine for longer, where each
+/// look takes the time of what is looked for.
+pub fn pause(milliseconds: u64) {
+    let slow = crate::machine::slow().min(10);
+    std::thread::sleep(Duration::from_millis(milliseconds) * slow);
+}
+
 /// A command that was started.
 pub struct Running {
     pid: Pid,
@@ -183,8 +190,7 @@ impl Running {
                 std::fs::read_to_string(self.file("err"))
             );
             // Fine at first, so that short commands are timed well.
-            let pause = if passed < Duration::from_secs(1) { 1 } else { 5 };
-            std::thread::sleep(Duration::from_millis(pause));
+            pause(if passed < Duration::from_secs(1) { 1 } else { 5 });
         }
     }
 
@@ -251,7 +257,7 @@ pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         }
         let passed = start.elapsed();
         assert!(passed < patience(SOON), "not within {passed:?}: {what}");
-        std::thread::sleep(Duration::from_millis(5));
+        pause(5);
     }
 }
 

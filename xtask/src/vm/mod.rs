@@ -18,6 +18,9 @@ mod table;
 
 use std::path::PathBuf;
 use std::process::{ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
@@ -31,7 +34,7 @@ use crate::test::watch;
 use guest::{Binary, Disks};
 use matrix::{CASES, Case, EMULATED, KERNELS, Tests};
 use qemu::{Accelerator, End, Machine};
-use results::{Reader, Results};
+use results::{Reader, Results, Tree};
 
 /// What runs the tests, in a machine and here.
 const SUITE: &str = include_str!("suite.sh");
@@ -53,9 +56,9 @@ pub struct Options {
     /// Only machines with this kernel: 5.10, 6.1, 6.12, 7.2 or all.
     #[arg(long, default_value = "all")]
     kernel: String,
-    /// Only this machine of the matrix.
+    /// Only this machine of the matrix; may be given several times.
     #[arg(long)]
-    case: Option<String>,
+    case: Vec<String>,
     /// Only what CI runs, in its time.
     #[arg(long)]
     ci: bool,
@@ -73,6 +76,10 @@ pub struct Options {
     /// on.
     #[arg(long)]
     resume: bool,
+    /// How many machines run at the same time; without it one, or one for each processor where
+    /// processors are emulated, which takes a single one for each machine.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// List the machines and run none.
     #[arg(long)]
     list: bool,
@@ -112,10 +119,17 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     ];
     let disks = Disks { system: guest::system()?, tests: guest::tests(&binaries, &more)? };
     say(&format!("the machines' disks are ready after {}", qemu::since(start)));
+    let tree = Tree::of_workspace()?;
+    let accelerator = accelerator(cases[0], &disks)?;
+    let jobs = options.jobs.unwrap_or_else(|| match accelerator {
+        Accelerator::Kvm => 1,
+        Accelerator::Tcg => std::thread::available_parallelism().map_or(1, usize::from),
+    });
+    let one = |case: &Case| machine(case, options, accelerator, &binaries, &disks, &tree);
+    let tallies = at_the_same_time(&cases, jobs.max(1), one)?;
     let mut lines = Vec::new();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for case in cases {
-        let tally = machine(case, options, &binaries, &disks)?;
+    for (case, tally) in cases.iter().zip(tallies) {
         print!("{}", tally.details());
         let line = format!(
             "vm {}: {} passed, {} failed, {} skipped",
@@ -159,7 +173,7 @@ fn chosen(options: &Options) -> Result<Vec<&'static Case>> {
     }
     let wanted = |case: &&Case| {
         (options.kernel == "all" || case.kernel == options.kernel)
-            && options.case.as_ref().is_none_or(|name| case.name == name)
+            && (options.case.is_empty() || options.case.iter().any(|name| case.name == name))
             && (!options.ci || case.ci.is_some())
     };
     let cases: Vec<_> = CASES.iter().filter(wanted).collect();
@@ -206,21 +220,59 @@ fn what_runs(case: &Case, options: &Options) -> Chosen {
     Chosen { programs, filters }
 }
 
+/// Does `work` for each machine, so many at once. Gives what came in the machines' order.
+fn at_the_same_time<T: Send>(
+    cases: &[&Case],
+    jobs: usize,
+    work: impl Fn(&Case) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let next = AtomicUsize::new(0);
+    let done: Vec<Mutex<Option<Result<T>>>> = cases.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.min(cases.len()) {
+            scope.spawn(|| {
+                while let Some(number) =
+                    Some(next.fetch_add(1, Relaxed)).filter(|n| *n < cases.len())
+                {
+                    let result = work(cases[number]);
+                    if let Ok(mut place) = done[number].lock() {
+                        *place = Some(result);
+                    }
+                }
+            });
+        }
+    });
+    let done = done.into_iter().map(|place| place.into_inner().ok().flatten());
+    done.map(|result| result.unwrap_or_else(|| bail!("a machine's thread panicked"))).collect()
+}
+
+/// What serves a machine's processors here.
+fn accelerator(case: &Case, disks: &Disks) -> Result<Accelerator> {
+    let kernel = packages::kernel(row(case)?)?;
+    let initramfs = folder().join("initramfs-start");
+    initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1, &[]), &initramfs)?;
+    Ok(qemu::accelerator(&Machine {
+        image: &kernel.image,
+        initramfs: &initramfs,
+        disks,
+        command_line: "",
+        options: &[],
+    }))
+}
+
 /// Runs one machine of the matrix.
-fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -> Result<Tally> {
+fn machine(
+    case: &Case,
+    options: &Options,
+    accelerator: Accelerator,
+    binaries: &[Binary],
+    disks: &Disks,
+    tree: &Tree,
+) -> Result<Tally> {
     let kernel = packages::kernel(row(case)?)?;
     let mut chosen = what_runs(case, options);
     // Each machine's own: several may run at the same time.
     let initramfs = folder().join(format!("initramfs-{}", case.name));
-    let start = |command_line| Machine {
-        image: &kernel.image,
-        initramfs: &initramfs,
-        disks,
-        command_line,
-        options: case.machine,
-    };
-    initramfs::make(&kernel, &text(&PLAIN_CASE, &[], &[], 1, ""), &initramfs)?;
-    let accelerator = qemu::accelerator(&start(""));
     let emulated = accelerator == Accelerator::Tcg;
     if emulated && !options.whole && chosen.programs.is_empty() && chosen.filters.is_empty() {
         chosen.programs = EMULATED;
@@ -233,17 +285,22 @@ fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -
     binaries.sort_by_key(|binary| place(&binary.name).unwrap_or(EMULATED.len()));
     let words = chosen.words();
     say(&format!("== {}: Linux {} under {accelerator:?}, {words}", case.name, case.kernel));
-    let done = if options.resume {
-        Results::read(&Results::file(case.name))?.done()
-    } else {
-        String::new()
-    };
+    let kept = kept(case.name, options);
+    let done = already_done(&kept, tree);
     let slow = if emulated { 20 } else { 1 };
     initramfs::make(&kernel, &text(case, &chosen.filters, &binaries, slow, &done), &initramfs)?;
     let mut tally = Tally::default();
-    let mut reader = Reader::of(case.name, if emulated { "emulated" } else { "virtual" });
+    let kind = if emulated { "emulated" } else { "virtual" };
+    let mut reader = Reader::of(case.name, kind, tree);
     let begun = Instant::now();
-    let end = qemu::machine(&start(case.command_line), accelerator, |line| {
+    let start = Machine {
+        image: &kernel.image,
+        initramfs: &initramfs,
+        disks,
+        command_line: case.command_line,
+        options: case.machine,
+    };
+    let end = qemu::machine(&start, accelerator, |line| {
         println!("{}| {line}", case.name);
         tally.line(line);
         if let Some(late) = reader.line(line)? {
@@ -271,6 +328,26 @@ fn machine(case: &Case, options: &Options, binaries: &[Binary], disks: &Disks) -
     Ok(tally)
 }
 
+/// What earlier runs of the machine gave, if they count.
+fn kept(name: &str, options: &Options) -> Results {
+    if options.resume { Results::read(&Results::file(name)) } else { Results::default() }
+}
+
+/// What need not run again, which is said.
+fn already_done<'a>(kept: &'a Results, tree: &Tree) -> Vec<&'a str> {
+    let done = kept.done(tree);
+    if !kept.tests.is_empty() {
+        say(&format!(
+            "{} of {} tests are done with this eBPF object ({}); those of another one, and those \
+             that failed, run again",
+            done.len(),
+            kept.tests.len(),
+            tree.object
+        ));
+    }
+    done
+}
+
 /// Runs the tests on this machine's own kernel, and keeps what came as the machines' results are.
 fn native(options: &Options) -> Result<ExitCode> {
     test_packages::set_up();
@@ -278,11 +355,9 @@ fn native(options: &Options) -> Result<ExitCode> {
     let script = folder().join("native.sh");
     std::fs::create_dir_all(folder()).context("cannot make target/vm")?;
     let skips = folder().join("native.skips");
-    let done = if options.resume {
-        Results::read(&Results::file(table::NATIVE))?.done()
-    } else {
-        String::new()
-    };
+    let tree = Tree::of_workspace()?;
+    let kept = kept(table::NATIVE, options);
+    let done = already_done(&kept, &tree);
     let binaries: Vec<&Binary> = binaries.iter().collect();
     let case = text(&PLAIN_CASE, &options.filters, &binaries, 1, &done);
     let exports = "export RMAP_SKIPS RMAP_BIN RMAP_SLOW RMAP_REFUSED RUST_BACKTRACE=0";
@@ -290,7 +365,7 @@ fn native(options: &Options) -> Result<ExitCode> {
     let whole = format!("{case}\nRMAP_SKIPS='{skips}'\n{exports}\n{SUITE}\nsuite 2>&1\n");
     std::fs::write(&script, whole).context("cannot write target/vm/native.sh")?;
     let mut tally = Tally::default();
-    let mut reader = Reader::of(table::NATIVE, "native");
+    let mut reader = Reader::of(table::NATIVE, "native", &tree);
     let mut shell = std::process::Command::new("sh");
     shell.arg(&script).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = shell.spawn().context("cannot start sh")?;
@@ -323,7 +398,7 @@ const PLAIN_CASE: Case = Case {
 };
 
 /// `/case`: what the guest's scripts read.
-fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32, done: &str) -> String {
+fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32, done: &[&str]) -> String {
     let root = steps::root();
     let inside = |binary: &&Binary| {
         let path = binary.path.strip_prefix(&root).unwrap_or(&binary.path);
@@ -334,11 +409,12 @@ fn text(case: &Case, filters: &[String], binaries: &[&Binary], slow: u32, done: 
     let set_up = if case.set_up.is_empty() { ":" } else { case.set_up };
     format!(
         "WORKSPACE='{}'\nTESTS='{}'\nFILTERS='{}'\nRMAP_BIN='{}'\nRMAP_SLOW={slow}\n\
-         TEST_SECONDS={}\nDONE='{done}'\nRMAP_REFUSED='{refused}'\nset_up() {{\n{set_up}\n}}\n",
+         TEST_SECONDS={}\nDONE='{}'\nRMAP_REFUSED='{refused}'\nset_up() {{\n{set_up}\n}}\n",
         root.display(),
         tests.join(" "),
         filters.join(" "),
         steps::target_dir().join("release/rmap").display(),
         TEST_SECONDS * slow.min(4),
+        done.join(" "),
     )
 }

@@ -7,9 +7,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
+
+use crate::{source_hash, steps};
 
 /// What one machine gave.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,7 +24,44 @@ pub struct Results {
     /// What `rmap doctor` said: item or probe, and its state.
     pub doctor: BTreeMap<String, String>,
     /// Each test, as `program::test`.
-    pub tests: BTreeMap<String, Outcome>,
+    pub tests: BTreeMap<String, Ran>,
+}
+
+/// One test's run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was tested.
+    #[serde(flatten)]
+    pub tree: Tree,
+    /// How long it took.
+    pub seconds: u64,
+}
+
+/// Which rmap a test ran.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tree {
+    /// The commit, with a `+` where files were changed since.
+    pub commit: String,
+    /// The start of the SHA-256 of the eBPF object.
+    pub object: String,
+}
+
+impl Tree {
+    /// That of the workspace.
+    pub fn of_workspace() -> Result<Self> {
+        let mut describe = Command::new("git");
+        describe.args(["describe", "--always", "--dirty=+", "--exclude=*", "--abbrev=8"]);
+        describe.current_dir(steps::root());
+        // Sources without their history have none.
+        let commit = steps::output("ask git for the commit", &mut describe)
+            .unwrap_or_else(|_| "unknown".to_owned());
+        let object = steps::root().join(source_hash::PREBUILT).join(source_hash::OBJECT);
+        let bytes = fs::read(&object).with_context(|| format!("cannot read {object:?}"))?;
+        let object = source_hash::sha256(&bytes).chars().take(8).collect();
+        Ok(Self { commit, object })
+    }
 }
 
 /// How one test ended.
@@ -51,7 +91,8 @@ impl Outcome {
 impl Results {
     /// How many passed, failed, were cut off and were skipped.
     pub fn counts(&self) -> [usize; 4] {
-        let count = |is: fn(&Outcome) -> bool| self.tests.values().filter(|o| is(o)).count();
+        let count =
+            |is: fn(&Outcome) -> bool| self.tests.values().filter(|ran| is(&ran.outcome)).count();
         [
             count(|outcome| *outcome == Outcome::Passed),
             count(|outcome| matches!(outcome, Outcome::Failed(_)) && !outcome.is_cut_off()),
@@ -60,10 +101,22 @@ impl Results {
         ]
     }
 
-    /// The tests that need not run again.
-    pub fn done(&self) -> String {
-        let done = self.tests.iter().filter(|(_, outcome)| !matches!(outcome, Outcome::Failed(_)));
-        done.map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+    /// The tests that need not run again: they passed, or were skipped, with the eBPF object of
+    /// this tree. What another object gave says nothing of this one.
+    pub fn done(&self, tree: &Tree) -> Vec<&str> {
+        let done = self.tests.iter().filter(|(_, ran)| {
+            ran.tree.object == tree.object && !matches!(ran.outcome, Outcome::Failed(_))
+        });
+        done.map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Whose outcomes these are: each tree, and how many tests are of it.
+    pub fn trees(&self) -> BTreeMap<&Tree, usize> {
+        let mut trees = BTreeMap::new();
+        for ran in self.tests.values() {
+            *trees.entry(&ran.tree).or_insert(0) += 1;
+        }
+        trees
     }
 
     /// The file of a machine's results.
@@ -71,10 +124,13 @@ impl Results {
         super::folder().join("results").join(format!("{machine}.json"))
     }
 
-    /// What earlier runs gave; nothing if there was none.
-    pub fn read(file: &Path) -> Result<Self> {
-        let Ok(text) = fs::read_to_string(file) else { return Ok(Self::default()) };
-        serde_json::from_str(&text).with_context(|| format!("cannot read {}", file.display()))
+    /// What earlier runs gave; nothing if there was none, or an older xtask wrote it.
+    pub fn read(file: &Path) -> Self {
+        let Ok(text) = fs::read_to_string(file) else { return Self::default() };
+        serde_json::from_str(&text).unwrap_or_else(|error| {
+            steps::say(&format!("{} is not counted: {error}", file.display()));
+            Self::default()
+        })
     }
 
     /// Keeps them.
@@ -87,7 +143,7 @@ impl Results {
     }
 
     /// Adds a later run's. Another kernel's results are forgotten.
-    fn add(&mut self, later: Self) {
+    pub fn add(&mut self, later: Self) {
         if self.kernel != later.kernel {
             self.tests.clear();
         }
@@ -102,16 +158,17 @@ impl Results {
 pub struct Reader {
     /// The machine's name, under which what comes is kept.
     name: String,
+    tree: Tree,
     found: Results,
     skipped: Option<String>,
     open: Option<String>,
 }
 
 impl Reader {
-    /// The machine of this name and kind.
-    pub fn of(name: &str, machine: &str) -> Self {
+    /// The machine of this name and kind, and what it tests.
+    pub fn of(name: &str, machine: &str, tree: &Tree) -> Self {
         let found = Results { machine: machine.to_owned(), ..Results::default() };
-        Self { name: name.to_owned(), found, ..Self::default() }
+        Self { name: name.to_owned(), tree: tree.clone(), found, ..Self::default() }
     }
 
     /// Reads a line, and keeps what came with each test's end: a run of hours may be cut off. Gives
@@ -148,7 +205,7 @@ impl Reader {
                 self.open = Some(format!("{program}::{test}"));
                 self.skipped = None;
             }
-            ["end", program, test, status, _] => {
+            ["end", program, test, status, seconds] => {
                 self.open = None;
                 let status = status.parse().unwrap_or(1);
                 let outcome = match (status, self.skipped.take()) {
@@ -157,7 +214,9 @@ impl Reader {
                     (status, _) => Outcome::Failed(status),
                 };
                 let name = format!("{program}::{test}");
-                self.found.tests.insert(name.clone(), outcome);
+                let seconds = seconds.parse().unwrap_or(0);
+                let ran = Ran { outcome, tree: self.tree.clone(), seconds };
+                self.found.tests.insert(name.clone(), ran);
                 if TOO_LONG.contains(&status) {
                     return Some(name);
                 }
@@ -171,7 +230,9 @@ impl Reader {
     pub fn end(mut self) -> Result<()> {
         match self.open.take() {
             Some(test) => {
-                self.found.tests.insert(test, Outcome::Failed(CUT_OFF));
+                let outcome = Outcome::Failed(CUT_OFF);
+                let ran = Ran { outcome, tree: self.tree.clone(), seconds: 0 };
+                self.found.tests.insert(test, ran);
                 self.keep()
             }
             None => Ok(()),
@@ -181,7 +242,7 @@ impl Reader {
     /// Adds what came to what is kept of the machine.
     fn keep(&self) -> Result<()> {
         let file = Results::file(&self.name);
-        let mut kept = Results::read(&file)?;
+        let mut kept = Results::read(&file);
         kept.add(self.found.clone());
         kept.write(&file)
     }
@@ -193,7 +254,7 @@ mod tests {
 
     #[test]
     fn each_test_has_its_outcome() {
-        let mut reader = Reader::of("", "emulated");
+        let mut reader = Reader::of("", "emulated", &Tree::default());
         let mut late = Vec::new();
         for line in [
             "rmap-vm: kernel 6.1.0-50",
@@ -215,18 +276,37 @@ mod tests {
         assert_eq!(late, ["files::d"]);
         assert_eq!(found.kernel, "6.1.0-50");
         assert_eq!(found.doctor["PAGEMAP_SCAN"], "partly");
-        assert_eq!(found.tests["files::a"], Outcome::Passed);
-        assert_eq!(found.tests["files::b"], Outcome::Skipped("no tmpfs: none".to_owned()));
+        assert_eq!(found.tests["files::a"].outcome, Outcome::Passed);
+        let skipped = Outcome::Skipped("no tmpfs: none".to_owned());
+        assert_eq!(found.tests["files::b"].outcome, skipped);
+        assert_eq!(found.tests["files::c"].seconds, 9);
         assert_eq!(found.counts(), [1, 1, 1, 1]);
     }
 
     #[test]
+    fn what_another_object_gave_is_not_done() {
+        let tree = |object: &str| Tree { commit: "c".to_owned(), object: object.to_owned() };
+        let ran = |outcome, object| Ran { outcome, tree: tree(object), seconds: 1 };
+        let tests = [
+            ("a", ran(Outcome::Passed, "new")),
+            ("b", ran(Outcome::Passed, "old")),
+            ("c", ran(Outcome::Failed(1), "new")),
+            ("d", ran(Outcome::Skipped(String::new()), "new")),
+        ];
+        let tests = tests.map(|(name, ran)| (name.to_owned(), ran)).into();
+        let results = Results { tests, ..Results::default() };
+        assert_eq!(results.done(&tree("new")), ["a", "d"]);
+        assert_eq!(results.trees().into_values().collect::<Vec<_>>(), [3, 1]);
+    }
+
+    #[test]
     fn a_later_run_takes_the_place_of_its_tests_only() {
+        let ran = |outcome| Ran { outcome, tree: Tree::default(), seconds: 1 };
         let of = |kernel: &str, tests: &[(&str, Outcome)]| Results {
             kernel: kernel.to_owned(),
             machine: "emulated".to_owned(),
             doctor: BTreeMap::new(),
-            tests: tests.iter().map(|(name, o)| ((*name).to_owned(), o.clone())).collect(),
+            tests: tests.iter().map(|(name, o)| ((*name).to_owned(), ran(o.clone()))).collect(),
         };
         let mut kept = of("1", &[("a", Outcome::Failed(1)), ("b", Outcome::Passed)]);
         kept.add(of("1", &[("a", Outcome::Passed)]));

@@ -33,14 +33,15 @@ fn kept_file() -> PathBuf {
 pub fn write() -> Result<()> {
     let mut kept = read_kept()?;
     for name in CASES.iter().map(|case| case.name).chain([NATIVE]) {
-        let mut last = Results::read(&Results::file(name))?;
+        let mut last = Results::read(&Results::file(name));
         if name == NATIVE {
             // The name that somebody gave to a build of his own says nothing.
             let version = last.kernel.split('-').next().unwrap_or_default();
             last.kernel = version.to_owned();
         }
+        // What was not run again keeps its outcome, which says of which tree it is.
         if last != Results::default() {
-            kept.insert(name.to_owned(), last);
+            kept.entry(name.to_owned()).or_default().add(last);
         }
     }
     if kept.is_empty() {
@@ -82,7 +83,8 @@ enum State {
 }
 
 fn state(route: &Route, results: &Results) -> State {
-    let outcomes = || route.tests.iter().map(|test| results.tests.get(*test));
+    let outcomes =
+        || route.tests.iter().map(|test| results.tests.get(*test).map(|ran| &ran.outcome));
     if outcomes().any(|outcome| matches!(outcome, Some(Outcome::Failed(_)))) {
         State::Fails
     } else if outcomes().all(|outcome| outcome == Some(&Outcome::Passed)) {
@@ -209,8 +211,8 @@ fn long(kept: &Kept) -> String {
 }
 
 fn open(route: &Route, results: &Results) -> String {
-    let skipped = route.tests.iter().find_map(|test| match results.tests.get(*test) {
-        Some(Outcome::Skipped(reason)) => Some(reason),
+    let skipped = route.tests.iter().find_map(|test| match &results.tests.get(*test)?.outcome {
+        Outcome::Skipped(reason) => Some(reason),
         _ => None,
     });
     skipped.map_or_else(|| "not run".to_owned(), |reason| format!("skipped: {reason}"))
@@ -218,7 +220,8 @@ fn open(route: &Route, results: &Results) -> String {
 
 fn machines(kept: &Kept, text: &mut String) {
     text.push_str(
-        "\n## Machines\n\n| Machine | Kernel | What is special | Tests |\n|---|---|---|---|\n",
+        "\n## Machines\n\n| Machine | Kernel | What is special | Tests | Of rmap at |\n\
+         |---|---|---|---|---|\n",
     );
     let native = [(NATIVE, "the machine of the developer")];
     let cases = CASES.iter().map(|case| (case.name, case.what));
@@ -229,18 +232,34 @@ fn machines(kept: &Kept, text: &mut String) {
         });
         let what = if what.is_empty() { "nothing" } else { what };
         let (release, how) = (&results.kernel, &results.machine);
-        let _ =
-            writeln!(text, "| {name} | {release}, {how} | {what}{must} | {} |", counts(results));
+        let _ = writeln!(
+            text,
+            "| {name} | {release}, {how} | {what}{must} | {} | {} |",
+            counts(results),
+            trees(results)
+        );
     }
+}
+
+/// `f3e6ac65 (object 12345678)`, the one with most tests first.
+fn trees(results: &Results) -> String {
+    let mut trees: Vec<_> = results.trees().into_iter().collect();
+    trees.sort_by_key(|(_, tests)| std::cmp::Reverse(*tests));
+    let several = trees.len() > 1;
+    let words = trees.into_iter().map(|(tree, tests)| {
+        let many = if several { format!("{tests} of ") } else { String::new() };
+        format!("{many}{} (object {})", tree.commit, tree.object)
+    });
+    words.collect::<Vec<_>>().join(", ")
 }
 
 fn failures(kept: &Kept, text: &mut String) {
     text.push_str("\n## Failed, or cut off because the machine was too slow\n\n");
     let before = text.len();
     for (name, results) in kept {
-        for (test, outcome) in &results.tests {
-            let Outcome::Failed(_) = outcome else { continue };
-            let how = if outcome.is_cut_off() { "cut off" } else { "failed" };
+        for (test, ran) in &results.tests {
+            let Outcome::Failed(_) = ran.outcome else { continue };
+            let how = if ran.outcome.is_cut_off() { "cut off" } else { "failed" };
             let _ = writeln!(text, "* `{test}` on {name}: {how}");
         }
     }
@@ -253,8 +272,8 @@ fn skips(kept: &Kept, text: &mut String) {
     text.push_str("\n## Skipped, and why\n\n");
     let mut by_test: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (name, results) in kept {
-        for (test, outcome) in &results.tests {
-            if let Outcome::Skipped(reason) = outcome {
+        for (test, ran) in &results.tests {
+            if let Outcome::Skipped(reason) = &ran.outcome {
                 by_test.entry((test, reason)).or_default().push(name);
             }
         }
