@@ -16,7 +16,7 @@ use crate::{apt, source_hash};
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 /// What builds the C code of dependencies for ARM.
-const PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
+pub const PACKAGES: &[&str] = &["gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross"];
 
 /// Runs `cargo xtask arm64`.
 pub fn run() -> Result<ExitCode> {

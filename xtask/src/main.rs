@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
+//! `arm64`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -12,6 +12,7 @@ mod fuzz;
 mod golden;
 mod licences;
 mod matrix;
+mod prepare;
 #[path = "../../rmap-ebpf/source_hash.rs"]
 mod source_hash;
 mod steps;
@@ -47,6 +48,8 @@ enum Task {
     Licences,
     /// Does what every route of memory does, and prints what rmap said of it.
     Matrix,
+    /// Fetches and builds beforehand what the other commands need.
+    Prepare,
     /// Sets up what the tests need and runs all of them.
     Test(test::Options),
     /// Holds the walks of stacks against another unwinder, for programs that people use.
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Task::Golden(options) => golden::run(&options),
         Task::Licences => licences::run(),
         Task::Matrix => matrix::run(),
+        Task::Prepare => Ok(prepare::run()),
         Task::Test(options) => test::run(&options),
         Task::UnwindCheck(options) => unwind_check::run(&options),
         Task::Vm(options) => vm::run(&options),

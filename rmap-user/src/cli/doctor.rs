@@ -100,8 +100,8 @@ fn plan(probes: &[ProbeLine]) -> String {
         }
     };
     format!(
-        "`--probes auto`: {chosen}. kprobes and fentry are used on no kernel: these tell the same \
-         on all."
+        "`--probes auto`: {chosen}. kprobes and fentry are used on no kernel: a kernel that is \
+         locked down refuses them."
     )
 }
 
@@ -189,7 +189,7 @@ perf:minor-faults  yes       the end of a fault
 x                  no        the end of a fault: refused, causes are coarse
 
 `--probes auto`: tracepoints and perf events, as with `--probes plain`: page tables cannot be read \
-here. kprobes and fentry are used on no kernel: these tell the same on all.
+here. kprobes and fentry are used on no kernel: a kernel that is locked down refuses them.
 ";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }

@@ -32,7 +32,7 @@ const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
 const DEBIAN_COMPILER: &[&str] = &["rustc-web", "cargo-web"];
 
 /// Debian's packages, each with what it is for.
-const DEBIAN_PACKAGES: &[&str] = &[
+pub const DEBIAN_PACKAGES: &[&str] = &[
     // The compiler and Cargo, in /usr/bin, beside those of rustup.
     "rustc-web",
     "cargo-web",

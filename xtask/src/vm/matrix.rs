@@ -138,6 +138,9 @@ const HOST: &[&str] = &[
     "a_private_file_mapping_is_read",
     "shared_memory_belongs_to",
     "what_a_limit_of_memory_left",
+    "inside_a_container",
+    "nothing_is_mounted",
+    "in_a_pid_namespace_of_its_own",
 ];
 
 /// The machines. Those of one kernel stand together.

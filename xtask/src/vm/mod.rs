@@ -42,7 +42,7 @@ const SUITE: &str = include_str!("suite.sh");
 const TEST_SECONDS: u32 = 300;
 
 /// What makes and runs the machines, beside what the tests themselves need.
-const PACKAGES: &[&str] =
+pub const PACKAGES: &[&str] =
     &["qemu-system-x86", "busybox-static", "e2fsprogs", "xz-utils", "gcc", "libc6-dev", "g++"];
 
 /// Where all of it is kept.
@@ -158,6 +158,11 @@ fn prepare(cases: &[&Case]) -> Result<()> {
         packages::kernel(row(case)?)?;
     }
     Ok(())
+}
+
+/// Fetches every kernel of the matrix.
+pub fn fetch_kernels() -> Result<()> {
+    KERNELS.iter().try_for_each(|kernel| packages::kernel(kernel).map(drop))
 }
 
 /// The row of a machine's kernel.

@@ -25,10 +25,12 @@ const START: Duration = Duration::from_secs(120);
 /// most machines have.
 const PROCESSORS: [&str; 4] = ["-cpu", "max,la57=off", "-smp", "2"];
 
-/// What every kernel is told. The second line takes no behaviour away that a test could look at,
-/// but time: waiting for grace periods, clearing memory that is overwritten, doubting the clock.
+/// What every kernel is told. From the second line on it takes no behaviour away that a test could
+/// look at, but time (waiting for grace periods, clearing memory that is overwritten), and doubts
+/// about the clock, on which a kernel does not start where the machine below is busy.
 const COMMAND_LINE: &str = "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on \
-                            rcupdate.rcu_expedited=1 init_on_alloc=0 tsc=reliable mitigations=off";
+                            rcupdate.rcu_expedited=1 init_on_alloc=0 mitigations=off \
+                            tsc=reliable no_timer_check nowatchdog";
 
 /// How processors are made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
