@@ -1,7 +1,8 @@
 //! Files that hold a report, or a recording from which it is made, read with checks: the one
 //! place where commands get one from.
 //!
-//! Comes in: a path, whose content may be anything. Goes out: a [`Report`] of which the addresses
+//! Comes in: a path, whose content may be anything. Goes out: a [`Report`], with what is to be said of
+//! the file, of which the addresses
 //! are addresses, the stacks are there and the identity holds; or an error that says what is wrong
 //! with which file and where.
 
@@ -12,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::recording;
+use crate::recording::{self, Loaded, Reading};
 use crate::report::course::Course;
 use crate::report::{self, Report};
 
@@ -26,13 +27,13 @@ const HEAD: u64 = 8;
 ///
 /// # Errors
 /// What was attempted on which file, and what is wrong with it.
-pub fn load(path: &Path) -> Result<Report> {
-    let read = || -> Result<Report> {
+pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
+    let read = || -> Result<Loaded> {
         let mut bytes = Vec::new();
         let mut file = File::open(path)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         if recording::is_recording(&bytes) {
-            return Ok(recording::load(path, &recording::Reading::default())?.report);
+            return Ok(recording::load(path, reading)?);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
         foreign(&bytes)?;
@@ -44,7 +45,12 @@ pub fn load(path: &Path) -> Result<Report> {
         fits(file.metadata()?.len())?;
         file.take(LARGEST + 1 - HEAD).read_to_end(&mut bytes)?;
         fits(bytes.len() as u64)?;
-        parse(&bytes)
+        let report = parse(&bytes)?;
+        ensure!(
+            reading.symbols.is_empty(),
+            "it is a JSON report, which has the names that it has: --symbols needs the recording"
+        );
+        Ok(Loaded { report, cut_at: None, skipped: 0, notes: Vec::new() })
     };
     read().with_context(|| format!("cannot read a report from {}", path.display()))
 }
@@ -53,16 +59,15 @@ pub fn load(path: &Path) -> Result<Report> {
 ///
 /// # Errors
 /// What was attempted on which file, and what is wrong with it.
-pub fn load_course(path: &Path) -> Result<(Report, Course)> {
-    let read = || -> Result<(Report, Course)> {
+pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course)> {
+    let read = || -> Result<(Loaded, Course)> {
         let mut bytes = Vec::new();
         File::open(path)?.take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         ensure!(
             recording::is_recording(&bytes) || bytes.is_empty(),
             "it is no recording, and a report does not tell how things came about: make one with rmap run --record FILE"
         );
-        let (loaded, course) = recording::load_course(path)?;
-        Ok((loaded.report, course))
+        Ok(recording::load_course(path, reading)?)
     };
     read().with_context(|| format!("cannot read a recording from {}", path.display()))
 }

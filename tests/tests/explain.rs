@@ -101,6 +101,38 @@ fn the_heap_of_the_articles_program_has_its_story() {
     assert!(ended.err().contains("no process has or had such a segment"), "{}", ended.err());
 }
 
+/// Nobody is to learn at the end that there was nothing to watch.
+#[test]
+fn a_segment_that_a_process_does_not_have_is_refused_before_it_is_watched() {
+    let machine = begin!();
+    let mut sleep = std::process::Command::new("sleep");
+    let sleep = Running::start(sleep.arg("100"), None);
+    eventually("it has a stack", || {
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", sleep.pid())).ok()?;
+        maps.contains("[stack]").then_some(())
+    });
+    let pid = sleep.pid().to_string();
+    let kept = machine.scratch().join("kept");
+    // Without -d it would be watched until it ends.
+    for segment in ["no-such.so", "0x1000", "1000-2000"] {
+        let mut command = rmap(["explain", segment, "-p", &pid, "--record"]);
+        let ended = run(command.arg(&kept));
+        assert_eq!((ended.code(), ended.out().as_str()), (1, ""), "{}", ended.err());
+        let told = format!("rmap: process {pid} has no segment {segment}, so it is not watched");
+        assert!(ended.err().starts_with(&told), "{}", ended.err());
+        assert!(ended.err().contains("rmap attach -p"), "what to do: {}", ended.err());
+        assert_eq!(ended.err().lines().count(), 1, "{}", ended.err());
+    }
+    assert!(!kept.exists());
+    assert_free(sleep.pid());
+    sleep.signal(Signal::SIGKILL);
+    let _ = sleep.wait();
+    // Why a process cannot be watched is told as ever.
+    let ended = run(&mut rmap(["explain", "[heap]", "-p", "4194304"]));
+    assert_eq!(ended.code(), 1);
+    assert!(ended.err().contains("no such process"), "{}", ended.err());
+}
+
 #[test]
 fn what_is_given_back_and_what_moves_is_told() {
     let machine = begin!();

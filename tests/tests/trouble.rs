@@ -320,3 +320,38 @@ fn attach_to_a_process_that_is_not_there_is_one_line() {
     let ended = run(&mut rmap(["attach", "-p", "999999999"]));
     assert_one_line(&ended, 1, &["999999999", "no such process"]);
 }
+
+/// A session cannot be had again: where nothing is what a filter asks for, all of it is printed, and
+/// the status says that it is not what was asked for.
+#[test]
+fn a_filter_that_means_nothing_is_told_and_the_whole_report_follows() {
+    let machine = begin!();
+    let json = machine.scratch().join("report.json");
+    let told = |text: &str, what: &str, asked: &str| {
+        let first = text.lines().next().unwrap_or_default();
+        let expected =
+            format!("rmap: the whole report follows: no {what} of the report is {asked};");
+        assert!(first.starts_with(&expected), "{first:?}");
+        let report: ::rmap::report::Report =
+            serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+        facts::assert_sound(&report);
+        assert!(report.processes[0].segments.len() > 5, "all of it");
+    };
+    let mut command = rmap(["run", "--segment", "no-such.so", "--json"]);
+    let ended = run(command.arg(&json).args(["--", "sh", "-c", "echo out; exit 7"]));
+    assert_eq!((ended.code(), ended.out().as_str()), (1, "out\n"), "{}", ended.err());
+    told(&ended.err(), "segment", "no-such.so");
+    assert!(ended.err().contains("Lost: 0 events"), "the table too: {}", ended.err());
+
+    let mut sleep = std::process::Command::new("sleep");
+    let sleep = Running::start(sleep.arg("100"), None);
+    let pid = sleep.pid().to_string();
+    let mut command = rmap(["attach", "-p", &pid, "-d", "0.1", "--process", "nobody", "--json"]);
+    let ended = run(command.arg(&json));
+    sleep.signal(Signal::SIGKILL);
+    let _ = sleep.wait();
+    assert_eq!(ended.code(), 1, "{}", ended.err());
+    assert_eq!(ended.err().lines().count(), 1, "{}", ended.err());
+    told(&ended.err(), "process", "nobody");
+    assert!(ended.out().contains("Lost: 0 events"), "{}", ended.out());
+}

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::progress::Progress;
+use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use crate::input;
+use crate::report::At;
 use crate::view::diff::{self, Difference};
 
 /// The arguments of `rmap diff`.
@@ -17,6 +19,10 @@ pub struct DiffOptions {
 
     /// The second one
     pub b: PathBuf,
+
+    /// How recordings are read.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
 
     /// Where the difference goes, and in what form.
     #[command(flatten)]
@@ -32,7 +38,13 @@ pub fn diff(options: &DiffOptions) -> anyhow::Result<()> {
     let progress = Progress::start("comparing the reports");
     let selection = options.output.select.selection();
     // What is chosen may be in one of them only; an empty side is a change like any other.
-    let (a, b) = (input::load(&options.a)?, input::load(&options.b)?);
+    let reading = options.reading.reading(At::End)?;
+    let load = |path| {
+        let loaded = input::load(path, &reading)?;
+        reading::remark(&loaded, path);
+        anyhow::Ok(loaded.report)
+    };
+    let (a, b) = (load(&options.a)?, load(&options.b)?);
     let (a, b) = match (selection.of(a.clone()), selection.of(b.clone())) {
         (Err(error), Err(_)) => return Err(error.into()),
         (part_a, part_b) => {

@@ -12,13 +12,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::pmap;
 use super::progress::Progress;
+use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use super::save;
 use super::watch::seconds;
 use crate::live::session::{self, AttachSettings, Watch};
-use crate::recording::{self, Explained};
-use crate::view;
+use crate::recording::{self, Explained, Wanted};
+use crate::report::{self, At};
+use crate::view::{self, select::Selection};
 
 /// The arguments of `rmap explain`.
 #[derive(Debug, Args)]
@@ -29,8 +32,9 @@ use crate::view;
 Times are counted from the start of the session. What code paths made resident or dirty, what was \
 given back and what was moved adds up to what the snapshots show; `=` marks the sizes of a snapshot. \
 A segment that is no longer there is told of too, if it was in a snapshot or an address in it is \
-given. With -p PID the process stands still at the start and at the end for a moment, as with \
-rmap attach; what it held before is before-attach. docs/report.md describes everything."
+given. Of more than 64 segments the largest 64 are told of. With -p PID the segment must be there \
+when rmap comes, and the process stands still at the start and at the end for a moment, as with rmap \
+attach; what it held before is before-attach. docs/report.md describes everything."
 )]
 pub struct ExplainOptions {
     /// A recording (rmap run --record); with -p the segment
@@ -87,6 +91,10 @@ pub struct ExplainOptions {
     )]
     pub record: Option<PathBuf>,
 
+    /// How the recording is read.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
+
     /// Where the story goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
@@ -109,9 +117,27 @@ pub fn explain(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A segment that is not there when rmap comes is more often one that was mistyped than one that
+/// comes later, and nobody wants to learn that when the watching is over.
+fn must_be_there(pid: u32, segment: &str, selection: &Selection) -> anyhow::Result<()> {
+    // Why a process cannot be read is told by who attaches.
+    let Ok(segments) = pmap::segments(pid) else { return Ok(()) };
+    let is_there = segments.iter().any(|shown| {
+        let segment = report::Segment::of_addresses(&(shown.start..shown.end), &shown.name);
+        selection.means_segment(&segment)
+    });
+    anyhow::ensure!(
+        is_there || segments.is_empty(),
+        "process {pid} has no segment {segment}, so it is not watched; of one that comes later tell \
+         rmap attach -p {pid} --record FILE, then rmap explain FILE {segment}"
+    );
+    Ok(())
+}
+
 /// Watches a process, and tells of it then.
 fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
     let segment = options.first.to_str().context("the segment's name is no UTF-8")?;
+    must_be_there(pid, segment, &selection(options, segment))?;
     let unnamed;
     let path = match &options.record {
         Some(path) => {
@@ -146,21 +172,26 @@ fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
     tell(options, segment, &path, &format!("what was watched of process {pid}"))
 }
 
-/// Tells of what is in a recording.
-fn tell(options: &ExplainOptions, segment: &str, file: &Path, called: &str) -> anyhow::Result<()> {
+/// What is meant: the segment, and what `--segment` and `--process` say.
+fn selection(options: &ExplainOptions, segment: &str) -> Selection {
     let mut selection = options.output.select.selection();
     selection.segments.push(segment.to_owned());
+    selection
+}
+
+/// Tells of what is in a recording.
+fn tell(options: &ExplainOptions, segment: &str, file: &Path, called: &str) -> anyhow::Result<()> {
+    let selection = selection(options, segment);
     let progress = Progress::start("reading the recording");
-    let wanted = |process: &_, segment: &_| selection.means(process, segment);
-    let explained = recording::explain(file, &wanted);
-    let Explained { explanation, cut_at } =
-        explained.with_context(|| format!("cannot explain {segment} from {called}"))?;
+    let wanted = Wanted {
+        process: &|process| selection.means_process(process),
+        segment: &|segment| selection.means_segment(segment),
+    };
+    let reading = options.reading.reading(At::End)?;
+    let Explained { explanation, cut_at, notes } = recording::explain(file, wanted, &reading)
+        .with_context(|| format!("cannot explain {segment} from {called}"))?;
     drop(progress);
-    if let Some(at) = cut_at {
-        super::complain(&anyhow::anyhow!(
-            "{called} ends at byte {at}, before the session did: the story ends there"
-        ));
-    }
+    reading::remark_on(cut_at, &notes, called);
     options.output.print_with(
         Stream::Stdout,
         &|style, out| view::explain::write(&explanation, style, out),

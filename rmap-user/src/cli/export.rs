@@ -1,15 +1,16 @@
 //! The commands `export` and `flame`: a report in other forms.
 
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
+use super::reading::{self, ReadingOptions};
 use super::{save, select::SelectOptions};
 use crate::input;
-use crate::report::Report;
+use crate::report::{At, Report};
 use crate::view::export::{folded, perfetto, pprof, speedscope};
 use crate::view::samples::Of;
 use crate::view::{flame, json};
@@ -68,6 +69,10 @@ pub struct ExportOptions {
     #[arg(long, value_name = "WEIGHT", default_value = "dirty")]
     pub of: Weight,
 
+    /// How a recording is read.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
+
     /// Which part of the report.
     #[command(flatten)]
     pub select: SelectOptions,
@@ -87,6 +92,10 @@ pub struct FlameOptions {
     #[arg(long, value_name = "WEIGHT", default_value = "dirty")]
     pub of: Weight,
 
+    /// How a recording is read.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
+
     /// Which part of the report.
     #[command(flatten)]
     pub select: SelectOptions,
@@ -98,12 +107,17 @@ pub struct FlameOptions {
 /// What could not be read or written.
 pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
     let of = options.of.into();
-    let (file, out) = (&options.file, options.output.as_ref());
     let listing = options.select.listing();
+    let source = Source {
+        file: &options.file,
+        reading: &options.reading,
+        select: &options.select,
+        output: options.output.as_ref(),
+    };
     if options.format == Format::Perfetto {
-        return trace(file, &options.select, out);
+        return source.trace();
     }
-    convert(file, &options.select, out, |report, out| match options.format {
+    source.convert(|report, out| match options.format {
         Format::Json => json::write(report, out),
         Format::Folded => folded::write(report, of, listing, out),
         Format::Pprof => pprof::write(report, listing, out),
@@ -119,38 +133,49 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
 /// What could not be read or written.
 pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
     let (of, listing) = (options.of.into(), options.select.listing());
-    convert(&options.file, &options.select, options.output.as_ref(), |report, out| {
-        flame::write(report, of, listing, out)
-    })
+    let source = Source {
+        file: &options.file,
+        reading: &options.reading,
+        select: &options.select,
+        output: options.output.as_ref(),
+    };
+    source.convert(|report, out| flame::write(report, of, listing, out))
 }
 
-fn convert(
-    file: &std::path::Path,
-    select: &SelectOptions,
-    output: Option<&PathBuf>,
-    write: impl FnOnce(&Report, &mut dyn io::Write) -> io::Result<()>,
-) -> anyhow::Result<()> {
-    if let Some(path) = output {
-        save::check(path)?;
-    }
-    let _progress = Progress::start("reading the report");
-    let report = select.selection().of(input::load(file)?)?;
-    put(output, |out| write(&report, out))
+/// What is read, which part of it is meant, and where it goes.
+struct Source<'a> {
+    file: &'a Path,
+    reading: &'a ReadingOptions,
+    select: &'a SelectOptions,
+    output: Option<&'a PathBuf>,
 }
 
-/// The trace: of a recording, since a report does not tell how things came about.
-fn trace(
-    file: &std::path::Path,
-    select: &SelectOptions,
-    output: Option<&PathBuf>,
-) -> anyhow::Result<()> {
-    if let Some(path) = output {
-        save::check(path)?;
+impl Source<'_> {
+    fn convert(
+        &self,
+        write: impl FnOnce(&Report, &mut dyn io::Write) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.output.map_or(Ok(()), |path| save::check(path))?;
+        let progress = Progress::start("reading the report");
+        let loaded = input::load(self.file, &self.reading.reading(At::End)?)?;
+        drop(progress);
+        reading::remark(&loaded, self.file);
+        let report = self.select.selection().of(loaded.report)?;
+        let _progress = Progress::start("writing");
+        put(self.output, |out| write(&report, out))
     }
-    let _progress = Progress::start("reading the recording");
-    let (report, course) = input::load_course(file)?;
-    let (report, course) = perfetto::part(report, course, &select.selection())?;
-    put(output, |out| perfetto::write(&report, &course, select.listing(), out))
+
+    /// The trace: of a recording, since a report does not tell how things came about.
+    fn trace(&self) -> anyhow::Result<()> {
+        self.output.map_or(Ok(()), |path| save::check(path))?;
+        let progress = Progress::start("reading the recording");
+        let (loaded, course) = input::load_course(self.file, &self.reading.reading(At::End)?)?;
+        drop(progress);
+        reading::remark(&loaded, self.file);
+        let (report, course) = perfetto::part(loaded.report, course, &self.select.selection())?;
+        let _progress = Progress::start("writing");
+        put(self.output, |out| perfetto::write(&report, &course, self.select.listing(), out))
+    }
 }
 
 fn put(

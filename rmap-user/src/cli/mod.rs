@@ -1,7 +1,8 @@
 //! The command line: what a person types becomes a call of one command.
 //!
 //! Comes in: arguments. Goes out: an exit status. One file per command; [`report_out`] is where
-//! those that make a report print it, [`save`] how they write files.
+//! those that make a report print it, [`reading`] how recordings are read, [`save`] how files are
+//! written.
 
 mod heap;
 
@@ -13,6 +14,7 @@ pub mod export;
 pub mod manual;
 pub mod pmap;
 pub mod progress;
+pub mod reading;
 pub mod report;
 pub mod report_out;
 pub mod run;

@@ -38,24 +38,32 @@ pub enum Error {
 /// The process is not there or may not be read, or `out` cannot be written. A process without
 /// memory (a kernel thread, a zombie) is no error: its table is empty.
 pub fn pmap(pid: u32, out: &mut impl Write) -> Result<(), Error> {
-    let segments = match read_segments(pid, pid) {
-        Err(procfs::Error::NoMemory { .. }) => segments_of_any_thread(pid)?,
-        other => other?,
-    };
+    let segments = segments(pid)?;
     let table = table(pid, &command(pid), &segments, shm_device());
     out.write_all(table.as_bytes())
         .and_then(|()| out.flush())
         .map_err(|source| Error::Output { pid, source })
 }
 
+/// The segments of a process.
+///
+/// # Errors
+/// The process is not there or may not be read.
+pub(super) fn segments(pid: u32) -> Result<Vec<Segment>, procfs::Error> {
+    match read_segments(pid, pid) {
+        Err(procfs::Error::NoMemory { .. }) => segments_of_any_thread(pid),
+        other => other,
+    }
+}
+
 /// Of the first thread that has memory; none for a kernel thread or a zombie.
-fn segments_of_any_thread(pid: u32) -> Result<Vec<Segment>, Error> {
+fn segments_of_any_thread(pid: u32) -> Result<Vec<Segment>, procfs::Error> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let tids = threads.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     for tid in tids.filter(|tid| *tid != pid) {
         match read_segments(tid, pid) {
             Err(e) if e.is_gone() => {}
-            other => return Ok(other?),
+            other => return other,
         }
     }
     Ok(Vec::new())

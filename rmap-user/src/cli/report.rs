@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::progress::Progress;
+use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
-use crate::recording::{self, Reading};
+use crate::recording;
 use crate::report::At;
 
 /// The arguments of `rmap report`.
@@ -31,6 +32,10 @@ pub struct ReportOptions {
     /// Which state: `peak` (RSS was highest), `end`, or SECONDS after the start
     #[arg(long, value_name = "WHEN", default_value = "end", value_parser = moment)]
     pub at: At,
+
+    /// How the recording is read.
+    #[command(flatten)]
+    pub reading: ReadingOptions,
 
     /// A recording
     #[arg(value_name = "FILE")]
@@ -58,16 +63,12 @@ fn moment(text: &str) -> Result<At, String> {
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
     let path = options.file.display();
-    let reading = Reading { at: options.at };
+    let reading = options.reading.reading(options.at)?;
     let progress = Progress::start("reading the recording");
     let loaded =
         recording::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
     drop(progress);
-    if let Some(at) = loaded.cut_at {
-        super::complain(&anyhow::anyhow!(
-            "{path} ends at byte {at}, before the session did: the report shows what came before"
-        ));
-    }
+    reading::remark(&loaded, &options.file);
     options.output.print(&loaded.report, Stream::Stdout)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -61,6 +61,8 @@ struct Part {
     call: Call,
     stack: Option<StackRef>,
     tid: u32,
+    /// When it was mapped, if that is known.
+    made_ns: Option<u64>,
 }
 
 /// One target, as far as it is told.
@@ -377,6 +379,7 @@ impl Chronicle {
                     call,
                     stack: actor.stack,
                     tid: actor.tid,
+                    made_ns: Some(actor.time_ns).filter(|_| call != Call::Unknown),
                 };
                 match parts.last_mut() {
                     Some(last)
@@ -472,7 +475,9 @@ impl Chronicle {
             }
             let sum = Sum { mapped, ..Sum::default() };
             if same.is_empty() {
-                let by = Reason { stack: part.stack, tid: part.tid, ..reason };
+                // A snapshot shows what was mapped before it, by exec or fork.
+                let made_ns = part.made_ns.map_or(reason.time_ns, |made| made.min(reason.time_ns));
+                let by = Reason { stack: part.stack, tid: part.tid, time_ns: made_ns, ..reason };
                 self.tell(What::Map, part.call.as_str(), by, sum, part.range);
             } else {
                 self.tell(What::Grow, part.call.as_str(), reason, sum, part.range);

@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::varint::{Bad, Reader, put, put_bytes, put_signed};
+use super::varint::{Bad, Reader, put, put_bytes, put_signed, put_signed_option};
 use crate::event::{
     Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, Missing,
     MissingPages, MmId, Rss, Stack, StackEnd, StackHash,
@@ -52,6 +52,8 @@ pub struct Code {
     pub file: Option<u32>,
     /// Its build id.
     pub build_id: Option<String>,
+    /// What the file's virtual addresses have over its offsets here, as far as that is known.
+    pub bias: Option<i64>,
 }
 
 const FAULTS: u8 = 0;
@@ -307,6 +309,7 @@ impl Batch {
             put(out, code.inode);
             put_option(out, code.file.map(i64::from));
             put_bytes(out, code.build_id.as_deref().unwrap_or_default().as_bytes());
+            put_signed_option(out, code.bias);
         }
     }
 
@@ -514,6 +517,8 @@ fn page_kind(number: u64) -> Result<PageKind, Bad> {
 #[derive(Debug, Default)]
 pub(super) struct Unbatch<'a> {
     from: Reader<'a>,
+    /// The version of the format.
+    version: u16,
     time: u64,
     templates: Vec<(Template, u64)>,
     /// Template, stride, and how many faults are still to come.
@@ -521,8 +526,8 @@ pub(super) struct Unbatch<'a> {
 }
 
 impl<'a> Unbatch<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { from: Reader(bytes), ..Self::default() }
+    pub(super) fn new(bytes: &'a [u8], version: u16) -> Self {
+        Self { from: Reader(bytes), version, ..Self::default() }
     }
 
     /// The next input; `None` at the end.
@@ -707,6 +712,7 @@ impl<'a> Unbatch<'a> {
 
     fn code(&mut self) -> Result<Input, Bad> {
         let time_ns = self.time()?;
+        let has_biases = self.version >= 2;
         let from = &mut self.from;
         let pid = from.small()?;
         let mut code = Vec::new();
@@ -724,6 +730,7 @@ impl<'a> Unbatch<'a> {
                     .transpose()
                     .map_err(|_| Bad("the number of a file is too large"))?,
                 build_id: Some(from.text()?).filter(|id| !id.is_empty()),
+                bias: if has_biases { from.signed_option()? } else { None },
             });
         }
         Ok(Input::Code(pid, time_ns, code))

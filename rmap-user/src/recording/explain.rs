@@ -1,18 +1,19 @@
 //! A recording becomes the story of a segment.
 //!
 //! Comes in: a recording, and which segments are meant. Goes out: an [`Explanation`]. The recording
-//! is read three times: its report tells which segments there are; then it is searched for where
-//! they were before, and for those that are gone; then it is played with somebody watching them.
+//! is read twice: its report tells which segments there are, and its events where they were before
+//! and which are gone; then it is played with somebody watching them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::batch::Input;
-use super::load::{Plan, guarded, play, walk};
-use super::{Error, Opening};
+use super::load::{Loaded, Plan, guarded, play, play_beside};
+use super::{Error, Reading};
 use crate::event::{Body, Event};
 use crate::investigate::{Findings, Piece, Target};
 use crate::model::{Arch, MapOp, page_up};
@@ -20,14 +21,20 @@ use crate::report::story::STORY_SCHEMA;
 use crate::report::{Explanation, Process, Segment};
 use crate::snapshot::Snapshot;
 
-/// More segments than this are no answer to a question.
+/// So many stories are told at once, of the largest segments: more nobody reads, and everything
+/// that happens is held against each of them.
 const MOST: usize = 64;
 /// A mapping is followed back through so many moves.
 const MOVES_MAX: usize = 64;
 
-/// What is asked for, of a process and one of its segments. Of a segment that no snapshot showed
-/// only the addresses are known.
-pub type Wanted<'a> = &'a dyn Fn(&Process, &Segment) -> bool;
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Which processes.
+    pub process: &'a dyn Fn(&Process) -> bool,
+    /// Which of their segments. Of one that no snapshot showed only the addresses are known.
+    pub segment: &'a dyn Fn(&Segment) -> bool,
+}
 
 /// The stories, and whether the recording was cut off.
 #[derive(Debug)]
@@ -36,18 +43,21 @@ pub struct Explained {
     pub explanation: Explanation,
     /// The recording ends at this byte, before the session did.
     pub cut_at: Option<u64>,
+    /// What a person should know of how symbols were looked for.
+    pub notes: Vec<String>,
 }
 
-/// Tells the stories of the segments that are meant.
+/// Tells the stories of the segments that are meant, or of the largest of them. They are of the
+/// state at the end.
 ///
 /// # Errors
-/// What is wrong with the file, and where; or no segment is meant, or too many.
-pub fn explain(path: &Path, wanted: Wanted<'_>) -> Result<Explained, Error> {
+/// What is wrong with the file, and where; or no segment is meant.
+pub fn explain(path: &Path, wanted: Wanted<'_>, reading: &Reading) -> Result<Explained, Error> {
     if !File::open(path)?.metadata()?.is_file() {
-        let why = "a story needs a recording that can be read three times: give a regular file";
+        let why = "a story needs a recording that can be read twice: give a regular file";
         return Err(Error::NotThere(why.to_owned()));
     }
-    explain_from(&|| Ok(BufReader::new(File::open(path)?)), wanted)
+    explain_from(&|| Ok(BufReader::new(File::open(path)?)), wanted, reading)
 }
 
 /// The same from any bytes that can be read again and again.
@@ -57,22 +67,25 @@ pub fn explain(path: &Path, wanted: Wanted<'_>) -> Result<Explained, Error> {
 pub fn explain_from<R: Read>(
     open: &dyn Fn() -> Result<R, Error>,
     wanted: Wanted<'_>,
+    reading: &Reading,
 ) -> Result<Explained, Error> {
-    let first = guarded(|at| play(open()?, Plan::default(), at))?;
-    let search = guarded(|at| {
-        let begin = |opening: &Opening| Search::new(opening, &first.findings.report.processes);
-        let look = |search: &mut Search<'_>, _, input: Input| search.add(&input, wanted);
-        Ok(walk(open()?, at, begin, look, |_, _| Ok(()))?.0)
+    let mut search = Search::default();
+    let first = guarded(|at| {
+        let look = |input: &Input, arch: Arch| search.add(input, arch, wanted.segment);
+        play_beside(open()?, Plan::default(), at, look)
     })?;
-    let targets = targets(&first.findings, &search, wanted)?;
+    let mut targets = targets(&first.findings, &search, wanted)?;
     drop(search);
+    let left_out = keep_largest(&mut targets);
+    let targets = targets.into_iter().map(|(_, target)| target).collect();
     drop(first);
-    let played = guarded(|at| play(open()?, Plan { targets, ..Plan::default() }, at))?;
-    let cut_at = played.cut_at;
+    let symbols = Arc::clone(&reading.symbols);
+    let plan = Plan { targets, symbols, ..Plan::default() };
+    let played = guarded(|at| play(open()?, plan, at))?;
     let stories = played.findings.stories.clone();
-    let report = played.name();
+    let Loaded { report, cut_at, notes, .. } = played.load();
     let mut stacks = report.stacks;
-    let named: std::collections::HashSet<u32> = stories
+    let named: HashSet<u32> = stories
         .iter()
         .flat_map(|story| {
             let paths = story.segment.iter().flat_map(|segment| &segment.paths);
@@ -90,9 +103,10 @@ pub fn explain_from<R: Read>(
         session: report.session,
         coverage: report.coverage,
         stories,
+        left_out,
         stacks,
     };
-    Ok(Explained { explanation, cut_at })
+    Ok(Explained { explanation, cut_at, notes })
 }
 
 /// A mapping that is no longer there, or was larger.
@@ -118,28 +132,25 @@ struct Traces {
     seen: Vec<Seen>,
 }
 
-/// Goes through all inputs once.
-struct Search<'a> {
-    arch: Arch,
-    processes: HashMap<u32, &'a Process>,
+/// Which segments are meant.
+type Means<'a> = &'a dyn Fn(&Segment) -> bool;
+
+/// Goes through all inputs once. Which processes are meant is not known before the end.
+#[derive(Default)]
+struct Search {
     traces: HashMap<u32, Traces>,
 }
 
-impl<'a> Search<'a> {
-    fn new(opening: &Opening, processes: &'a [Process]) -> Self {
-        let processes = processes.iter().map(|process| (process.pid, process)).collect();
-        Self { arch: super::load::arch(opening), processes, traces: HashMap::new() }
-    }
-
-    fn add(&mut self, input: &Input, wanted: Wanted<'_>) {
+impl Search {
+    fn add(&mut self, input: &Input, arch: Arch, wanted: Means<'_>) {
         match input {
-            Input::Event(event) => self.event(event, wanted),
+            Input::Event(event) => self.event(event, arch, wanted),
             Input::Snapshot(snapshot) => self.snapshot(snapshot, wanted),
             Input::Process(..) | Input::Lost(_) | Input::Code(..) | Input::Written(..) => {}
         }
     }
 
-    fn event(&mut self, event: &Event, wanted: Wanted<'_>) {
+    fn event(&mut self, event: &Event, arch: Arch, wanted: Means<'_>) {
         let traces = self.traces.entry(event.pid).or_default();
         let call = match &event.body {
             Body::Exec { .. } => {
@@ -149,7 +160,7 @@ impl<'a> Search<'a> {
             Body::Map(call) => call,
             _ => return,
         };
-        match MapOp::of(call, self.arch) {
+        match MapOp::of(call, arch) {
             Some(MapOp::MremapExit(mremap, Some(to))) if to != mremap.old.start => {
                 let to = to..to.saturating_add(mremap.new_size);
                 traces.moves.push(Move { time_ns: event.time_ns, from: mremap.old, to });
@@ -157,17 +168,17 @@ impl<'a> Search<'a> {
             Some(MapOp::BrkExit(to)) => traces.heap_end = traces.heap_end.max(page_up(to)),
             Some(MapOp::Mmap(new)) => {
                 // A name would be a guess.
-                let segment = of_addresses(&new.range, "\0");
+                let segment = Segment::of_addresses(&new.range, "\0");
                 self.saw(event.pid, &segment, new.range, event.time_ns, wanted);
             }
             _ => {}
         }
     }
 
-    fn snapshot(&mut self, snapshot: &Snapshot, wanted: Wanted<'_>) {
+    fn snapshot(&mut self, snapshot: &Snapshot, wanted: Means<'_>) {
         for shown in &snapshot.segments {
             let range = shown.start..shown.end;
-            let segment = of_addresses(&range, &shown.name);
+            let segment = Segment::of_addresses(&range, &shown.name);
             self.saw(snapshot.pid, &segment, range, snapshot.time_ns, wanted);
         }
     }
@@ -178,9 +189,9 @@ impl<'a> Search<'a> {
         segment: &Segment,
         range: Range<u64>,
         last_ns: u64,
-        wanted: Wanted<'_>,
+        wanted: Means<'_>,
     ) {
-        if !self.processes.get(&pid).is_some_and(|process| wanted(process, segment)) {
+        if !wanted(segment) {
             return;
         }
         let seen = &mut self.traces.entry(pid).or_default().seen;
@@ -191,73 +202,63 @@ impl<'a> Search<'a> {
     }
 }
 
-/// A segment of which nothing but the place and the name is known.
-fn of_addresses(range: &Range<u64>, name: &str) -> Segment {
-    Segment {
-        start: format!("{:#x}", range.start),
-        end: format!("{:#x}", range.end),
-        name: name.to_owned(),
-        perms: String::new(),
-        offset: 0,
-        device: String::new(),
-        inode: 0,
-        size_bytes: range.end.saturating_sub(range.start),
-        rss_bytes: crate::report::BeforeAfter::default(),
-        dirty_bytes: crate::report::BeforeAfter::default(),
-        swap_bytes: crate::report::BeforeAfter::default(),
-        hugetlb_bytes: 0,
-        pattern: None,
-        mapped_by: None,
-        paths: Vec::new(),
-        unexplained: Vec::new(),
-    }
-}
-
+/// What is asked of, each with its size; those that are gone if none is there.
 fn targets(
     findings: &Findings,
-    search: &Search<'_>,
+    search: &Search,
     wanted: Wanted<'_>,
-) -> Result<Vec<Target>, Error> {
+) -> Result<Vec<(u64, Target)>, Error> {
     let none = Traces::default();
     let mut there = Vec::new();
     let mut gone = Vec::new();
     let processes = findings.report.processes.iter().zip(&findings.spaces).enumerate();
     for (place, (process, space)) in processes {
-        let Some(space) = *space else { continue };
+        let Some(space) = space.filter(|_| (wanted.process)(process)) else { continue };
         let traces = search.traces.get(&process.pid).unwrap_or(&none);
-        for segment in process.segments.iter().filter(|segment| wanted(process, segment)) {
+        for segment in process.segments.iter().filter(|segment| (wanted.segment)(segment)) {
             let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
             let Some((start, end)) = number(&segment.start).zip(number(&segment.end)) else {
                 continue;
             };
             let heap = segment.name == "[heap]";
             let end = if heap { end.max(traces.heap_end) } else { end };
-            there.push(Target {
+            let size = segment.rss_bytes.after.saturating_add(segment.dirty_bytes.after);
+            let target = Target {
                 space,
                 process: place,
                 pieces: pieces(start..end, &traces.moves),
                 name: segment.name.clone(),
                 gone_after_ns: None,
-            });
+            };
+            there.push((size, target));
         }
         if let Some(seen) = traces.seen.iter().max_by_key(|seen| seen.last_ns) {
-            gone.push(Target {
+            let target = Target {
                 space,
                 process: place,
                 pieces: pieces(seen.range.clone(), &[]),
                 name: seen.name.clone(),
                 gone_after_ns: Some(seen.last_ns),
-            });
+            };
+            gone.push((0, target));
         }
     }
     let targets = if there.is_empty() { gone } else { there };
-    match targets.len() {
-        0 => Err(Error::NotThere("no process has or had such a segment".to_owned())),
-        1..=MOST => Ok(targets),
-        many => Err(Error::NotThere(format!(
-            "{many} segments are meant, too many for stories: name one by an address in it"
-        ))),
+    if targets.is_empty() {
+        return Err(Error::NotThere("no process has or had such a segment".to_owned()));
     }
+    Ok(targets)
+}
+
+/// Leaves the largest, in their order, and says how many went.
+fn keep_largest(targets: &mut Vec<(u64, Target)>) -> u64 {
+    let left_out = targets.len().saturating_sub(MOST);
+    let mut places: Vec<usize> = (0..targets.len()).collect();
+    places.sort_by_key(|place| std::cmp::Reverse(targets[*place].0));
+    let stay: HashSet<usize> = places.into_iter().take(MOST).collect();
+    let mut place = 0..;
+    targets.retain(|_| place.next().is_some_and(|place| stay.contains(&place)));
+    left_out as u64
 }
 
 /// Where a mapping was, the last place first: back through the moves that brought it there.
@@ -282,6 +283,29 @@ fn pieces(range: Range<u64>, moves: &[Move]) -> Vec<Piece> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_segments_the_largest_are_told_in_their_order() {
+        let target = |number: usize| Target {
+            space: crate::model::MmKey(0),
+            process: number,
+            pieces: Vec::new(),
+            name: String::new(),
+            gone_after_ns: None,
+        };
+        // 0, 1, 2, 0, 1, 2, …: the large ones stay, and the first of those that are in between.
+        let many = 3 * 40;
+        let mut targets: Vec<_> =
+            (0..many).map(|number| ((number % 3) as u64, target(number))).collect();
+        assert_eq!(keep_largest(&mut targets), (many - MOST) as u64);
+        let stay: Vec<usize> = targets.iter().map(|(_, target)| target.process).collect();
+        let large = |number: &usize| number % 3 == 2;
+        let expected: Vec<usize> =
+            (0..many).filter(|n| large(n) || (n % 3 == 1 && n / 3 < MOST - 40)).collect();
+        assert_eq!(stay, expected);
+        assert_eq!(keep_largest(&mut targets), 0);
+        assert_eq!(targets.len(), MOST);
+    }
 
     #[test]
     fn a_mapping_is_followed_back_through_its_moves() {

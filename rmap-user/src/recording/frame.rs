@@ -9,7 +9,7 @@ use std::io::Read;
 use super::Error;
 
 /// The version that this rmap writes, and the highest that it reads.
-pub(super) const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 2;
 const MAGIC: [u8; 8] = *b"\x89RMAP\r\n\x1a";
 
 /// Whether a file that begins with these bytes (eight, or all that it has) is a recording.
@@ -84,6 +84,8 @@ pub(super) struct Frame {
 /// Reads frames from the front of a file.
 pub(super) struct Frames<R> {
     from: R,
+    /// The version of the format.
+    pub version: u16,
     /// Where the next frame begins.
     pub at: u64,
     number: u32,
@@ -113,7 +115,7 @@ impl<R: Read> Frames<R> {
         if version == 0 {
             return Err(Error::Damaged { at: 0, what: "there is no version 0".into() });
         }
-        Ok(Self { from, at: HEAD as u64, number: 0 })
+        Ok(Self { from, version, at: HEAD as u64, number: 0 })
     }
 
     /// The next frame; `None` at the end. At the file's end inside of a frame `cut` is set.

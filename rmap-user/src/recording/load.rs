@@ -17,14 +17,15 @@ use super::course::Collector;
 use super::frame::{self, Frames};
 use super::moment::{Cut, Survey};
 use super::plausible::Limits;
+use super::tape::{self, Named};
 use super::varint::{Bad, Reader};
-use super::{Ending, Error, Opening, tape};
+use super::{Ending, Error, Opening};
 use crate::event::Body;
 use crate::investigate::{Closing, Findings, Investigation, Target};
 use crate::model::{Arch, MmKey};
 use crate::report::course::Course;
 use crate::report::{At, Frame, Probe, Report};
-use crate::symbol::{Binary, Module, ModuleMap, Names, PerfMap};
+use crate::symbol::{Binary, Folders, Module, ModuleMap, Names, PerfMap};
 
 /// What a recording holds.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Loaded {
     pub cut_at: Option<u64>,
     /// Frames of kinds that this version does not know.
     pub skipped: u64,
+    /// What a person should know of how symbols were looked for.
+    pub notes: Vec<String>,
 }
 
 /// How a recording is read.
@@ -42,6 +45,8 @@ pub struct Loaded {
 pub struct Reading {
     /// Which state is asked for.
     pub at: At,
+    /// Where symbols are looked for that it lacks.
+    pub symbols: Arc<Folders>,
 }
 
 /// Reads a recording. For a state that is not that of its end it is read twice.
@@ -51,23 +56,27 @@ pub struct Reading {
 pub fn load(path: &Path, reading: &Reading) -> Result<Loaded, Error> {
     let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
     if reading.at == At::End {
-        return read(open()?);
+        let plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+        return guarded(|at| Ok(play(open()?, plan, at)?.load()));
     }
     if !File::open(path)?.metadata()?.is_file() {
         let why = "the state before the end is found by reading it twice: give a regular file";
         return Err(Error::NotThere(why.to_owned()));
     }
     let cut = guarded(|at| survey(open()?, reading.at, at))?;
-    guarded(|at| Ok(play(open()?, Plan { cut, ..Plan::default() }, at)?.load()))
+    let plan = Plan { cut, symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+    guarded(|at| Ok(play(open()?, plan, at)?.load()))
 }
 
-/// Reads a recording, and the course of its session too.
+/// Reads a recording up to its end, and the course of its session too.
 ///
 /// # Errors
 /// What is wrong with the file, and where.
-pub fn load_course(path: &Path) -> Result<(Loaded, Course), Error> {
+pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course), Error> {
     let from = BufReader::new(File::open(path)?);
-    let mut played = guarded(|at| play(from, Plan { course: true, ..Plan::default() }, at))?;
+    let symbols = Arc::clone(&reading.symbols);
+    let plan = Plan { course: true, symbols, ..Plan::default() };
+    let mut played = guarded(|at| play(from, plan, at))?;
     let course = played.course.take().unwrap_or_default();
     Ok((played.load(), course))
 }
@@ -90,7 +99,18 @@ pub(super) fn guarded<T>(work: impl FnOnce(&mut u64) -> Result<T, Error>) -> Res
 /// For fuzzing: any bytes are a report or an error.
 pub fn fuzz_entry(bytes: &[u8]) {
     let mut at = 0;
-    let _ = play(bytes, Plan { course: true, ..Plan::default() }, &mut at).map(Played::load);
+    let plan = Plan { course: true, ..Plan::default() };
+    let played = play(bytes, plan, &mut at);
+    let first = played.as_ref().ok().and_then(|played| {
+        let mut segments = played.findings.report.processes.iter().flat_map(|p| &p.segments);
+        segments.next().map(|segment| segment.start.clone())
+    });
+    let _ = played.map(Played::load);
+    if let Some(start) = first {
+        let wanted =
+            super::Wanted { process: &|_| true, segment: &|segment| segment.start == start };
+        let _ = super::explain_from(&|| Ok(bytes), wanted, &Reading::default());
+    }
     if let Ok(cut @ Some(_)) = survey(bytes, At::Peak, &mut at) {
         let _ = play(bytes, Plan { cut, ..Plan::default() }, &mut at).map(Played::load);
     }
@@ -123,7 +143,7 @@ pub(super) struct Around {
 
 /// Goes through a recording: `begin` is told how it begins, and what that gives is shown every
 /// input, with how many come before it, and the names.
-pub(super) fn walk<S>(
+fn walk<S>(
     from: impl Read,
     place: &mut u64,
     begin: impl FnOnce(&Opening) -> S,
@@ -151,7 +171,7 @@ pub(super) fn walk<S>(
         let bad = |Bad(what): Bad| damaged(frame.at, what);
         match frame.kind {
             frame::BATCH => {
-                let mut inputs = Unbatch::new(&frame.payload);
+                let mut inputs = Unbatch::new(&frame.payload, frames.version);
                 while let Some(next) = inputs.next().map_err(bad)? {
                     limits.check(&next, frames.at).map_err(bad)?;
                     input(&mut state, number, next);
@@ -171,7 +191,7 @@ pub(super) fn walk<S>(
     Ok((state, Around { opening, ending, end: frames.at, cut, skipped }))
 }
 
-pub(super) fn arch(opening: &Opening) -> Arch {
+fn arch(opening: &Opening) -> Arch {
     if opening.host.arch == "aarch64" { Arch::Aarch64 } else { Arch::X86_64 }
 }
 
@@ -192,6 +212,8 @@ pub(super) struct Plan {
     pub targets: Vec<Target>,
     /// Whether its course is asked for.
     pub course: bool,
+    /// Where symbols are looked for that it lacks.
+    pub symbols: Arc<Folders>,
 }
 
 /// A session that was played to its end, or to a moment.
@@ -199,6 +221,7 @@ pub(super) struct Played {
     /// What was found; its stacks have no names.
     pub findings: Findings,
     modules: HashMap<MmKey, ModuleMap>,
+    symbols: Arc<Folders>,
     course: Option<Course>,
     /// As [`Loaded::cut_at`].
     pub cut_at: Option<u64>,
@@ -207,19 +230,27 @@ pub(super) struct Played {
 
 impl Played {
     /// The report, with names.
-    pub(super) fn name(self) -> Report {
-        tape::name(self.findings, &[], &self.modules).0
-    }
-
-    fn load(self) -> Loaded {
+    pub(super) fn load(self) -> Loaded {
         let (cut_at, skipped) = (self.cut_at, self.skipped);
-        Loaded { report: self.name(), cut_at, skipped }
+        let Named { report, notes, .. } =
+            tape::name(self.findings, &[], &self.modules, &self.symbols);
+        Loaded { report, cut_at, skipped, notes }
     }
 }
 
 /// Plays a recording.
 pub(super) fn play(from: impl Read, plan: Plan, place: &mut u64) -> Result<Played, Error> {
-    let Plan { cut, targets, course } = plan;
+    play_beside(from, plan, place, |_, _| {})
+}
+
+/// The same with somebody beside it, who is shown every input and told the machine.
+pub(super) fn play_beside(
+    from: impl Read,
+    plan: Plan,
+    place: &mut u64,
+    mut beside: impl FnMut(&Input, Arch),
+) -> Result<Played, Error> {
+    let Plan { cut, targets, course, symbols } = plan;
     let begin = |opening: &Opening| {
         let mut replay = Replay::new(opening);
         if let Some(cut) = cut {
@@ -228,9 +259,11 @@ pub(super) fn play(from: impl Read, plan: Plan, place: &mut u64) -> Result<Playe
         if !targets.is_empty() {
             replay.investigation.explain(targets);
         }
-        (replay, course.then(|| Collector::new(opening.started_ns)))
+        (replay, course.then(|| Collector::new(opening.started_ns)), arch(opening))
     };
-    let input = |(replay, collector): &mut (Replay, Option<Collector>), number, input: Input| {
+    type State = (Replay, Option<Collector>, Arch);
+    let input = |(replay, collector, arch): &mut State, number, input: Input| {
+        beside(&input, *arch);
         if let Some(collector) = collector {
             collector.input(&input);
         }
@@ -238,8 +271,8 @@ pub(super) fn play(from: impl Read, plan: Plan, place: &mut u64) -> Result<Playe
             replay.input(input);
         }
     };
-    let names = |(replay, _): &mut (Replay, _), payload: &[u8]| replay.add_names(payload);
-    let ((replay, collector), around) = walk(from, place, begin, input, names)?;
+    let names = |(replay, ..): &mut State, payload: &[u8]| replay.add_names(payload);
+    let ((replay, collector, _), around) = walk(from, place, begin, input, names)?;
     let cut_at = (around.cut || around.ending.is_none()).then_some(around.end);
     let opening = around.opening;
     let mut ending = around.ending.unwrap_or_else(|| Ending {
@@ -269,7 +302,7 @@ pub(super) fn play(from: impl Read, plan: Plan, place: &mut u64) -> Result<Playe
         return Err(Error::NotThere("no process lived at that moment".to_owned()));
     }
     let course = collector.map(|course| course.finish(&findings.report, &findings.stacks));
-    Ok(Played { findings, modules, course, cut_at, skipped: around.skipped })
+    Ok(Played { findings, modules, symbols, course, cut_at, skipped: around.skipped })
 }
 
 /// What the report says of the recording itself.
@@ -335,6 +368,11 @@ impl Replay {
     }
 
     fn module(&mut self, code: Code) -> Module {
+        if let (Some(number), Some(bias)) = (code.file, code.bias) {
+            let size = code.end.saturating_sub(code.start);
+            let offsets = code.offset..code.offset.saturating_add(size);
+            self.names.entry(number).or_default().add_bias(offsets, bias);
+        }
         let binary = code.file.map(|number| {
             let new = || Arc::new(Binary::without_file(code.build_id, "it is on another machine"));
             Arc::clone(self.files.entry(number).or_insert_with(new))

@@ -15,7 +15,7 @@ use crate::investigate::{Closing, Findings, Investigation, ProcessFacts, RawStac
 use crate::model::MmKey;
 use crate::report::{Lost, Report};
 use crate::snapshot::Snapshot;
-use crate::symbol::{self, Binary, Module, ModuleMap};
+use crate::symbol::{self, Binary, Folders, Module, ModuleMap};
 
 /// An investigation with a recorder beside it.
 pub struct Tape {
@@ -95,6 +95,9 @@ impl Tape {
                     files.entry(key).or_insert_with(|| (next, Arc::clone(binary))).0
                 }),
                 build_id: module.binary.as_ref().and_then(|binary| binary.build_id.clone()),
+                bias: module.binary.as_ref().and_then(|binary| {
+                    binary.headers.as_ref().and_then(|headers| headers.bias_of(&module.offsets()))
+                }),
             })
             .collect();
         recorder.add(|batch| batch.code(pid, time_ns, &code));
@@ -127,7 +130,7 @@ impl Tape {
         let all = recorder.as_ref().map(|_| investigation.all_stacks()).unwrap_or_default();
         let findings = investigation.finish(closing);
         aside();
-        let (report, named) = name(findings, &all, modules);
+        let Named { report, names: named, .. } = name(findings, &all, modules, &Folders::default());
         let error = recorder.and_then(|recorder| {
             let names: Vec<FileNames> = named
                 .into_iter()
@@ -142,12 +145,23 @@ impl Tape {
     }
 }
 
-/// Gives the stacks of a report their frames, and says what was found for which file.
+/// A report with names.
+pub(super) struct Named {
+    /// The report.
+    pub report: Report,
+    /// What was found for which file.
+    pub names: Vec<(Arc<Binary>, String, symbol::Names)>,
+    /// What a person should know of how symbols were looked for.
+    pub notes: Vec<String>,
+}
+
+/// Gives the stacks of a report their frames.
 pub(super) fn name(
     findings: Findings,
     more: &[RawStack],
     modules: &HashMap<MmKey, ModuleMap>,
-) -> (Report, Vec<(Arc<Binary>, String, symbol::Names)>) {
+    folders: &Folders,
+) -> Named {
     let mut report = findings.report;
     let none = ModuleMap::new();
     let raw = |stack: &RawStack| {
@@ -162,8 +176,9 @@ pub(super) fn name(
     let stacks: Vec<_> = findings.stacks.iter().chain(more).map(raw).collect();
     let (mut named, names) = symbol::symbolize_keeping(
         stacks.iter().map(|(raw, instance)| (raw, modules.get(instance).unwrap_or(&none))),
+        folders,
     );
     named.stacks.truncate(findings.stacks.len());
     report.stacks = named.stacks;
-    (report, names)
+    Named { report, names, notes: folders.notes(&named.stats.sought) }
 }

@@ -173,6 +173,7 @@ fn others() -> Vec<Input> {
                 path: "/a b".into(),
                 file: Some(0),
                 build_id: Some("ab".into()),
+                bias: Some(-0x1000),
                 ..batch::Code::default()
             }],
         ),
@@ -239,12 +240,27 @@ fn recorded() -> (Report, Vec<u8>) {
 fn inputs_come_back_as_they_were() {
     let inputs: Vec<Input> = session().into_iter().chain(others()).collect();
     let bytes = bytes_of(&inputs);
-    let mut from = Unbatch::new(&bytes);
+    let mut from = Unbatch::new(&bytes, frame::VERSION);
     let mut back = Vec::new();
     while let Some(input) = from.next().unwrap() {
         back.push(input);
     }
     assert_eq!(back, inputs);
+}
+
+#[test]
+fn the_first_version_says_nothing_of_addresses() {
+    let code = |bias| batch::Code { start: 1, end: 2, bias, ..batch::Code::default() };
+    let mut bytes = bytes_of(&[Input::Code(7, 4, vec![code(None)])]);
+    assert_eq!(bytes.pop(), Some(0), "no bias is the last byte of the second version");
+    let read = |version| Unbatch::new(&bytes, version).next();
+    assert_eq!(read(1), Ok(Some(Input::Code(7, 4, vec![code(None)]))));
+    assert!(read(2).is_err());
+    for bias in [0, 1, -1, 0x40_0000, i64::MAX, i64::MIN + 1] {
+        let input = Input::Code(7, 4, vec![code(Some(bias))]);
+        let bytes = bytes_of(std::slice::from_ref(&input));
+        assert_eq!(Unbatch::new(&bytes, 2).next(), Ok(Some(input)));
+    }
 }
 
 #[test]
@@ -311,7 +327,7 @@ fn rise_and_fall() -> Vec<Input> {
 fn at(inputs: &[Input], at: At) -> Result<Report, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &file_of(&bytes_of(inputs))).unwrap();
-    let report = load(file.path(), &Reading { at })?.report;
+    let report = load(file.path(), &Reading { at, ..Reading::default() })?.report;
     crate::report::check_identity(&report).unwrap();
     Ok(report)
 }
@@ -448,7 +464,7 @@ fn other_files_and_versions_are_told_apart() {
     assert!(matches!(read(&b""[..]), Err(Error::Empty)));
     assert!(matches!(read(&b"\x7fELF and more than sixteen bytes"[..]), Err(Error::Foreign)));
     let (_, mut file) = recorded();
-    file[8] = 2;
+    file[8] = frame::VERSION as u8 + 1;
     let mut crc = flate2::Crc::new();
     crc.update(&file[..12]);
     file[12..16].copy_from_slice(&crc.sum().to_le_bytes());

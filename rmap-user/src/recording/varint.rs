@@ -16,7 +16,20 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
 }
 
 pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
-    put(out, ((value << 1) ^ (value >> 63)).cast_unsigned());
+    put(out, fold(value));
+}
+
+const fn fold(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+const fn unfold(folded: u64) -> i64 {
+    (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed()
+}
+
+/// 0 for none, else the folded number and 1. The one number that this leaves no room for is none.
+pub(super) fn put_signed_option(out: &mut Vec<u8>, value: Option<i64>) {
+    put(out, value.map_or(0, |value| fold(value).wrapping_add(1)));
 }
 
 pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -52,8 +65,11 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn signed(&mut self) -> Result<i64, Bad> {
-        let folded = self.number()?;
-        Ok((folded >> 1).cast_signed() ^ -(folded & 1).cast_signed())
+        Ok(unfold(self.number()?))
+    }
+
+    pub(super) fn signed_option(&mut self) -> Result<Option<i64>, Bad> {
+        Ok(self.number()?.checked_sub(1).map(unfold))
     }
 
     pub(super) fn small(&mut self) -> Result<u32, Bad> {

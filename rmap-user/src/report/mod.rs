@@ -8,6 +8,8 @@ mod check;
 pub mod course;
 pub mod story;
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 pub use check::{IdentityError, check_identity};
@@ -232,7 +234,7 @@ pub enum Pattern {
 }
 
 /// One mapping.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// First byte.
     pub start: String,
@@ -268,6 +270,20 @@ pub struct Segment {
     pub paths: Vec<Path>,
     /// What no code path explains. Σ paths + Σ unexplained = after, for rss and dirty alike.
     pub unexplained: Vec<Unexplained>,
+}
+
+impl Segment {
+    /// A segment of which nothing but the place and the name is known.
+    #[must_use]
+    pub fn of_addresses(range: &Range<u64>, name: &str) -> Self {
+        Self {
+            start: format!("{:#x}", range.start),
+            end: format!("{:#x}", range.end),
+            name: name.to_owned(),
+            size_bytes: range.end.saturating_sub(range.start),
+            ..Self::default()
+        }
+    }
 }
 
 /// Who made a mapping.

@@ -29,6 +29,9 @@ pub struct Explanation {
     pub coverage: Coverage,
     /// One for each segment.
     pub stories: Vec<Story>,
+    /// Further segments that were asked for, smaller than these, and are not told of.
+    #[serde(default)]
+    pub left_out: u64,
     /// Every stack that is named above.
     pub stacks: Vec<Stack>,
 }

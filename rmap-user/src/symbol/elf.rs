@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use zerocopy::little_endian::{U16, U32, U64};
@@ -175,6 +176,23 @@ impl Headers {
         };
         of(true).or_else(|| of(false))
     }
+
+    /// Virtual address minus file offset of what is mapped from these file offsets, as the file
+    /// has it: of the executable segment that has most of them, else of another one. `None`: none
+    /// has any.
+    #[must_use]
+    pub fn bias_of(&self, offsets: &Range<u64>) -> Option<i64> {
+        let overlap = |load: &Load| {
+            let end = load.offset.saturating_add(load.size).min(offsets.end);
+            end.saturating_sub(load.offset.max(offsets.start))
+        };
+        let most = |executable| {
+            let loads = self.loads.iter().filter(|load| load.executable == executable);
+            loads.filter(|load| overlap(load) > 0).max_by_key(|load| overlap(load))
+        };
+        let load = most(true).or_else(|| most(false))?;
+        Some(load.vaddr.wrapping_sub(load.offset).cast_signed())
+    }
 }
 
 /// What the section headers say.
@@ -186,6 +204,8 @@ pub struct Sections {
     pub debug_link: Option<String>,
     /// Only root may have written the file: what it says of itself is believed.
     pub is_systems: bool,
+    /// It has a full table of symbols (`.symtab`), which `strip` takes away.
+    pub has_symbols: bool,
     /// `.debug_info` and `.debug_abbrev`.
     pub(super) info: Option<Part>,
     pub(super) abbrev: Option<Part>,
@@ -255,6 +275,7 @@ impl Sections {
                 b".symtab" | b".strtab" | b".dynsym" | b".dynstr" if shdr.size > SYMBOLS_MAX => {
                     return Err(ElfError::Limit("the symbol table"));
                 }
+                b".symtab" => sections.has_symbols = true,
                 b".debug_info" => sections.info = Some(part),
                 b".debug_abbrev" => sections.abbrev = Some(part),
                 b".gnu_debugaltlink" | b".debug_sup" => sections.has_links = true,

@@ -11,7 +11,8 @@
 //!
 //! * [`module`]: what is mapped where and when, and which file it is;
 //! * [`elf`]: ELF headers, build id, and what is fit to be given to blazesym;
-//! * `debug_file`: separate debug files;
+//! * `debug_file`: separate debug files in the places where systems have them;
+//! * [`folders`]: the same in folders that a person names;
 //! * `depth`: debug information on which a recursive reader would run out of stack;
 //! * [`perf_map`]: names that a program writes for code made at run time;
 //! * `resolve`: one file's offsets → frames, through blazesym;
@@ -21,6 +22,7 @@ mod debug_file;
 mod demangle;
 mod depth;
 pub mod elf;
+pub mod folders;
 mod guard;
 pub mod module;
 pub mod perf_map;
@@ -29,6 +31,7 @@ mod stacks;
 #[cfg(test)]
 mod tests;
 
+pub use folders::{Folders, Sought};
 pub use module::{Binary, Module, ModuleMap, Names, Stamp};
 pub use perf_map::PerfMap;
 pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize, symbolize_keeping};

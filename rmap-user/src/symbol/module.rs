@@ -25,6 +25,8 @@ pub struct Binary {
     pub why_no_file: Option<String>,
     /// What the file was when it was opened.
     pub stamp: Option<Stamp>,
+    /// What its program headers said when it was first seen.
+    pub headers: Option<elf::Headers>,
     /// The names that a recording has for it.
     pub names: OnceLock<Names>,
 }
@@ -36,6 +38,52 @@ pub struct Names {
     pub frames: HashMap<u64, Vec<Frame>>,
     /// Offsets of code to which signal handlers return.
     pub trampolines: HashSet<u64>,
+    /// Of file offsets that were mapped, the virtual address minus the offset, as the file has it.
+    biases: Vec<(Range<u64>, i64)>,
+}
+
+impl Names {
+    /// More segments with code than this no linker makes.
+    const BIASES_MAX: usize = 16;
+
+    /// Names alone.
+    #[must_use]
+    pub fn of(frames: HashMap<u64, Vec<Frame>>) -> Self {
+        Self { frames, ..Self::default() }
+    }
+
+    /// Notes where the bytes at these file offsets lie: the virtual address minus the offset.
+    pub fn add_bias(&mut self, offsets: Range<u64>, bias: i64) {
+        let known = self.biases.iter_mut().find(|(_, known)| *known == bias);
+        if let Some((known, _)) = known {
+            *known = known.start.min(offsets.start)..known.end.max(offsets.end);
+        } else if self.biases.len() < Self::BIASES_MAX {
+            self.biases.push((offsets, bias));
+        }
+    }
+
+    /// The virtual address, as the file has it, of the byte at a file offset.
+    #[must_use]
+    pub fn address_of(&self, offset: u64) -> Option<u64> {
+        if self.biases.is_empty() {
+            return self.named_address(offset);
+        }
+        let (_, bias) = self.biases.iter().find(|(offsets, _)| offsets.contains(&offset))?;
+        Some(offset.wrapping_add_signed(*bias))
+    }
+
+    /// The same from the names alone: they have addresses, but offsets if the headers could not be
+    /// read when they were made. One that has a function, or that is no offset, shows that they
+    /// could.
+    fn named_address(&self, offset: u64) -> Option<u64> {
+        let address = |frames: &[Frame]| {
+            u64::from_str_radix(frames.first()?.offset.trim_start_matches("0x"), 16).ok()
+        };
+        let shows = self.frames.iter().any(|(at, frames)| {
+            frames.iter().any(|frame| frame.function.is_some()) || address(frames) != Some(*at)
+        });
+        shows.then(|| address(self.frames.get(&offset)?)).flatten()
+    }
 }
 
 /// Tells one version of a file from another, as `stat(2)` does.
@@ -69,12 +117,13 @@ impl Binary {
     /// The file cannot be asked for its metadata.
     pub fn keep(file: File) -> io::Result<Self> {
         let stamp = Stamp::from(&file.metadata()?);
-        let build_id = elf::Headers::read(&file).ok().and_then(|headers| headers.build_id);
+        let headers = elf::Headers::read(&file).ok();
         Ok(Self {
-            build_id,
+            build_id: headers.as_ref().and_then(|headers| headers.build_id.clone()),
             file: Some(file),
             why_no_file: None,
             stamp: Some(stamp),
+            headers,
             names: OnceLock::new(),
         })
     }
@@ -87,6 +136,7 @@ impl Binary {
             file: None,
             why_no_file: Some(why.into()),
             stamp: None,
+            headers: None,
             names: OnceLock::new(),
         }
     }
@@ -118,6 +168,13 @@ impl Module {
             "" => "[anon]",
             name => name,
         }
+    }
+
+    /// The file offsets that are mapped.
+    #[must_use]
+    pub const fn offsets(&self) -> Range<u64> {
+        let size = self.range.end.saturating_sub(self.range.start);
+        self.offset..self.offset.saturating_add(size)
     }
 
     fn is_same_mapping(&self, other: &Self) -> bool {

@@ -1,7 +1,8 @@
 //! One file's offsets → frames.
 //!
 //! Comes in: a [`Binary`], the name of its module, the file offsets to look up. Goes out: for
-//! each offset its frames, innermost first: inlined functions, then the function itself.
+//! each offset its frames, innermost first: inlined functions, then the function itself. The names
+//! that a recording has are taken as they are if they have lines; others are looked up again.
 //!
 //! blazesym takes paths, so it gets `/proc/self/fd/N` of files that stay open meanwhile. Each
 //! file has a symbolizer of its own, dropped with all its caches at the end. The separate debug
@@ -20,8 +21,9 @@ use super::debug_file;
 use super::demangle::demangle;
 use super::depth;
 use super::elf::{Headers, Sections};
+use super::folders::{Folders, Sought};
 use super::guard::guarded;
-use super::module::{Binary, Stamp};
+use super::module::{Binary, Names, Stamp};
 use crate::report::Frame;
 
 /// After this long in one file its debug information is left aside; its symbols are quick.
@@ -34,90 +36,110 @@ pub(super) struct Resolved {
     pub frames: HashMap<u64, Vec<Frame>>,
     /// Why names are missing for the file as a whole.
     pub problem: Option<String>,
+    /// What came of looking in the folders.
+    pub sought: Sought,
 }
 
-/// Looks up `offsets` in the file of `binary`, which was mapped as `module`.
-pub(super) fn resolve(binary: &Binary, module: &str, offsets: &[u64]) -> Resolved {
+/// Looks up `offsets` in the file of `binary`, which was mapped as `module`. What a recording has
+/// no name for, or none with a line, is looked for in `folders` and among the system's debug files.
+pub(super) fn resolve(
+    binary: &Binary,
+    module: &str,
+    offsets: &[u64],
+    folders: &Folders,
+) -> Resolved {
     let mut resolved = Resolved::default();
-    let unnamed = |offset: u64| Frame {
+    let bare = |address: u64| Frame {
         module: module.to_owned(),
         build_id: binary.build_id.clone(),
-        offset: format!("{offset:#x}"),
+        offset: format!("{address:#x}"),
         ..Frame::default()
     };
-    let mut offsets = offsets;
-    let unknown: Vec<u64>;
-    if let Some(names) = binary.names.get() {
-        for at in offsets {
-            if let Some(frames) = names.frames.get(at) {
-                let own = |frame: &Frame| Frame {
-                    module: module.to_owned(),
-                    build_id: binary.build_id.clone(),
-                    ..frame.clone()
-                };
-                resolved.frames.insert(*at, frames.iter().map(own).collect());
-            }
-        }
-        unknown = offsets.iter().copied().filter(|at| !resolved.frames.contains_key(at)).collect();
-        offsets = &unknown;
-        if offsets.is_empty() {
-            return resolved;
+    let mut layout = Layout { headers: None, names: binary.names.get() };
+    for at in offsets {
+        if let Some(frames) = layout.names.and_then(|names| names.frames.get(at)) {
+            let own = |frame: &Frame| Frame {
+                module: module.to_owned(),
+                build_id: binary.build_id.clone(),
+                ..frame.clone()
+            };
+            resolved.frames.insert(*at, frames.iter().map(own).collect());
         }
     }
-    let opened = open(binary, module).map(|(file, headers)| {
-        let sections = Sections::read(&file).map_err(|error| error.to_string());
-        (file, headers, sections)
-    });
-    let (file, headers, sections) = match opened {
-        Ok(opened) => opened,
-        Err(problem) => {
-            resolved.problem = Some(problem);
-            resolved.frames.extend(offsets.iter().map(|at| (*at, vec![unnamed(*at)])));
-            return resolved;
-        }
-    };
-    let mut sources = match sections {
-        Ok(sections) => sources(file, sections, binary.build_id.as_deref(), module),
-        Err(problem) => {
-            resolved.problem = Some(problem);
-            Vec::new()
-        }
-    };
-    resolved.problem = sources.iter().find_map(|s| s.refused.clone()).or(resolved.problem);
-    let started = Instant::now();
-    for &offset in offsets {
-        let Some(address) = headers.address_of(offset) else {
-            resolved.frames.insert(offset, vec![unnamed(offset)]);
-            continue;
-        };
-        let bare = unnamed(address);
-        let mut frames = None;
-        for source in &mut sources {
-            if source.dwarf && started.elapsed() > TIME_MAX {
-                resolved.problem = Some("its debug information takes too long to read".to_owned());
-                source.without_dwarf();
-            }
-            match source.look_up(address) {
-                Ok(Some(found)) => {
-                    frames = Some(found.into_iter().map(|f| f.frame(&bare)).collect::<Vec<_>>());
-                    break;
+    let has_line = |at: &u64| resolved.frames[at].iter().any(|frame| frame.file.is_some());
+    let (known, unknown): (Vec<u64>, Vec<u64>) =
+        offsets.iter().copied().partition(|at| resolved.frames.contains_key(at));
+    let (lined, poor): (Vec<u64>, Vec<u64>) = known.into_iter().partition(has_line);
+    if unknown.is_empty() && poor.is_empty() {
+        return resolved;
+    }
+
+    let mut own = None;
+    if !unknown.is_empty() {
+        match open(binary, module, folders) {
+            Ok((file, headers)) => {
+                layout.headers = Some(headers);
+                match Sections::read(&file) {
+                    Ok(sections) => own = Some((file, sections)),
+                    Err(error) => resolved.problem = Some(error.to_string()),
                 }
-                Ok(None) => {}
-                Err(problem) => resolved.problem = Some(problem),
             }
+            Err(problem) => resolved.problem = Some(problem),
         }
-        resolved.frames.insert(offset, frames.unwrap_or_else(|| vec![bare]));
     }
+    // Who recorded had debug information if there is one line.
+    let system = !folders.is_alone()
+        && lined.is_empty()
+        && own.as_ref().is_none_or(|(_, own)| !own.has_dwarf());
+    let mut separate = separate(binary, module, folders, &mut resolved.sought, |id| {
+        let link = own.as_ref().and_then(|(_, own)| own.debug_link.as_deref());
+        system.then(|| debug_file::find(id, link, module)).flatten()
+    });
+    let own = own.map(|(file, sections)| Lookup::new(file, sections));
+    let refused = separate.iter().chain(&own).find_map(|lookup| lookup.refused.clone());
+    resolved.problem = refused.or(resolved.problem);
+
+    let mut clock = Clock { started: Instant::now(), problem: None };
+    for offset in poor {
+        let Some(address) = layout.address_of(offset) else { continue };
+        let found = clock.look_up(&mut separate, address, &bare(address));
+        let better = found.filter(|frames| frames.iter().any(|frame| frame.function.is_some()));
+        resolved.frames.extend(better.map(|frames| (offset, frames)));
+    }
+    separate.extend(own);
+    for offset in unknown {
+        let address = layout.address_of(offset);
+        let found = address.and_then(|at| clock.look_up(&mut separate, at, &bare(at)));
+        let frames = found.unwrap_or_else(|| vec![bare(address.unwrap_or(offset))]);
+        resolved.frames.insert(offset, frames);
+    }
+    resolved.problem = clock.problem.or(resolved.problem);
     resolved
 }
 
+/// Where a file's bytes lie in memory, as far as its headers or its recording tell.
+struct Layout<'a> {
+    headers: Option<Headers>,
+    names: Option<&'a Names>,
+}
+
+impl Layout<'_> {
+    /// The virtual address, as the file has it, of the byte at a file offset.
+    fn address_of(&self, offset: u64) -> Option<u64> {
+        match &self.headers {
+            Some(headers) => headers.address_of(offset),
+            None => self.names?.address_of(offset),
+        }
+    }
+}
+
 /// The file that was mapped, if it still is what it was.
-fn open(binary: &Binary, module: &str) -> Result<(File, Headers), String> {
+fn open(binary: &Binary, module: &str, folders: &Folders) -> Result<(File, Headers), String> {
     let (file, kept) = match &binary.file {
         Some(file) => (file.try_clone().map_err(|error| error.to_string())?, true),
         None => {
             let why = binary.why_no_file.as_deref().unwrap_or("it was not kept open");
-            if binary.build_id.is_none() {
+            if binary.build_id.is_none() || folders.is_alone() {
                 return Err(why.to_owned());
             }
             let file = debug_file::open_regular(Path::new(module))
@@ -134,18 +156,65 @@ fn open(binary: &Binary, module: &str) -> Result<(File, Headers), String> {
     if same { Ok((file, headers)) } else { Err("the file changed since it was mapped".to_owned()) }
 }
 
-/// Where to look, in this order. The first that knows an address is believed.
-fn sources(file: File, sections: Sections, build_id: Option<&str>, module: &str) -> Vec<Lookup> {
-    let mut sources = Vec::new();
-    if !sections.has_dwarf()
-        && let Some(id) = build_id
-        && let Some(debug) = debug_file::find(id, sections.debug_link.as_deref(), module)
-        && let Ok(debug_sections) = Sections::read(&debug)
-    {
-        sources.push(Lookup::new(debug, debug_sections));
+/// Files that are not the one that was mapped, but tell of it: those in the folders, then what
+/// `system` has. What has debug information comes first.
+fn separate(
+    binary: &Binary,
+    module: &str,
+    folders: &Folders,
+    sought: &mut Sought,
+    system: impl FnOnce(&str) -> Option<File>,
+) -> Vec<Lookup> {
+    let mut found: Vec<Lookup> = Vec::new();
+    if let Some(id) = binary.build_id.as_deref() {
+        found.extend(folders.find(id).into_iter().map(|(file, s)| Lookup::new(file, s)));
     }
-    sources.push(Lookup::new(file, sections));
-    sources
+    if !folders.is_empty() {
+        sought.files += 1;
+        sought.found += u64::from(!found.is_empty());
+        let half = found.first().and_then(|lookup| lookup.refused.as_ref());
+        let why = half.map(|why| format!("of {module} in the folder with symbols: {why}"));
+        let missing = || folders.mismatch(module, binary.build_id.as_deref());
+        sought.refused.extend(if found.is_empty() { missing() } else { why });
+    }
+    let system = binary.build_id.as_deref().and_then(system);
+    found.extend(system.and_then(|file| {
+        let sections = Sections::read(&file).ok()?;
+        Some(Lookup::new(file, sections))
+    }));
+    found.sort_by_key(|lookup| !lookup.dwarf);
+    found
+}
+
+/// Looks addresses up for as long as that is worth.
+struct Clock {
+    started: Instant,
+    problem: Option<String>,
+}
+
+impl Clock {
+    /// The frames at an address, from the first file that knows it.
+    fn look_up(
+        &mut self,
+        sources: &mut [Lookup],
+        address: u64,
+        bare: &Frame,
+    ) -> Option<Vec<Frame>> {
+        for source in sources {
+            if source.dwarf && self.started.elapsed() > TIME_MAX {
+                self.problem = Some("its debug information takes too long to read".to_owned());
+                source.without_dwarf();
+            }
+            match source.look_up(address) {
+                Ok(Some(found)) => {
+                    return Some(found.into_iter().map(|f| f.frame(bare)).collect());
+                }
+                Ok(None) => {}
+                Err(problem) => self.problem = Some(problem),
+            }
+        }
+        None
+    }
 }
 
 /// One file in which addresses are looked up.

@@ -20,6 +20,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::thread;
 
+use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, resolve};
 use crate::event::StackEnd;
@@ -73,6 +74,8 @@ pub struct Stats {
     pub no_symbol: u64,
     /// By module, why names or lines of it are missing.
     pub problems: BTreeMap<String, String>,
+    /// What came of looking in the folders with symbols.
+    pub sought: Sought,
 }
 
 /// The module of the marker frame that stands outermost; `None` for a complete stack.
@@ -120,13 +123,14 @@ struct Places<'a> {
 pub fn symbolize<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
 ) -> Symbolized {
-    symbolize_keeping(stacks).0
+    symbolize_keeping(stacks, &Folders::default()).0
 }
 
-/// The same, and the names that were found for each file (with the name under which it was
-/// mapped), for a recording.
+/// The same with folders in which symbols are looked for; and the names that were found for each
+/// file (with the name under which it was mapped), for a recording.
 pub fn symbolize_keeping<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
+    folders: &Folders,
 ) -> (Symbolized, Vec<(Arc<Binary>, String, Names)>) {
     let mut places = Places::default();
     let located: Vec<(&RawStack, Vec<Place>)> =
@@ -140,7 +144,7 @@ pub fn symbolize_keeping<'a>(
         .map(|((binary, module), offsets)| {
             let mut offsets: Vec<u64> = offsets.iter().copied().collect();
             offsets.sort_unstable();
-            with_stack(|| resolve(binary, module, &offsets))
+            with_stack(|| resolve(binary, module, &offsets, folders))
         })
         .collect();
     for ((_, module), file) in places.files.iter().zip(&resolved) {
@@ -149,6 +153,7 @@ pub fn symbolize_keeping<'a>(
             let named = frames.iter().any(|frame| frame.function.is_some());
             *if named { &mut stats.named } else { &mut stats.no_symbol } += 1;
         }
+        stats.sought.add(&file.sought);
         if let Some(problem) = &file.problem {
             stats.problems.insert((*module).to_owned(), problem.clone());
         }
@@ -186,7 +191,7 @@ pub fn symbolize_keeping<'a>(
         .iter()
         .zip(resolved)
         .map(|((binary, module), resolved)| {
-            let names = Names { frames: resolved.frames, trampolines: HashSet::new() };
+            let names = Names::of(resolved.frames);
             (Arc::clone(binary), (*module).to_owned(), names)
         })
         .collect();

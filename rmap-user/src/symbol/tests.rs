@@ -248,6 +248,98 @@ fn separate_debug_files_are_found_by_name_and_believed_by_build_id() {
     assert_eq!(functions(&named(&map, &[1, call]).stacks[0].frames), ["?", "?"], "does not wait");
 }
 
+/// What a recording knows of a program: no file, and where its bytes lie in memory.
+fn of_a_recording(build_id: Option<&str>, bias: Option<i64>, names: Names) -> Arc<Binary> {
+    let binary = Binary::without_file(build_id.map(str::to_owned), "it is on another machine");
+    let mut names = names;
+    if let Some(bias) = bias {
+        names.add_bias(0..0x10_0000, bias);
+    }
+    binary.names.set(names).unwrap();
+    Arc::new(binary)
+}
+
+fn named_in(map: &ModuleMap, ips: &[u64], folders: &Folders) -> Symbolized {
+    let raw = RawStack { id: 5, time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
+    symbolize_keeping([(&raw, map)], folders).0
+}
+
+#[test]
+fn what_a_recording_lacks_is_found_in_folders_by_build_id_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let call = printed(&program)[2];
+    let id = keep(&program).build_id.clone().unwrap();
+    let folder = dir.path().join("symbols/deep/er");
+    fs::create_dir_all(&folder).unwrap();
+    let debug = folder.join("a.debug");
+    let mut objcopy = Command::new("objcopy");
+    objcopy.arg("--only-keep-debug").args([&program, &debug]);
+    assert!(objcopy.status().unwrap().success());
+    // The program's own path is that of nothing.
+    let gone = dir.path().join("gone/a");
+    let root = dir.path().join("symbols");
+    let folders = || Folders::new(vec![root.clone()]).unwrap();
+    let functions_of = |binary: &Arc<Binary>, folders: &Folders| {
+        let found = named_in(&mapped(Arc::clone(binary), &gone), &[1, call], folders);
+        (functions_owned(&found.stacks[0].frames), found.stats.sought)
+    };
+    let bias = Some(0x40_0000);
+    let binary = of_a_recording(Some(&id), bias, Names::default());
+    let named = ["?", "inner", "middle", "outer"].map(str::to_owned).to_vec();
+    let unnamed = ["?", "?"].map(str::to_owned).to_vec();
+    let (found, sought) = functions_of(&binary, &folders());
+    assert_eq!(found, named);
+    assert_eq!((sought.files, sought.found, sought.refused.len()), (1, 1, 0));
+    assert_eq!(functions_of(&binary, &Folders::default()).0, unnamed);
+
+    // A poor name is made better, a good one is left as it is.
+    let offset = call - 1 - 0x40_0000;
+    let recorded = |file: Option<&str>| {
+        let frame = Frame {
+            function: Some("nearest".into()),
+            file: file.map(str::to_owned),
+            offset: format!("{:#x}", call - 1),
+            ..Frame::default()
+        };
+        Names::of([(offset, vec![frame])].into())
+    };
+    let binary = of_a_recording(Some(&id), bias, recorded(None));
+    assert_eq!(functions_of(&binary, &folders()).0, named);
+    assert_eq!(functions_of(&binary, &Folders::alone()).0, ["?", "nearest"]);
+    let binary = of_a_recording(Some(&id), bias, recorded(Some("a.c")));
+    assert_eq!(functions_of(&binary, &folders()).0, ["?", "nearest"]);
+    // Of an older recording the address is known by the names alone.
+    let binary = of_a_recording(Some(&id), None, recorded(None));
+    assert_eq!(functions_of(&binary, &folders()).0[1..], named[1..]);
+
+    // Another build id, none, and one that would lead out of the folder.
+    for (other, why) in [
+        (Some("00ff"), "its build id is"),
+        (None, "no build id by which it could be known"),
+        (Some("../../../etc"), "its build id is"),
+    ] {
+        let binary = of_a_recording(other, bias, Names::default());
+        let (found, sought) = functions_of(&binary, &folders());
+        assert_eq!((&found, sought.found), (&unnamed, 0), "{other:?}");
+        let [told] = &sought.refused[..] else { panic!("{sought:?}") };
+        assert!(told.contains(why) && told.contains("a.debug is not used"), "{told}");
+    }
+    // What is no regular file is not waited for.
+    fs::remove_file(&debug).unwrap();
+    assert!(Command::new("mkfifo").arg(&debug).status().unwrap().success());
+    let binary = of_a_recording(Some(&id), bias, Names::default());
+    let (found, sought) = functions_of(&binary, &folders());
+    assert_eq!((found, sought.refused.len()), (unnamed, 0));
+    let [told] = &folders().notes(&sought)[..] else { panic!("{sought:?}") };
+    assert!(told.starts_with("nothing in ") && told.contains(root.to_str().unwrap()), "{told}");
+    assert!(Folders::new(vec![gone]).is_err());
+}
+
+fn functions_owned(frames: &[Frame]) -> Vec<String> {
+    functions(frames).into_iter().map(str::to_owned).collect()
+}
+
 #[test]
 fn a_kept_file_serves_after_it_was_deleted_and_replaced() {
     let dir = tempfile::tempdir().unwrap();

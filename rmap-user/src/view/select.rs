@@ -65,14 +65,18 @@ impl Selection {
         Ok(report)
     }
 
-    /// Whether a segment of a process is meant.
+    /// Whether a process is meant.
     #[must_use]
-    pub fn means(&self, process: &Process, segment: &Segment) -> bool {
-        let any = |names: &[String], is: &dyn Fn(&str) -> bool| {
-            names.is_empty() || names.iter().any(|name| is(name))
-        };
-        any(&self.processes, &|name| is_process(process, name))
-            && any(&self.segments, &|name| is_segment(segment, name))
+    pub fn means_process(&self, process: &Process) -> bool {
+        let mut names = self.processes.iter();
+        self.processes.is_empty() || names.any(|name| is_process(process, name))
+    }
+
+    /// Whether a segment is meant, of a process that is.
+    #[must_use]
+    pub fn means_segment(&self, segment: &Segment) -> bool {
+        let mut names = self.segments.iter();
+        self.segments.is_empty() || names.any(|name| is_segment(segment, name))
     }
 
     /// Whether the whole report is meant.

@@ -106,6 +106,7 @@ fn explanation(report: Report, stories: Vec<Story>) -> Explanation {
         session: report.session,
         coverage: report.coverage,
         stories,
+        left_out: 0,
         stacks: report.stacks,
     }
 }
@@ -174,6 +175,10 @@ fn stories_are_as_they_were_read_and_found_good() {
     explain::write_json(&heap, &mut json).unwrap();
     let json = String::from_utf8(json).unwrap();
     assert_eq!(serde_json::from_str::<Explanation>(&json).unwrap(), heap);
+    let mut more = heap.clone();
+    more.left_out = 3;
+    let text = render(&more, Style::default());
+    assert!(text.ends_with("by an address.\n") && text.contains("\n3 more are meant"), "{text}");
     let mut small = heap;
     small.stories.truncate(1);
     small.stacks.truncate(1);

@@ -1,8 +1,12 @@
 //! Reports read from files, sound and otherwise, and parts of them.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use rmap::input;
+use rmap::recording::Reading;
 use rmap::report::check_identity;
+use rmap::symbol::Folders;
 use rmap::view::select::Selection;
 
 use crate::cases;
@@ -43,21 +47,30 @@ fn what_is_wrong_is_told() {
     let mut report = cases::article();
     report.processes[0].segments[0].end = "0x0".into();
     assert!(error(&serde_json::to_vec(&report).unwrap()).contains("cannot have"));
-    let error = format!("{:#}", input::load("/no/such".as_ref()).unwrap_err());
+    let error = format!("{:#}", input::load("/no/such".as_ref(), &Reading::default()).unwrap_err());
     assert!(error.starts_with("cannot read a report from /no/such: No such file"), "{error}");
 }
 
 #[test]
 fn a_file_without_end_and_one_too_large_are_told() {
-    let error = |path: &std::path::Path| format!("{:#}", input::load(path).unwrap_err());
+    let error = |path: &std::path::Path| {
+        format!("{:#}", input::load(path, &Reading::default()).unwrap_err())
+    };
     assert!(error("/dev/zero".as_ref()).contains("neither a recording nor a JSON report"));
     assert!(error("/".as_ref()).contains("it is a directory"));
-    let course = |path: &str| format!("{:#}", input::load_course(path.as_ref()).unwrap_err());
+    let course = |path: &str| {
+        format!("{:#}", input::load_course(path.as_ref(), &Reading::default()).unwrap_err())
+    };
     assert!(course("/dev/zero").contains("it is no recording"));
     assert!(course("/no/such").starts_with("cannot read a recording from /no/such: No such"));
     let json = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(json.path(), text()).unwrap();
     assert!(course(json.path().to_str().unwrap()).contains("a report does not tell how"));
+    let symbols = Arc::new(Folders::new(vec!["/".into()]).unwrap());
+    let reading = Reading { symbols, ..Reading::default() };
+    let refused = format!("{:#}", input::load(json.path(), &reading).unwrap_err());
+    assert!(refused.contains("--symbols needs the recording"), "{refused}");
+    assert!(input::load(json.path(), &Reading::default()).is_ok());
     // A report of a sparse file that is larger than any: nothing is parsed.
     json.as_file().set_len((1 << 30) + 1).unwrap();
     assert!(error(json.path()).contains("larger than 1024 MiB"));

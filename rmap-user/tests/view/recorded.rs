@@ -1,33 +1,61 @@
 //! Every view and format of the recordings in `tests/recordings`, against golden files, and each
 //! that is not text read by a parser that is not rmap's.
 //!
+//! What is held by which golden file, of each recording unless it says otherwise:
+//!
+//! | View or format | Files in `golden/recorded/` |
+//! |---|---|
+//! | table | `table.txt`, `full.txt` (no terminal), `options.txt` (`--sort --top -v`), `part.txt` (`--segment`) |
+//! | JSON report | `part.json`; of `plain` whole: `plain.report.json` |
+//! | `explain` | `explain-program` (a file's segments, by name) and `explain-address`: `.txt`, `.full.txt`, `.short.txt` (`--top`), `.json` |
+//! | `report --at` | `plain.at-peak.txt`, `plain.at-peak.json` |
+//! | `diff` | `plain-more.diff.txt`, `plain-more.diff.json` |
+//! | `flame` | `resident.svg`, `dirty.svg`, `touched.svg` |
+//! | folded | `resident.folded`, `dirty.folded`, `touched.folded` |
+//! | pprof | `pprof.txt`, in words |
+//! | speedscope | `speedscope.json` |
+//! | Perfetto | `perfetto.txt`, in words |
+//!
 //! `cargo xtask golden` writes the golden files anew, `cargo xtask golden --record` the recordings
 //! too, as root: after a change of the recording's format, or of the programs beside them.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use rmap::recording::{self, Explained, Reading, Wanted};
 use rmap::report::course::Course;
-use rmap::report::{Report, check_identity};
+use rmap::report::{At, Explanation, Report, check_identity};
+use rmap::symbol::Folders;
 use rmap::view::diff::{self, Difference};
 use rmap::view::export::{folded, speedscope};
 use rmap::view::order::{Listing, Sort};
-use rmap::view::samples::Of;
 use rmap::view::select::Selection;
-use rmap::view::{Style, flame, json, table};
+use rmap::view::{Style, explain, flame, json, table};
 
 use crate::{assert_golden, export, perfetto};
 
 /// The recordings.
 pub const NAMES: [&str; 3] = ["plain", "more", "forked"];
 
+/// Where a recording is.
+fn path(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
+    folder.join(name).with_extension("rmap")
+}
+
+/// With the names that the recording has, and none that this machine adds.
+fn reading() -> Reading {
+    Reading { symbols: Arc::new(Folders::alone()), ..Reading::default() }
+}
+
 /// A recording's report and course. The kernel's own version is no matter of these tests.
 pub fn load(name: &str) -> (Report, Course) {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
-    let path = folder.join(name).with_extension("rmap");
-    let (mut report, course) = rmap::input::load_course(&path).unwrap_or_else(|error| {
+    let read = rmap::input::load_course(&path(name), &reading());
+    let (loaded, course) = read.unwrap_or_else(|error| {
         panic!("{error:#}; if the format has changed, run as root: cargo xtask golden --record")
     });
+    let mut report = loaded.report;
     assert_eq!(check_identity(&report), Ok(()), "{name}");
     report.host.kernel = "6.18".to_owned();
     (report, course)
@@ -41,9 +69,8 @@ fn text(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
 
 #[test]
 fn recordings_are_small() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/recordings");
     for name in NAMES {
-        let bytes = std::fs::metadata(folder.join(name).with_extension("rmap")).unwrap().len();
+        let bytes = std::fs::metadata(path(name)).unwrap().len();
         assert!(bytes < 32 << 10, "{name}: {bytes} bytes");
     }
 }
@@ -91,8 +118,83 @@ fn exports_of_recordings_are_as_they_were() {
         golden("pprof.txt", &export::pprof_text(&report, listing));
         golden("speedscope.json", &text(|out| speedscope::write(&report, listing, out)));
         golden("perfetto.txt", &perfetto_text(&report, &course));
-        golden("dirty.svg", &text(|out| flame::write(&report, Of::Dirty, listing, out)));
+        for (kind, of) in export::KINDS {
+            golden(&format!("{kind}.svg"), &text(|out| flame::write(&report, of, listing, out)));
+        }
     }
+}
+
+/// The state at another moment, and one JSON report as a whole.
+#[test]
+fn reports_of_recordings_are_as_they_were() {
+    let golden = |kind: &str, text: &str| assert_golden(&format!("recorded/plain.{kind}"), text);
+    let whole = text(|out| json::write(&load("plain").0, out));
+    golden("report.json", &whole);
+    let reading = Reading { at: At::Peak, ..reading() };
+    let mut report = recording::load(&path("plain"), &reading).unwrap().report;
+    assert_eq!(check_identity(&report), Ok(()));
+    assert!(report.session.at_ns.is_some());
+    report.host.kernel = "6.18".to_owned();
+    let style = Style { width: Some(100), ..Style::default() };
+    golden("at-peak.txt", &text(|out| table::write(&report, style, out)));
+    golden("at-peak.json", &text(|out| json::write(&report, out)));
+}
+
+/// The stories of a segment in a recording.
+fn told(name: &str, segment: &str) -> Explanation {
+    let selection = Selection { segments: vec![segment.to_owned()], ..Selection::default() };
+    let wanted = Wanted {
+        process: &|process| selection.means_process(process),
+        segment: &|segment| selection.means_segment(segment),
+    };
+    let explained = recording::explain(&path(name), wanted, &reading()).unwrap();
+    let Explained { mut explanation, cut_at, notes } = explained;
+    assert_eq!((cut_at, notes.is_empty(), explanation.left_out), (None, true, 0), "{name}");
+    explanation.host.kernel = "6.18".to_owned();
+    explanation
+}
+
+/// By name, and by an address in what the program itself wrote.
+#[test]
+fn stories_from_recordings_are_as_they_were() {
+    for name in NAMES {
+        let golden =
+            |kind: &str, text: &str| assert_golden(&format!("recorded/{name}.{kind}"), text);
+        let (report, _) = load(name);
+        let written = report.processes[0].segments.iter().max_by_key(|s| s.dirty_bytes.after);
+        let address = &written.unwrap().start;
+        for (kind, segment) in [("program", name_of_program(name)), ("address", address)] {
+            let explanation = told(name, segment);
+            for (form, style) in [
+                ("", Style { width: Some(100), ..Style::default() }),
+                (".full", Style::default()),
+                (".short", Style { width: Some(80), top: Some(3), ..Style::default() }),
+            ] {
+                let text = text(|out| explain::write(&explanation, style, out));
+                golden(&format!("explain-{kind}{form}.txt"), &text);
+            }
+            let json = text(|out| explain::write_json(&explanation, out));
+            golden(&format!("explain-{kind}.json"), &json);
+        }
+    }
+}
+
+/// The program's own file, of which several segments are.
+fn name_of_program(recording: &str) -> &str {
+    if recording == "forked" { "forked" } else { "plain" }
+}
+
+/// A recording of the first version of the format is read by every later rmap.
+#[test]
+fn recordings_of_the_first_version_are_read() {
+    let path = path("version-1");
+    assert_eq!(std::fs::read(&path).unwrap()[8..10], [1, 0]);
+    let loaded = rmap::input::load(&path, &reading()).unwrap();
+    assert_eq!((loaded.cut_at, loaded.skipped), (None, 0));
+    assert_eq!(check_identity(&loaded.report), Ok(()));
+    let functions = loaded.report.stacks.iter().flat_map(|stack| &stack.frames);
+    let mut functions = functions.filter_map(|frame| frame.function.as_deref());
+    assert!(functions.any(|function| function == "fill_rows"));
 }
 
 #[test]

@@ -37,6 +37,14 @@ pub fn write(explanation: &Explanation, style: Style, out: &mut dyn io::Write) -
             map::write(story, segment, &stacks, &mut page)?;
         }
     }
+    if explanation.left_out > 0 {
+        page.gap()?;
+        let more = number::count(explanation.left_out, "more segment is", "more are");
+        let line = format!(
+            "{more} meant, smaller than these and not told of: choose by --process, or by an address."
+        );
+        page.prose(&Line::of(line, Paint::Dim), 2)?;
+    }
     let lost = &explanation.coverage.lost;
     if lost.events + lost.stacks + lost.snapshots > 0 {
         page.gap()?;
