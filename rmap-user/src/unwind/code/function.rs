@@ -69,6 +69,8 @@ struct Node {
     bad: bool,
     /// Leads back to the caller, or to another function that will.
     returns: bool,
+    /// Does nothing.
+    filling: bool,
     /// What comes next for sure, and what comes next if a call returns.
     hard: Vec<u32>,
     soft: Option<u32>,
@@ -116,6 +118,7 @@ impl Graph {
                 row,
                 bad: false,
                 returns: false,
+                filling: false,
                 hard,
                 soft,
                 found: None,
@@ -172,6 +175,7 @@ impl Graph {
         let node = &mut self.nodes[number as usize];
         (node.end, node.hard, node.soft, node.found) = (end, hard, soft, found);
         (node.bad, node.returns) = (bad, returns);
+        node.filling = instruction.mnemonic() == Mnemonic::Nop;
     }
 
     /// For each instruction, those that lead to it.
@@ -215,7 +219,8 @@ impl Graph {
     }
 
     /// What is reached from the first instruction, if that makes sense. In a function that returns,
-    /// what never does behind a call may be another function.
+    /// what never does behind a call may be another function. So it may in one that does not
+    /// return, where filling is behind the call.
     fn collect(&self) -> Option<Followed> {
         if self.nodes.first()?.bad {
             return None;
@@ -231,8 +236,11 @@ impl Graph {
             followed.rows.push((node.at, node.end, node.row));
             followed.found.extend(node.found);
             queue.extend(&node.hard);
-            let returning = |&to: &u32| self.nodes[to as usize].returns;
-            queue.extend(node.soft.filter(|to| !self.nodes[0].returns || returning(to)));
+            let own = |&to: &u32| {
+                let behind = &self.nodes[to as usize];
+                behind.returns || !self.nodes[0].returns && !behind.filling
+            };
+            queue.extend(node.soft.filter(own));
         }
         Some(followed)
     }

@@ -9,6 +9,26 @@ use rmap_ebpf::logic::unwind_row::{payload_cfa, row_payload, row_type, simple_ro
 /// How much of the C library's code is looked at, in bytes.
 const BYTES: u64 = 256 << 10;
 
+/// Assembly of glibc's (`sysdeps/x86_64/addmul_1.S`, from GMP) that pushes two registers and whose
+/// call frame information does not say so: `__mpn_addmul_1` and `__mpn_submul_1`. The C library has
+/// no symbols of them, so they are known by their first bytes: push %rbx; push %rbp;
+/// lea (%rdx),%rbx; neg %rbx.
+const MPN: [u8; 8] = [0x53, 0x55, 0x48, 0x8d, 0x1a, 0x48, 0xf7, 0xdb];
+
+/// Where those functions are in the code.
+fn mpn(elf: &Elf<'_>, text: &Range<u64>) -> Vec<Range<u64>> {
+    let bytes = elf.bytes_from(text.start).unwrap();
+    let starts = (text.start..text.end)
+        .filter(|at| bytes[(at - text.start) as usize..].starts_with(&MPN))
+        .collect::<Vec<_>>();
+    let end = |start: u64| {
+        let code = elf.bytes_from(start).unwrap();
+        let mut decoder = Decoder::with_ip(64, code, start, DecoderOptions::NONE).into_iter();
+        decoder.find(|i| i.flow_control() == FlowControl::Return).unwrap().next_ip()
+    };
+    starts.into_iter().map(|start| start..end(start)).collect()
+}
+
 /// The file of this process's C library.
 fn libc() -> Vec<u8> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
@@ -24,13 +44,17 @@ fn rows_of_libcs_code_are_those_of_its_call_frame_information() {
     let text = elf.segments.iter().find(|segment| segment.executable).unwrap();
     let text = text.address..text.address + text.file_size.min(BYTES);
     let pieces = find(&elf, std::slice::from_ref(&text), &[]);
+    let mpn = mpn(&elf, &text);
     let (mut same, mut other, mut bytes) = (0, Vec::new(), 0);
     for piece in &pieces {
         bytes += piece.end - piece.start;
         for at in piece.start..piece.end {
             let Some((row, _)) = table.row_at(at) else { continue };
             // Where a frame pointer serves, compilers use it, and this the stack pointer.
-            if row_type(row) != ROW_SP || row_type(piece.row) != ROW_SP {
+            if row_type(row) != ROW_SP
+                || row_type(piece.row) != ROW_SP
+                || mpn.iter().any(|function| function.contains(&at))
+            {
                 continue;
             }
             if payload_cfa(row_payload(row)) == payload_cfa(row_payload(piece.row)) {
@@ -42,8 +66,7 @@ fn rows_of_libcs_code_are_those_of_its_call_frame_information() {
     }
     // Of functions that are only called through tables nothing is known.
     assert!(bytes * 3 > text.end - text.start, "{bytes} bytes are known");
-    // What differs is assembly of which glibc's call frame information leaves a push out (mpn).
-    assert!(other.len() * 200 < same, "{} of {same} differ: {other:x?}", other.len());
+    assert!(other.len() * 1000 < same, "{} of {same} differ: {other:x?}", other.len());
 }
 
 /// An ELF file whose code is `code`, at address 0x1000.
@@ -130,6 +153,13 @@ fn what_stands_behind_a_call_that_does_not_return_is_not_of_the_function() {
     // push %rax; call *%rdi; then another function: push %rbx; push %rbx; ret
     let rows = rows(&[0x50, 0xff, 0xd7, 0x53, 0x53, 0xc3]);
     assert_eq!(rows, [(0, 1, sp(8, None, None)), (1, 3, sp(16, None, None))]);
+}
+
+#[test]
+fn what_stands_behind_a_call_and_filling_is_another_function() {
+    // push %rax; call *%rdi; nopl 0(%rax,%rax,1); push %rbx; call *%rdi; nop; pop %rbx; ret
+    let code = [0x50, 0xff, 0xd7, 0x0f, 0x1f, 0x44, 0, 0, 0x53, 0xff, 0xd7, 0x90, 0x5b, 0xc3];
+    assert_eq!(rows(&code), [(0, 1, sp(8, None, None)), (1, 3, sp(16, None, None))]);
 }
 
 #[test]
