@@ -40,6 +40,12 @@ pub const TARGETS: &[Target] = &[
         run: |bytes| rmap::unwind::fuzz_entry(&elf::with_eh_frame(bytes)),
     },
     Target {
+        name: "pclntab",
+        what: "Go's own table of functions",
+        max_len: 1 << 12,
+        run: rmap::pclntab::fuzz_entry,
+    },
+    Target {
         name: "table_cache",
         what: "a file of the cache of unwind tables, its checksum made right",
         max_len: 1 << 12,

@@ -13,6 +13,7 @@ pub mod investigate;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model;
+pub mod pclntab;
 pub mod reconcile;
 pub mod recording;
 pub mod report;

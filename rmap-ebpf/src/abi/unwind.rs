@@ -91,6 +91,19 @@ pub const RULE_DEREF: u8 = 1 << 0;
 /// [`Rule::flags`]: the return address is in the register [`Rule::ra`], not in memory.
 pub const RULE_RA_REGISTER: u8 = 1 << 1;
 
+/// [`Rule::flags`]: the caller is on another stack, which may lie anywhere.
+pub const RULE_OTHER_STACK: u8 = 1 << 2;
+/// [`Rule::flags`]: the frame pointer is the caller's own and not this frame's, so that the caller
+/// itself is left out.
+pub const RULE_APPROXIMATE: u8 = 1 << 3;
+/// [`Rule::flags`]: the thread works on its own stack for a task with another one. `cfa_reg`, a
+/// register of the thread, leads to the task that is its own; the word at `cfa_off` from there to
+/// what is known of the thread, whose first word leads back; the word at `bp_off` from there to the
+/// task, and the word at `cfa_add` from there is its stack pointer, `bx_slot` below the CFA. Where
+/// that register has been given to something else, frame pointers serve as under
+/// [`RULE_APPROXIMATE`].
+pub const RULE_THREADED: u8 = 1 << 4;
+
 /// Numbers of registers: those of `gregs` in the x86-64 `struct sigcontext`
 /// (`arch/x86/include/uapi/asm/sigcontext.h`), which starts at r8.
 pub const REG_BP: u8 = 10;

@@ -12,10 +12,11 @@ use super::unwind_row::{
     row_type, special_row,
 };
 use crate::abi::{
-    REG_BP, REG_BX, REG_SP, ROW_BP, ROW_RULE, ROW_SPECIAL, RULE_DEREF, RULE_RA_REGISTER, Rule,
-    SAVED_AT_BP, SAVED_AT_CFA, SAVED_LOST, SPECIAL_END, SPECIAL_JIT, SPECIAL_NO_MAPPING,
-    SPECIAL_NONE, SPECIAL_PLT, SPECIAL_SIGNAL, STACK_APPROXIMATE, STACK_COMPLETE,
-    STACK_INCONSISTENT, STACK_NO_MAPPING, STACK_NO_ROW, STACK_UNREADABLE, STACK_UNSUPPORTED,
+    REG_BP, REG_BX, REG_SP, ROW_BP, ROW_RULE, ROW_SPECIAL, RULE_APPROXIMATE, RULE_DEREF,
+    RULE_OTHER_STACK, RULE_RA_REGISTER, RULE_THREADED, Rule, SAVED_AT_BP, SAVED_AT_CFA, SAVED_LOST,
+    SPECIAL_END, SPECIAL_JIT, SPECIAL_NO_MAPPING, SPECIAL_NONE, SPECIAL_PLT, SPECIAL_SIGNAL,
+    STACK_APPROXIMATE, STACK_COMPLETE, STACK_INCONSISTENT, STACK_NO_MAPPING, STACK_NO_ROW,
+    STACK_UNREADABLE, STACK_UNSUPPORTED,
 };
 
 /// What [`step`] returns when there is a caller; every other value is a `STACK_` constant.
@@ -189,6 +190,9 @@ fn leave(frame: &mut Frame, ra: u64, cfa: u64) -> u16 {
 
 #[inline(always)]
 fn by_rule<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
+    if rule.flags & RULE_OTHER_STACK != 0 {
+        return to_other_stack(env, frame, rule);
+    }
     let base = match register(env, frame, rule.cfa_reg) {
         Ok(value) => value,
         Err(status) => return status,
@@ -239,6 +243,46 @@ fn by_rule<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
         frame.bx_at = from.wrapping_add(off);
     }
     leave(frame, ra, cfa)
+}
+
+/// To a caller on another stack.
+#[inline(always)]
+fn to_other_stack<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
+    frame.bx = LOST;
+    frame.bx_at = 0;
+    if rule.flags & RULE_THREADED != 0
+        && let Some(stack) = stack_of_task(env, frame, rule)
+    {
+        let cfa = stack.wrapping_add((rule.bx_slot as i64 as u64).wrapping_mul(8));
+        let Some(ra) = env.read(cfa.wrapping_sub(8)) else { return STACK_UNREADABLE };
+        return leave(frame, ra, cfa);
+    }
+    if rule.flags & RULE_APPROXIMATE != 0 {
+        frame.flags |= FRAME_APPROXIMATE;
+    }
+    let bp = frame.use_bp();
+    if bp == 0 {
+        return frame.end();
+    }
+    let (Some(saved), Some(ra)) = (env.read(bp), env.read(bp.wrapping_add(8))) else {
+        return STACK_NO_ROW;
+    };
+    frame.restore_bp(saved);
+    leave(frame, ra, bp.wrapping_add(16))
+}
+
+/// See [`RULE_THREADED`].
+#[inline(always)]
+fn stack_of_task<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> Option<u64> {
+    frame.flags |= FRAME_REGISTERS_USED;
+    let own = env.register(rule.cfa_reg as u32)?;
+    let thread = env.read(own.wrapping_add(rule.cfa_off as i64 as u64))?;
+    if env.read(thread)? != own {
+        return None;
+    }
+    let task = env.read(thread.wrapping_add(rule.bp_off as i64 as u64))?;
+    let stack = env.read(task.wrapping_add(rule.cfa_add as i64 as u64))?;
+    (stack != 0).then_some(stack)
 }
 
 /// A register of the frame, or the status with which the walk ends for want of it.
@@ -315,23 +359,33 @@ fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
 const TAKES_DOWN: u64 = 0xc3_00_c4_83_48;
 /// Which bits of the code are looked at: N is below 128 and a multiple of 8.
 const TAKES_DOWN_MASK: u64 = 0xff_87_ff_ff_ff;
+/// `pop %rbp; ret`: the same of a frame with a frame pointer.
+const POPS: u64 = 0xc3_5d;
+/// Which bits of the code are looked at.
+const POPS_MASK: u64 = 0xff_ff;
 
 /// From a frame without unwind information whose code, where it goes on, takes it down at once, as
-/// that of CPython's trampolines for perf does: what is left to run tells where the caller is.
-/// Whether it is so.
+/// that of CPython's trampolines for perf does (up to 3.14 by the one, later by the other): what is
+/// left to run tells where the caller is. Whether it is so.
 #[inline(always)]
 fn taken_down<E: Env>(env: &mut E, frame: &mut Frame) -> bool {
     if frame.flags & FRAME_LEAF != 0 {
         return false;
     }
     let Some(code) = env.read(frame.ip) else { return false };
-    if code & TAKES_DOWN_MASK != TAKES_DOWN {
+    let pops = code & POPS_MASK == POPS;
+    if !pops && code & TAKES_DOWN_MASK != TAKES_DOWN {
         return false;
     }
-    let at = frame.sp.wrapping_add((code >> 24) & 0x78);
+    let size = if pops { 8 } else { (code >> 24) & 0x78 };
+    let at = frame.sp.wrapping_add(size);
     let Some(ra) = env.read(at) else { return false };
     if ra == 0 || !is_return_address(env, ra) {
         return false;
+    }
+    if pops {
+        let Some(bp) = env.read(frame.sp) else { return false };
+        frame.restore_bp(bp);
     }
     leave(frame, ra, at.wrapping_add(8)) == STEP_NEXT
 }

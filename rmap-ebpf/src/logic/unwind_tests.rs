@@ -223,6 +223,74 @@ fn code_that_takes_its_frame_down_at_once_has_its_caller_for_sure() {
 }
 
 #[test]
+fn code_that_pops_its_frame_pointer_at_once_has_its_caller_for_sure() {
+    // pop %rbp; ret
+    let mut world =
+        World::with(&[(0x600, 0x9090_c35d), (0x1000, 0xb2), (0x1008, 0x408), (0x400, CALL)]);
+    world.rows.insert(0x407, ROW_NONE);
+    let start = Frame { ip: 0x600, sp: 0x1000, bp: 0x1000, ..Frame::default() };
+    let mut frame = start;
+    assert_eq!(step(&mut world, &mut frame, special_row(SPECIAL_JIT)), STEP_NEXT);
+    assert_eq!((frame.ip, frame.sp, frame.bp), (0x408, 0x1010, 0xb2));
+    assert_eq!(frame.flags & FRAME_APPROXIMATE, 0);
+    world.memory.insert(0x400, 0);
+    frame = start;
+    assert_eq!(step(&mut world, &mut frame, ROW_NONE), STACK_NO_ROW);
+}
+
+/// A thread whose r14 leads to 0x5000, from there to 0x6000 and back, and to a task at 0x7000 with
+/// its stack at 0x2000. Its frame pointer leads to another caller.
+fn on_its_own_stack() -> (World, Rule) {
+    let mut world = World::with(&[
+        (0x5030, 0x6000),
+        (0x6000, 0x5000),
+        (0x60c0, 0x7000),
+        (0x7038, 0x2000),
+        (0x2000, 0x400),
+        (0x3000, 0xb0),
+        (0x3008, 0x500),
+    ]);
+    world.registers.insert(6, 0x5000);
+    let rule = Rule {
+        cfa_reg: 6,
+        flags: RULE_OTHER_STACK | RULE_APPROXIMATE | RULE_THREADED,
+        cfa_off: 0x30,
+        bp_off: 0xc0,
+        cfa_add: 0x38,
+        bx_slot: 1,
+        ..Rule::default()
+    };
+    world.rules.push(rule);
+    (world, rule)
+}
+
+#[test]
+fn a_threads_own_stack_leads_to_that_of_its_task() {
+    let (mut world, rule) = on_its_own_stack();
+    let start = Frame { ip: 0x900, sp: 0x8000, bp: 0x3000, ..Frame::default() };
+    let mut frame = start;
+    assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
+    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x2008, 0x3000));
+    assert_eq!(frame.flags, FRAME_REGISTERS_USED);
+    // The register has been given to something else: only frame pointers are left.
+    for lost in [Some(0x5008), None] {
+        world.registers.clear();
+        world.registers.extend(lost.map(|value| (6, value)));
+        frame = start;
+        assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
+        assert_eq!((frame.ip, frame.sp, frame.bp), (0x500, 0x3010, 0xb0));
+        assert_ne!(frame.flags & FRAME_APPROXIMATE, 0);
+    }
+    frame = Frame { bp: 0, ..start };
+    assert_eq!(step(&mut world, &mut frame, rule_row(0)), STACK_APPROXIMATE);
+    // A frame pointer of its own misses nobody.
+    world.rules[0] = Rule { flags: RULE_OTHER_STACK, ..rule };
+    frame = start;
+    assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
+    assert_eq!((frame.ip, frame.flags & FRAME_APPROXIMATE), (0x500, 0));
+}
+
+#[test]
 fn every_register_has_its_place_in_pt_regs() {
     let slots: Vec<u32> = (0..15).map(pt_regs_slot).collect();
     assert_eq!(slots, [9, 8, 7, 6, 3, 2, 1, 0, 14, 13, 4, 5, 12, 10, 11]);

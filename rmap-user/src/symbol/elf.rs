@@ -164,6 +164,15 @@ impl Headers {
         Ok(headers)
     }
 
+    /// Where in the file the code at a virtual address is.
+    #[must_use]
+    pub fn offset_of_code(&self, address: u64) -> Option<u64> {
+        self.loads.iter().filter(|load| load.executable).find_map(|load| {
+            let within = address.checked_sub(load.vaddr).filter(|at| *at < load.size)?;
+            load.offset.checked_add(within)
+        })
+    }
+
     /// The virtual address, as the file has it, of the byte at a file offset. Where segments
     /// share a page of the file, the executable one counts.
     #[must_use]
@@ -209,6 +218,8 @@ pub struct Sections {
     /// `.debug_info` and `.debug_abbrev`.
     pub(super) info: Option<Part>,
     pub(super) abbrev: Option<Part>,
+    /// Go's own table of functions, and the address of `.text`.
+    pub(super) go: Option<(Part, u64)>,
     /// Address and size of what is in memory.
     loaded: Vec<(u64, u64)>,
 }
@@ -222,6 +233,11 @@ pub(super) struct Part {
 }
 
 impl Part {
+    /// The bytes of a section that is not compressed.
+    pub(super) fn bytes(&self, file: &File) -> io::Result<Vec<u8>> {
+        read_at(file, self.offset, self.size as usize)
+    }
+
     /// The section's bytes, unpacked.
     pub(super) fn read<'a>(&self, file: &'a File) -> Result<Box<dyn Read + 'a>, ElfError> {
         if self.compressed {
@@ -262,6 +278,7 @@ impl Sections {
         let is_systems = meta.uid() == 0 && meta.mode() & 0o022 == 0;
         let mut sections = Self { is_systems, ..Self::default() };
         let mut unpacked = 0;
+        let (mut go, mut text) = (None, 0);
         for shdr in shdrs {
             if shdr.addr != 0 {
                 sections.loaded.push((shdr.addr.get(), shdr.size.get()));
@@ -276,6 +293,10 @@ impl Sections {
                     return Err(ElfError::Limit("the symbol table"));
                 }
                 b".symtab" => sections.has_symbols = true,
+                b".text" => text = shdr.addr.get(),
+                b".gopclntab" | b".data.rel.ro.gopclntab" => {
+                    go = Some(part).filter(|part| part.size <= SYMBOLS_MAX && !part.compressed);
+                }
                 b".debug_info" => sections.info = Some(part),
                 b".debug_abbrev" => sections.abbrev = Some(part),
                 b".gnu_debugaltlink" | b".debug_sup" => sections.has_links = true,
@@ -300,6 +321,7 @@ impl Sections {
                 }
             }
         }
+        sections.go = go.map(|part| (part, text));
         Ok(sections)
     }
 
@@ -334,7 +356,7 @@ fn ehdr(file: &File) -> Result<Ehdr, ElfError> {
 }
 
 /// Callers keep `size` within a limit.
-fn read_at(file: &File, offset: u64, size: usize) -> io::Result<Vec<u8>> {
+pub(super) fn read_at(file: &File, offset: u64, size: usize) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     file.read_exact_at(&mut bytes, offset)?;
     Ok(bytes)

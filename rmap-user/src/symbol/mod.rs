@@ -23,6 +23,7 @@ mod demangle;
 mod depth;
 pub mod elf;
 pub mod folders;
+mod go;
 mod guard;
 pub mod module;
 pub mod perf_map;

@@ -22,6 +22,7 @@ use super::demangle::demangle;
 use super::depth;
 use super::elf::{Headers, Sections};
 use super::folders::{Folders, Sought};
+use super::go;
 use super::guard::guarded;
 use super::module::{Binary, Names, Stamp};
 use crate::report::Frame;
@@ -95,6 +96,9 @@ pub(super) fn resolve(
         let link = own.as_ref().and_then(|(_, own)| own.debug_link.as_deref());
         system.then(|| debug_file::find(id, link, module)).flatten()
     });
+    let section = own.as_ref().and_then(|(file, sections)| go::section(file, sections));
+    let go = own.as_ref().zip(layout.headers.as_ref()).zip(section.as_ref());
+    let go = go.and_then(|(((file, _), headers), section)| go::table(section, file, headers));
     let own = own.map(|(file, sections)| Lookup::new(file, sections));
     let refused = separate.iter().chain(&own).find_map(|lookup| lookup.refused.clone());
     resolved.problem = refused.or(resolved.problem);
@@ -110,7 +114,10 @@ pub(super) fn resolve(
     for offset in unknown {
         let address = layout.address_of(offset);
         let found = address.and_then(|at| clock.look_up(&mut separate, at, &bare(at)));
-        let frames = found.unwrap_or_else(|| vec![bare(address.unwrap_or(offset))]);
+        let frames = found.unwrap_or_else(|| {
+            let function = go.zip(address).and_then(|(go, at)| Some(go.at(at)?.name.to_owned()));
+            vec![Frame { function, ..bare(address.unwrap_or(offset)) }]
+        });
         resolved.frames.insert(offset, frames);
     }
     resolved.problem = clock.problem.or(resolved.problem);

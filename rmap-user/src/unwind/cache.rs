@@ -27,7 +27,7 @@ pub const DEFAULT_LIMIT: u64 = 256 << 20;
 
 /// With what a file begins; the last byte is the version, raised with every change of the format,
 /// of the row encoding, or of the rules by which tables are built.
-const MAGIC: [u8; 8] = *b"rmapuw\0\x04";
+const MAGIC: [u8; 8] = *b"rmapuw\0\x05";
 /// Magic and checksum.
 const HEADER: usize = 16;
 /// Largest file that is read: the largest table there can be.

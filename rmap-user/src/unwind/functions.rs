@@ -5,9 +5,10 @@
 //! cannot be read costs no other.
 
 use super::cfi::{BadProgram, Bytes, Encoded, Extent, Program, State};
-use super::code;
+use super::code::{self, Piece};
 use super::context;
 use super::elf::{Elf, FrameKind, Frames, Segment};
+use super::go::{self, Holds};
 use super::table::{
     MAX_CIE_BYTES, MAX_CIES, MAX_FRAME_BYTES, MAX_FUNCTIONS, MAX_PADDING, MAX_ROWS, MAX_RULES,
     MAX_SEARCH_BYTES, Stats,
@@ -291,6 +292,38 @@ impl<'a> Raw<'a> {
         ranges
     }
 
+    /// What is known of code that no call frame information describes, in order: what Go's own
+    /// table tells, and elsewhere what the instructions do.
+    fn known_by_code(&mut self, elf: &Elf<'_>, described: &[Range<u64>]) -> Vec<Piece> {
+        let uncovered = self.uncovered(described);
+        let mut told = Vec::new();
+        let mut rest = Vec::new();
+        let mut go = go::find(elf).into_iter().peekable();
+        for range in &uncovered {
+            let mut at = range.start;
+            while let Some((piece, holds)) = go.next_if(|(piece, _)| piece.start < range.end) {
+                if piece.start < at || piece.end > range.end {
+                    continue;
+                }
+                if piece.start > at {
+                    rest.push(at..piece.start);
+                }
+                at = piece.end;
+                let row = match holds {
+                    Holds::Row(row) => row,
+                    Holds::Rule(rule) => self.rule(rule),
+                };
+                told.push(Piece { start: piece.start, end: piece.end, row });
+            }
+            if at < range.end {
+                rest.push(at..range.end);
+            }
+        }
+        told.extend(code::find(elf, &rest, described));
+        told.sort_by_key(|piece| piece.start);
+        told
+    }
+
     /// Sorts the functions and joins their rows into one list without overlap.
     pub fn join(&mut self, elf: &Elf<'_>) -> Vec<(u32, u32)> {
         // Of two that begin together the longer wins.
@@ -302,7 +335,7 @@ impl<'a> Raw<'a> {
             .iter()
             .map(|f| self.base + u64::from(f.start)..self.base + u64::from(f.end))
             .collect();
-        let followed = code::find(elf, &self.uncovered(&described), &described);
+        let followed = self.known_by_code(elf, &described);
         let contexts = context::starts(elf);
         let mut covered = 0;
         let mut previous = None;

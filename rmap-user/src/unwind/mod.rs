@@ -16,6 +16,7 @@ mod context;
 mod crt;
 pub mod elf;
 mod functions;
+mod go;
 pub mod layout;
 pub mod table;
 mod uncovered;

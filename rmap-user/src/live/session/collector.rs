@@ -254,7 +254,7 @@ impl Collector {
     fn walk(&self, pid: u32, raw: &RawStack) -> Stack {
         let instance = self.investigation.instance(pid);
         let modules = instance.and_then(|instance| self.modules.get(&instance));
-        self.probes.tables().finish(raw, modules)
+        self.probes.tables().finish(pid, raw, modules)
     }
 
     /// Does what a message of the tracer asks for; a thread that stands still goes on when it is

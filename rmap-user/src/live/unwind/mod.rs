@@ -5,6 +5,7 @@
 //! could not walk because they were faster. Goes out: filled maps, and those stacks walked here
 //! by the same steps over the same words.
 
+mod made;
 mod shared;
 mod spaces;
 
@@ -35,6 +36,7 @@ use crate::{
     },
 };
 
+use made::resident_word;
 use shared::Shared;
 use spaces::{Spaces, UPPER_HALF};
 
@@ -133,9 +135,10 @@ impl Tables {
     }
 
     /// Walks a stack that the kernel side could not, with what is known of the process by now.
-    /// `modules` are those of the process, from whose files code is read.
+    /// `modules` are those of the process, from whose files code is read; what it made at run time
+    /// is read from its memory.
     #[must_use]
-    pub fn finish(&self, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
+    pub fn finish(&self, pid: u32, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
         let mut registers = Registers { ip: raw.registers[PT_REGS_IP], ..Registers::default() };
         for (number, value) in registers.general.iter_mut().enumerate() {
             let slot = match u8::try_from(number) {
@@ -159,7 +162,8 @@ impl Tables {
         };
         let of_code = |address: u64| {
             let module = modules?.find(address, u64::MAX - 1)?;
-            let file = module.binary.as_ref()?.file.as_ref()?;
+            let Some(binary) = &module.binary else { return resident_word(pid, address) };
+            let file = binary.file.as_ref()?;
             let mut bytes = [0; 8];
             let offset = module.offset + (address - module.range.start);
             file.read_exact_at(&mut bytes, offset).ok()?;
