@@ -131,7 +131,9 @@ impl Tally {
     }
 
     fn other(&mut self, pid: u32, modules: &ModuleMap) {
-        let key: Vec<_> = modules.living().map(|m| (m.range.start, m.range.end)).collect();
+        // Only files count for it: code made at run time comes and goes.
+        let files = modules.living().filter(|module| module.binary.is_some());
+        let key: Vec<_> = files.map(|m| (m.range.start, m.range.end)).collect();
         if self.others.get(&pid).is_some_and(|(known, _)| *known == key) {
             return;
         }
@@ -181,10 +183,13 @@ impl Tally {
             let load = Self::load(known, at)?;
             known.table.as_ref()?.row_at(address.wrapping_sub(load))
         });
-        let described = at.zip(known.as_ref()).is_none_or(|(at, known)| {
-            Self::load(known, at)
-                .is_none_or(|load| is_described(&known.data, address.wrapping_sub(load)))
-        });
+        // A search from end to end, which takes long in a large file.
+        let described = || {
+            at.zip(known.as_ref()).is_none_or(|(at, known)| {
+                Self::load(known, at)
+                    .is_none_or(|load| is_described(&known.data, address.wrapping_sub(load)))
+            })
+        };
         let missing = read(registers.sp()).is_none() || raw.memory.len() >= 31 * RAW_STACK_ALIGN;
         let mut why = explain(row);
         let ended = row.is_some_and(|(row, _)| row == special_row(SPECIAL_END));
@@ -203,7 +208,7 @@ impl Tally {
                 StackEnd::Unreadable => "the kernel side could not read the stack's page",
                 _ => "UNEXPLAINED: we end",
             };
-        } else if why == "plain row" && !described {
+        } else if why == "plain row" && !described() {
             why = "start code of the C runtime, which we know by its bytes and framehop does not";
         } else if why == "plain row" {
             why = "UNEXPLAINED: different callers by a plain row";

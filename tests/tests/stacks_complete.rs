@@ -26,6 +26,7 @@ fn expect_complete(name: &str, traced: &Traced) -> Result<(), String> {
     let unwind = &traced.report.coverage.unwind;
     let all = unwind.complete + unwind.incomplete;
     assert!(all > 300, "{name}: {unwind:?}");
+    println!("{name}: {} of {all} faults: {:?}", unwind.complete, unwind.reasons);
     if unwind.complete * 100 < all * 99 {
         return Err(format!("{name}: {unwind:?}"));
     }
