@@ -67,6 +67,9 @@ globals! {
     HUGE_PAGES: u8 = 1;
     /// 1: multi-size huge pages may appear, so the neighbours are looked at as well.
     MULTI_SIZE_PAGES: u8 = 0;
+    /// 1: a program at a raw tracepoint may be preempted (since Linux 7.0, kernel commit
+    /// f7d327654b88), and is left out for everybody who meets it on that CPU meanwhile.
+    PREEMPTED: u8 = 0;
     /// 1: registers and memory of every walked stack are sent as well, for another unwinder.
     CHECK_UNWIND: u8 = 0;
 }

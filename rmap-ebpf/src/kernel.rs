@@ -48,6 +48,16 @@ pub fn tid(task: *mut task_struct) -> u32 {
     unsafe { *((task as u64 + config::TASK_PID.load()) as *const u32) }
 }
 
+/// `PF_MEMALLOC` (kernel `include/linux/sched.h`).
+const MEMALLOC: u32 = 0x800;
+
+/// Whether the current task takes memory back, from whomever, because it needs some itself.
+#[inline(always)]
+pub fn reclaims(task: *mut task_struct) -> bool {
+    // SAFETY: as above.
+    unsafe { *((task as u64 + config::TASK_FLAGS.load()) as *const u32) & MEMALLOC != 0 }
+}
+
 /// The address space of the current task, 0 for a kernel thread.
 #[inline(always)]
 pub fn mm(task: *mut task_struct) -> u64 {
@@ -109,6 +119,7 @@ pub struct UserRegisters {
 
 /// Offsets in x86-64's `struct pt_regs` (`arch/x86/include/uapi/asm/ptrace.h`), in bytes.
 mod pt_regs {
+    pub const CX: u64 = 88;
     pub const BP: u64 = 32;
     pub const BX: u64 = 40;
     pub const R10: u64 = 56;
@@ -120,6 +131,17 @@ mod pt_regs {
     pub const ORIG_AX: u64 = 120;
     pub const IP: u64 = 128;
     pub const SP: u64 = 152;
+}
+
+/// The registers of an exception, from `cx` to `ss`: of one in kernel mode they lie among the
+/// kernel's own stack frames, where they stand until it is over and what comes next overwrites
+/// them.
+pub type Exception = [u64; 10];
+
+/// Those that begin at an address.
+#[inline(always)]
+pub fn exception(regs: u64) -> Option<Exception> {
+    read(regs, pt_regs::CX)
 }
 
 impl UserRegisters {

@@ -62,6 +62,12 @@ pub fn leaf(late: &Late, top: u64, address: u64) -> Option<Leaf> {
     Some(Leaf::Table(next(base, middle)?))
 }
 
+/// Whether an entry of the last table has a page of its own.
+#[inline(always)]
+pub fn own(entry: u64) -> bool {
+    entry & (PRESENT | PROT_NONE) != 0 && entry & SPECIAL == 0
+}
+
 /// The entry that maps `address` in the last table.
 #[inline(always)]
 pub fn entry(table: u64, address: u64) -> Option<u64> {

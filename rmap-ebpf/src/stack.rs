@@ -17,8 +17,8 @@ use rmap_ebpf::{
 
 use crate::{
     config, emit,
-    kernel::UserRegisters,
-    state::{BUSY, EVENTS, LastStack, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, Thread},
+    kernel::{self, UserRegisters},
+    state::{EVENTS, LastStack, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, Thread, busy},
     unwind::{self, Scratch},
 };
 
@@ -36,52 +36,56 @@ const PIECE: usize = abi::RAW_STACK_ALIGN;
 /// Walks the current thread's user stack; user space gets it, if it does not have it yet. `slot`
 /// is the process's value in `TARGETS`.
 #[inline(always)]
-pub fn capture(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
-    take(registers, mm, slot, None)
+pub fn capture(registers: UserRegisters, mm: u64, slot: u32, place: Place) -> u64 {
+    take(registers, mm, slot, None, place)
 }
 
 /// The same at a place to which the thread may come again and again: a stack that is still there
 /// is not walked once more.
 #[inline(always)]
 pub fn capture_again(registers: UserRegisters, mm: u64, thread: &mut Thread) -> u64 {
-    take(registers, mm, thread.slot, Some(&mut thread.stack))
+    take(registers, mm, thread.slot, Some(&mut thread.stack), Place::Classic)
 }
 
 #[inline(always)]
-fn take(registers: UserRegisters, mm: u64, slot: u32, last: Option<&mut LastStack>) -> u64 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return 0 };
-    let Some(busy) = BUSY.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's own slot.
-    unsafe { *busy = 1 };
+fn take(
+    registers: UserRegisters,
+    mm: u64,
+    slot: u32,
+    last: Option<&mut LastStack>,
+    place: Place,
+) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place as u32) else { return 0 };
+    if !busy(place, kernel::tid(kernel::current())) {
+        return 0;
+    }
     unwind::forget(scratch);
     if let Some(last) = &last
         && unwind::repeats(registers, &last.memory, scratch)
     {
         let status = last.memory.status;
         if config::CHECK_UNWIND.load() != 0 && has_room() {
-            raw(registers, mm, last.memory.hash, status);
+            raw(registers, mm, last.memory.hash, status, place);
         }
-        // SAFETY: this CPU's own slot.
-        unsafe { *busy = 0 };
+        busy(place, 0);
         emit::count(abi::COUNT_STACK_STATUS + (u32::from(status) & 15), 1);
         return last.memory.hash;
     }
     unwind::walk(registers, slot, scratch);
-    // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
-    // runs stops at the busy mark.
+    // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
+    // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
     let unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
     let mut hash = 0;
     if (unmapped || config::CHECK_UNWIND.load() != 0) && has_room() {
         let status = walked.status as u16;
         let name = if unmapped { 0 } else { hash::finish(walked.sum, status) };
-        let sent = raw(registers, mm, name, status);
+        let sent = raw(registers, mm, name, status, place);
         if unmapped {
             hash = sent;
         }
     }
-    // SAFETY: this CPU's own slot.
-    unsafe { *busy = 0 };
+    busy(place, 0);
     emit::count(abi::COUNT_STACK_STATUS + (walked.status & 15), 1);
     if hash != 0 {
         return hash;
@@ -137,8 +141,8 @@ fn finish(scratch: &mut Scratch, mm: u64) -> (u64, bool) {
 /// Sends registers and memory of a stack that has code without tables, or under `hash`, if that is
 /// not 0, to check how it was walked. Returns its name, 0 if there is no room.
 #[inline(always)]
-fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16) -> u64 {
-    let Some(record) = RAW_STACKS.get_ptr_mut(0) else { return 0 };
+fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) -> u64 {
+    let Some(record) = RAW_STACKS.get_ptr_mut(place as u32) else { return 0 };
     // SAFETY: this CPU's own slot, as above.
     let record = unsafe { &mut *record };
     let check = hash != 0;

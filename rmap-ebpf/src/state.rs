@@ -6,7 +6,10 @@ use aya_ebpf::{
     macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use rmap_ebpf::{abi, logic::repeat::Memory};
+use rmap_ebpf::{
+    abi,
+    logic::{hash, repeat::Memory},
+};
 
 use crate::{
     kernel::{self, File},
@@ -70,9 +73,30 @@ pub const SEEN_SETS: u32 = 1 << 14;
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::COUNTERS, 0);
 
-/// Where a stack is walked.
+/// Where a stack is walked: each [`Place`] has its own.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(PLACES as u32, 0);
+
+/// Which programs never run at once on one CPU: those of perf events and of classic tracepoints,
+/// of which the kernel runs one at a time, and each of the others with itself. Since Linux 7.0
+/// one at a raw tracepoint may be preempted, and the next thread's events come in its middle.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub enum Place {
+    /// The end of a fault, a mapping call.
+    Classic,
+    /// `rss_stat`.
+    Rss,
+    /// `sched_process_fork`.
+    Fork,
+    /// `writeback_dirty_folio`.
+    Dirtied,
+    /// `mm_filemap_delete_from_page_cache`.
+    Removed,
+}
+
+/// How many there are.
+pub const PLACES: usize = 5;
 
 /// The rows that walks found before.
 #[map]
@@ -92,7 +116,8 @@ pub static RSS: PerCpuArray<abi::RssRecord> = PerCpuArray::with_max_entries(1, 0
 
 /// Where a stack that cannot be walked here is put together.
 #[map]
-pub static RAW_STACKS: PerCpuArray<abi::RawStackRecord> = PerCpuArray::with_max_entries(1, 0);
+pub static RAW_STACKS: PerCpuArray<abi::RawStackRecord> =
+    PerCpuArray::with_max_entries(PLACES as u32, 0);
 
 /// The unwind tables: index words and rows, as `abi` describes them.
 #[btf_map]
@@ -110,9 +135,27 @@ pub static RULES: Array<abi::Rule> = Array::with_max_entries(abi::RULES as u32, 
 pub static MAPPINGS: Array<abi::Mappings> =
     Array::with_max_entries(abi::MAPPING_SLOTS, BPF_F_MMAPABLE);
 
-/// Set while a probe of this CPU reads user memory: faults that it causes are not the program's.
+/// The threads for which probes of this CPU read user memory just now, by [`Place`]; 0: none.
+/// Faults that they cause are not the program's.
 #[map]
-pub static BUSY: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+pub static BUSY: PerCpuArray<[u32; PLACES]> = PerCpuArray::with_max_entries(1, 0);
+
+/// A probe begins to read user memory for a thread; with 0 it ends. False if it must not begin.
+#[inline(always)]
+pub fn busy(place: Place, tid: u32) -> bool {
+    let Some(busy) = BUSY.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own slot, and of it the part that no other program writes now.
+    unsafe { (&raw mut (*busy)[place as usize]).write_volatile(tid) };
+    true
+}
+
+/// Whether a probe reads user memory for this thread.
+#[inline(always)]
+pub fn is_busy(tid: u32) -> bool {
+    BUSY.get(0).is_some_and(|busy| {
+        busy[0] == tid || busy[1] == tid || busy[2] == tid || busy[3] == tid || busy[4] == tid
+    })
+}
 
 /// What user space finds out after the load.
 #[map]
@@ -171,6 +214,10 @@ pub struct Bracket {
     pub reserved: u32,
     /// Of a write to a page that was there: the physical page, 0 if it was not read.
     pub frame: u64,
+    /// Where the registers of a fault in kernel mode lie, and what they were; else 0.
+    pub regs: u64,
+    /// A hash of them.
+    pub mark: u64,
 }
 
 impl Bracket {
@@ -178,6 +225,35 @@ impl Bracket {
     pub const OPEN: u32 = 1;
     /// It was taken in kernel mode.
     pub const KERNEL: u32 = 2;
+
+    /// Whether the thread is in this fault. One that failed (a signal, or an error of the system
+    /// call that touched the memory) has no end that is told, so the bracket alone does not say:
+    /// a fault in user mode is in no system call, and one in kernel mode has its registers where
+    /// they were.
+    /// `syscall`: the call that the thread is in, −1 outside of any.
+    #[inline(always)]
+    pub fn under_way(&self, syscall: i64) -> bool {
+        if self.flags & Self::OPEN == 0 {
+            return false;
+        }
+        if self.flags & Self::KERNEL != 0 {
+            return Self::mark_of(self.regs) == self.mark;
+        }
+        syscall < 0
+    }
+
+    /// A hash of the registers of a fault in kernel mode; 0 if they cannot be read.
+    #[inline(always)]
+    pub fn mark_of(regs: u64) -> u64 {
+        let Some(registers) = kernel::exception(regs) else { return 0 };
+        let mut sum = hash::START;
+        let mut at = 0;
+        while at < registers.len() {
+            sum = hash::add(sum, registers[at]);
+            at += 1;
+        }
+        sum
+    }
 }
 
 /// An access with no fault.

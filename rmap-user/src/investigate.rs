@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use crate::event::{Body, Event, StackEnd};
-use crate::model::{Arch, KnownStack, Ledger, MmKey, PAGE, Path, Processes, StackRef, Stacks};
+use crate::model::{Arch, How, KnownStack, Ledger, MmKey, PAGE, Path, Processes, StackRef, Stacks};
 use crate::reconcile::{self, Context, History, reconcile};
 use crate::report::{self, Lost, Mode, Report, SnapshotKind};
 use crate::snapshot::{Moment, Segment, Snapshot};
@@ -168,6 +168,7 @@ impl Investigation {
     pub fn snapshot(&mut self, snapshot: &Snapshot) {
         self.last_ns = self.last_ns.max(snapshot.time_ns);
         let index = self.place(snapshot);
+        let last = snapshot.moment == Moment::AtExit && self.processes.dies_with(index);
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
         // A vfork child shows its parent's memory, which is the parent's to report.
@@ -224,6 +225,10 @@ impl Investigation {
             *ledger.released.entry((stack, how)).or_default() += bytes;
         }
         let segments = reconciled.segments;
+        let rss: u64 = segments.iter().map(|segment| segment.rss_bytes.after).sum();
+        if last && rss > 0 {
+            ledger.released.insert((None, How::Exit), rss);
+        }
         let key = Some(space.key);
         case.result = Some(Outcome { kind, time_ns: snapshot.time_ns, key, segments, ledger });
         if kind == SnapshotKind::AtExit {
@@ -351,7 +356,7 @@ impl Investigation {
             self.without_exit += 1;
             let case = self.cases.entry(index).or_default();
             let mut ledger = Ledger::default();
-            space.close(None, &mut ledger);
+            space.close(Some(How::Exit), &mut ledger);
             match &mut case.result {
                 Some(last) => last.ledger.released = ledger.released,
                 None => {

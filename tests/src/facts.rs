@@ -129,6 +129,13 @@ pub fn owned_through(segment: &Segment, cause: &str) -> Owned {
     Owned::sum(segment.paths.iter().filter(|path| path.cause == cause))
 }
 
+/// Bytes that no code of a process gave back in this way, but the kernel.
+#[must_use]
+pub fn released_by_kernel(process: &Process, how: &str) -> u64 {
+    let by_kernel = process.released.iter().filter(|r| r.how == how && r.stack.is_none());
+    by_kernel.map(|r| r.rss_bytes).sum()
+}
+
 /// The segment for a message: its sizes, paths and residuals.
 #[must_use]
 pub fn show(report: &Report, segment: &Segment) -> String {

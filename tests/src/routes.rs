@@ -36,6 +36,19 @@ pub struct Workload {
     pub options: &'static [&'static str],
     /// Settings of the machine that it needs: file and value.
     pub settings: &'static [(&'static str, &'static str)],
+    /// It needs swap.
+    pub swap: bool,
+    /// Linux before this version (major, minor) cannot tell what it does, and why.
+    pub since: Option<((u32, u32), &'static str)>,
+}
+
+impl Workload {
+    /// Why this kernel cannot tell what it does.
+    #[must_use]
+    pub fn untold(&self, version: (u32, u32)) -> Option<String> {
+        let ((major, minor), why) = self.since.filter(|(since, _)| version < *since)?;
+        Some(format!("before Linux {major}.{minor} {why}"))
+    }
 }
 
 /// What is true of a region at the end.
@@ -78,11 +91,18 @@ const fn resident(region: &'static str, function: &'static str, cause: &'static 
 }
 
 const fn plain(name: &'static str) -> Workload {
-    Workload { name, args: &[], options: &[], settings: &[] }
+    Workload { name, args: &[], options: &[], settings: &[], swap: false, since: None }
 }
 
 const fn of_file(name: &'static str) -> Workload {
-    Workload { name, args: &["FILE"], options: &[], settings: &[] }
+    Workload { args: &["FILE"], ..plain(name) }
+}
+
+/// What a process does to its own memory with no fault.
+const fn no_fault(workload: Workload) -> Workload {
+    let why = "the counters are gathered in the thread, and tell of pages that came with no fault \
+               when the call is over";
+    Workload { since: Some(((6, 2), why)), ..workload }
 }
 
 const fn route(row: &'static str, shown: Shown) -> Route {
@@ -116,10 +136,13 @@ const NO_EFFECT: Workload = plain("no_effect");
 const LAZY_FREE: Workload = plain("lazy_free");
 const REMAP: Workload = plain("remap");
 const FORK_COW: Workload = plain("fork_cow");
-const PINNED: Workload = of_file("pinned");
+const PINNED: Workload = no_fault(of_file("pinned"));
+const VECTORS: Workload = no_fault(of_file("vectors"));
+const URING: Workload = no_fault(of_file("uring"));
+const FAILED_FAULT: Workload = no_fault(of_file("failed_fault"));
 const CLONE_VM: Workload = Workload { args: &["vm"], ..plain("clones") };
 const REMOTE: Workload = plain("remote");
-const USER_FAULT: Workload = plain("user_fault");
+const USER_FAULT: Workload = no_fault(plain("user_fault"));
 const TRUNCATED: Workload = of_file("truncated");
 const MTHP: Workload = Workload {
     settings: &[("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "madvise")],
@@ -128,11 +151,29 @@ const MTHP: Workload = Workload {
 const HUGETLB: Workload =
     Workload { settings: &[("/proc/sys/vm/nr_hugepages", "1")], ..plain("hugetlb") };
 const KHUGEPAGED: Workload = Workload {
-    settings: &[("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "100")],
+    settings: &[
+        ("/sys/kernel/mm/transparent_hugepage/khugepaged/alloc_sleep_millisecs", "20"),
+        ("/sys/kernel/mm/transparent_hugepage/khugepaged/pages_to_scan", "65536"),
+        ("/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs", "20"),
+    ],
     ..plain("khugepaged")
 };
+/// KSM, as fast as it can be.
+pub const MERGED: Workload = Workload {
+    settings: &[
+        ("/sys/kernel/mm/ksm/pages_to_scan", "100000"),
+        ("/sys/kernel/mm/ksm/sleep_millisecs", "5"),
+        ("/sys/kernel/mm/ksm/run", "1"),
+    ],
+    ..plain("merged")
+};
+const SWAPPED: Workload = Workload { swap: true, ..plain("swapped") };
+const SILENT: Workload = plain("silent");
 /// Nobody else can trace the child that is written to: it is looked at from time to time.
 const POKED: Workload = Workload { options: &["--interval", "0.05"], ..of_file("poked") };
+
+/// Dirty by the process's own page table, and no event told.
+const SILENTLY: &str = "not explained: shared-write-without-fault";
 
 /// The table.
 pub const ROUTES: &[Route] = &[
@@ -238,9 +279,18 @@ pub const ROUTES: &[Route] = &[
             both("sysv", "write_sysv", "shared-memory"),
         ],
     ),
-    test(
-        "shared memory is written where it was read (no event)",
-        "silent::the_page_table_tells_which_pages_were_written_without_a_fault",
+    by(
+        "shared memory is written where it was read (no event), by itself and by a child",
+        &SILENT,
+        &[
+            both("own", "write_first", "shared-memory"),
+            resident("own", "read_rest", "shared-memory"),
+            of("own", "", SILENTLY, Of::DirtyOf("own_silent_pages")),
+            resident("child", "read_all", "shared-memory"),
+            of("child", "", SILENTLY, Of::DirtyOf("other_dirty_pages")),
+            resident("other", "read_all", "shared-memory"),
+            of("other", "", "not explained: page-cache-write", Of::DirtyOf("other_dirty_pages")),
+        ],
     ),
     by(
         "hugetlb pages, which smaps counts apart",
@@ -428,17 +478,26 @@ pub const ROUTES: &[Route] = &[
     ),
     by(
         "readv with O_DIRECT, and vectors of many parts",
-        &of_file("vectors"),
+        &VECTORS,
         &[both("few", "read_few", "pinned"), both("many", "read_many", "pinned")],
     ),
     by(
+        "a fault fails (by a signal, by an error of the call), then O_DIRECT reads into fresh memory",
+        &FAILED_FAULT,
+        &[
+            both("signalled", "read_after_signal", "pinned"),
+            both("failed", "read_after_error", "pinned"),
+            both("same", "read_both", "pinned"),
+        ],
+    ),
+    by(
         "io_uring registers buffers",
-        &of_file("uring"),
+        &URING,
         &[both("one", "register_buffers", "pinned"), both("two", "register_buffers", "pinned")],
     ),
     by(
         "io_uring reads with O_DIRECT: the call names no address",
-        &of_file("uring"),
+        &URING,
         &[both("read", "enter", "pinned")],
     ),
     by(
@@ -520,17 +579,32 @@ pub const ROUTES: &[Route] = &[
             of("stored", "", "not explained: stranger", Of::DirtyOf("stored_dirty_pages")),
         ],
     ),
+    by(
+        "another process cuts a mapped file",
+        &FILE_WRITERS,
+        &[resident("cut", "read_pages", "file-read")],
+    ),
     test(
-        "one byte is written into a large folio; another process cuts a mapped file",
+        "one byte is written into a large folio",
         "file_writers::a_traced_child_that_writes_the_parents_files_is_named_by_its_functions",
     ),
-    test(
+    by(
         "swap, by the process's wish; back by a read, by a write, and a write after a read",
-        "kernel_moves::pages_that_went_to_swap_belong_to_who_brought_them_back",
+        &SWAPPED,
+        &[
+            resident("swapped", "read_back", "swap-in"),
+            both("swapped", "write_back", "swap-in"),
+            of("swapped", "", "not explained: write-after-swap-in", Of::DirtyOf("silent_pages")),
+        ],
     ),
-    test(
+    by(
         "KSM merges pages, and a write copies one",
-        "kernel_moves::a_page_that_ksm_merged_is_copied_by_who_writes_it",
+        &MERGED,
+        &[
+            both("written", "write_merged", "ksm-cow"),
+            both("written", "fill_equal", "first-write"),
+            both("merged", "fill_equal", "first-write"),
+        ],
     ),
     test(
         "the kernel takes pages back in a group of processes with a limit",

@@ -84,7 +84,7 @@ fn a_stranger_who_writes_the_files_is_a_reason_of_its_own() {
     job.expect_kernel_sizes();
     expect_writer(&job, "sent", "read_pages", "send_pages", "page-cache-write");
     for (region, reader) in
-        [("written", "store_first"), ("stored", "read_pages"), ("large", "read_pages")]
+        [("written", "store_first"), ("stored", "read_pages"), ("large", "read_large")]
     {
         let pages = job.truth.region(region).dirty / PAGE;
         let stranger = i64::try_from(pages * PAGE).unwrap();

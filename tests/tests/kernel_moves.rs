@@ -13,6 +13,7 @@ use rmap_tests::job::{Job, PAGE};
 use rmap_tests::pressure::{Group, Swap};
 use rmap_tests::process::Running;
 use rmap_tests::rmap::rmap_run;
+use rmap_tests::routes::MERGED;
 use rmap_tests::setting::Setting;
 use rmap_tests::{begin, workload};
 
@@ -21,13 +22,6 @@ fn rest(job: &Job, region: &str) -> Vec<(String, i64, i64)> {
     let page = i64::try_from(PAGE).unwrap();
     let parts = job.segment(region).unexplained.iter();
     parts.map(|u| (u.reason.clone(), u.rss_bytes / page, u.dirty_bytes / page)).collect()
-}
-
-/// What the kernel took back by itself, in bytes.
-fn reclaimed(job: &Job, region: &str) -> u64 {
-    let released = job.process(region).released.iter();
-    let by_kernel = released.filter(|r| r.how == "reclaim" && r.stack.is_none());
-    by_kernel.map(|r| r.rss_bytes).sum()
 }
 
 #[test]
@@ -56,12 +50,12 @@ fn pages_that_went_to_swap_belong_to_who_brought_them_back() {
 #[test]
 fn a_page_that_ksm_merged_is_copied_by_who_writes_it() {
     let machine = begin!();
-    let settings = [("pages_to_scan", "100000"), ("sleep_millisecs", "5"), ("run", "1")];
-    let set = |(name, value)| Setting::set(&Path::new("/sys/kernel/mm/ksm").join(name), value);
-    let settings = settings.map(set);
-    if settings.iter().any(Option::is_none) {
-        return machine.skip("the kernel has no KSM, or takes no settings for it");
-    }
+    let set = |(name, value): &(&str, &str)| Setting::set(Path::new(name), value);
+    let settings: Result<Vec<_>, _> = MERGED.settings.iter().map(set).collect();
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(reason) => return machine.skip(&reason),
+    };
     let job = machine.job("merged", &[]);
     drop(settings);
     if let Some(reason) = &job.truth.skip {
@@ -95,8 +89,9 @@ fn holes_that_a_call_of_collapse_filled_are_its_callers() {
 fn pages_of_hugetlb_have_figures_of_their_own() {
     let machine = begin!();
     let path = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
-    let Some(_reserved) = Setting::set(Path::new(path), "4") else {
-        return machine.skip(&format!("{path} cannot be 4"));
+    let _reserved = match Setting::set(Path::new(path), "4") {
+        Ok(reserved) => reserved,
+        Err(reason) => return machine.skip(&reason),
     };
     let job = machine.job("hugetlb", &[]);
     if let Some(reason) = &job.truth.skip {
@@ -132,7 +127,6 @@ fn the_vdso_and_its_data_are_accounted() {
 }
 
 #[test]
-#[ignore = "not sure yet: in one run of six a few of the file's pages that came back are `unknown`"]
 fn what_a_group_under_pressure_lost_is_debited_and_told_as_reclaim() {
     let machine = begin!();
     if statfs(machine.scratch()).unwrap().filesystem_type() == TMPFS_MAGIC {
@@ -162,6 +156,6 @@ fn what_a_group_under_pressure_lost_is_debited_and_told_as_reclaim() {
     job.expect_whole("file");
     // Of the two regions at least what is not there went; more where it came and went again.
     let lost = there.swap + read * PAGE - cached;
-    let told = reclaimed(&job, "memory");
+    let told = facts::released_by_kernel(job.process("memory"), "reclaim");
     assert!(told >= lost, "{told} bytes of {lost} are told as reclaimed");
 }

@@ -11,6 +11,7 @@ use rmap_tests::facts::{self, frames};
 use rmap_tests::job::PAGE;
 use rmap_tests::machine::Machine;
 use rmap_tests::matrix::{Matrix, Part};
+use rmap_tests::pressure::Swap;
 use rmap_tests::process::Running;
 use rmap_tests::rmap::{finish, reports};
 use rmap_tests::routes::{Of, ROUTES, Route, Shown, Truth, Workload, markdown};
@@ -23,13 +24,24 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// The kernel's version: major, minor.
+fn kernel() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().unwrap();
+    let release = name.release().to_str().unwrap();
+    let mut parts = release.split(['.', '-']).map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
 /// A workload that was run, or why it could not show what it is for.
 fn run(machine: &Machine, workload: &Workload, number: usize) -> Result<(Report, Said), String> {
+    if let Some(reason) = workload.untold(kernel()) {
+        return Err(reason);
+    }
     let mut settings = Vec::new();
     for (path, value) in workload.settings {
-        settings
-            .push(Setting::set(Path::new(path), value).ok_or(format!("{path} cannot be {value}"))?);
+        settings.push(Setting::set(Path::new(path), value)?);
     }
+    let _swap = workload.swap.then(|| Swap::on(machine)).transpose()?;
     let mut rmap = reports(machine.scratch(), "run");
     rmap.args(workload.options).arg("--").arg(workload::build(workload.name));
     for argument in workload.args {

@@ -39,9 +39,10 @@ fn an_exec_in_the_middle_leaves_only_the_new_programs_memory() {
     }
     let before = 64 * PAGE;
     assert_eq!(job.touched("new", "before_exec"), before, "{:?}", process.gone);
-    let released: u64 =
-        process.released.iter().filter(|r| r.how == "exec").map(|r| r.rss_bytes).sum();
+    let released = facts::released_by_kernel(process, "exec");
     assert!(released >= before, "exec gave back {released}: {:?}", process.released);
+    // And the end gave back all that the new program still had.
+    assert_eq!(facts::released_by_kernel(process, "exit"), process.rss_bytes.after);
 }
 
 #[test]

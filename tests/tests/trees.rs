@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use ::rmap::report::{Segment, SnapshotKind};
+use ::rmap::report::{Process, Segment, SnapshotKind};
 use rmap_tests::job::PAGE;
 use rmap_tests::process::{Running, has_program};
 use rmap_tests::rmap::{finish, rmap_run};
@@ -44,6 +44,9 @@ fn children_of_odd_clones_are_told_each() {
             // It had no memory of its own, and its parent's was told at the parent's exit.
             let kinds: Vec<_> = report.processes.iter().map(|p| p.snapshot).collect();
             assert_eq!(kinds, [SnapshotKind::AtExit, SnapshotKind::None]);
+            let went = |p: &Process| facts::released_by_kernel(p, "exit");
+            let went: Vec<_> = report.processes.iter().map(went).collect();
+            assert_eq!(went, [report.processes[0].rss_bytes.after, 0]);
         } else {
             assert!(report.processes.iter().all(|p| p.snapshot == SnapshotKind::AtExit), "{how}");
         }

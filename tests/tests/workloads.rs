@@ -82,8 +82,11 @@ fn files_and_shared_memory_add_up() {
         adds_up(name, &[file], &[]);
     }
     for name in
-        ["file_states", "file_writers", "pinned", "truncated", "populate_file", "uring", "vectors"]
+        ["file_states", "file_writers", "pinned", "failed_fault", "truncated", "populate_file"]
     {
+        adds_up(name, &[file], &[]);
+    }
+    for name in ["uring", "vectors"] {
         adds_up(name, &[file], &[]);
     }
     adds_up("shared_memory", &[], &[]);

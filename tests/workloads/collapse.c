@@ -36,20 +36,6 @@ NAMED void refill_part(volatile char *p)
         p[i * PAGE] = 2;
 }
 
-static char *huge_place(int advice)
-{
-    char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                      -1, 0);
-    if (base == MAP_FAILED)
-        die("mmap");
-    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE))
-        die("mprotect");
-    if (madvise(p, HUGE_PAGE, advice))
-        truth_skip("the kernel has no transparent huge pages");
-    return p;
-}
-
 int main(void)
 {
     char *p = huge_place(MADV_NOHUGEPAGE), *q = huge_place(MADV_HUGEPAGE);

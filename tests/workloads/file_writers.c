@@ -32,19 +32,9 @@ static char *shared(int fd, size_t pages)
     return region_map(pages * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 }
 
-NAMED unsigned read_pages(const volatile char *p, size_t pages)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < pages; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void store_first(volatile char *p)
-{
-    for (size_t i = 0; i < 10; i++)
-        p[i * PAGE] = 1;
-}
+READS(read_pages, 0, PAGES)
+READS(read_large, 0, LARGE)
+WRITES(store_first, 0, 10, 1)
 
 NAMED void send_pages(int to, int from)
 {
@@ -60,11 +50,7 @@ NAMED void child_writes(int fd)
             die("pwrite");
 }
 
-NAMED void child_stores(volatile char *p)
-{
-    for (size_t i = 0; i < 5; i++)
-        p[i * PAGE] = 1;
-}
+WRITES(child_stores, 0, 5, 1)
 
 NAMED void child_pokes(int fd)
 {
@@ -88,8 +74,7 @@ int main(int argc, char **argv)
     int stored = make(name, "stored"), cut = make(name, "cut"), large = make_large(name);
     char *a = shared(sent, PAGES), *b = shared(written, PAGES), *c = shared(stored, PAGES);
     char *d = shared(cut, PAGES), *e = shared(large, LARGE);
-    if (!read_pages(a, PAGES) || !read_pages(c, PAGES) || !read_pages(d, PAGES) ||
-        !read_pages(e, LARGE))
+    if (!read_pages(a) || !read_pages(c) || !read_pages(d) || !read_large(e))
         die("a file holds zeros");
     /* What the child writes was the parent's before it was written back. */
     store_first(b);
@@ -108,14 +93,12 @@ int main(int argc, char **argv)
         child_cuts(cut);
         truth_end(0);
     }
-    int status;
-    if (waitpid(child, &status, 0) != child || status)
-        die("the child");
+    child_end(child);
     truth_pages("sent", "read_pages", PAGES);
     truth_pages("written", "store_first", 10);
     truth_pages("stored", "read_pages", PAGES);
     truth_pages("cut", "read_pages", 8);
-    truth_pages("large", "read_pages", LARGE);
+    truth_pages("large", "read_large", LARGE);
     truth_number("sent_dirty_pages", 8);
     truth_number("written_dirty_pages", 6);
     truth_number("stored_dirty_pages", 5);

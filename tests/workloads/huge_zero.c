@@ -13,15 +13,7 @@ NAMED void write_over_huge_zeros(volatile char *p)
 
 int main(void)
 {
-    char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                      -1, 0);
-    if (base == MAP_FAILED)
-        die("mmap");
-    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE))
-        die("mprotect");
-    if (madvise(p, HUGE_PAGE, MADV_HUGEPAGE))
-        truth_skip("the kernel has no transparent huge pages");
+    char *p = huge_place(MADV_HUGEPAGE);
     if (read_huge(p))
         die("memory holds what nobody wrote");
     write_over_huge_zeros(p);

@@ -12,13 +12,7 @@ NAMED void fill_half(volatile char *p)
 
 int main(int argc, char **argv)
 {
-    char *base = mmap(NULL, 4 * HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                      -1, 0);
-    if (base == MAP_FAILED)
-        die("mmap");
-    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE) || madvise(p, HUGE_PAGE, MADV_NOHUGEPAGE))
-        truth_skip("the kernel has no transparent huge pages");
+    char *p = huge_place(MADV_NOHUGEPAGE);
     fill_half(p);
     if (madvise(p, HUGE_PAGE, MADV_HUGEPAGE))
         die("MADV_HUGEPAGE");

@@ -13,21 +13,14 @@ NAMED void poke(pid_t child, char *p, size_t pages)
 
 int main(int argc, char **argv)
 {
-    int ready[2], go[2], status;
-    char byte;
+    int status;
     if (argc < 2)
         die("usage: poked FILE");
     int fd = file_make(argv[1], 16);
     char *fresh = region_anon(16);
     char *file = region_map(16 * PAGE, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (pipe(ready) || pipe(go))
-        die("pipe");
-    pid_t child = fork();
-    if (child < 0)
-        die("fork");
-    if (!child) {
-        if (write(ready[1], "x", 1) != 1 || read(go[0], &byte, 1) != 1)
-            die("pipe");
+    struct held child = held_fork();
+    if (!child.pid) {
         truth_pages("fresh", "poke", 4);
         truth_pages("file", "poke", 3);
         truth_smaps("fresh", fresh);
@@ -35,17 +28,14 @@ int main(int argc, char **argv)
         usleep(500 * 1000);
         truth_end(0);
     }
-    if (read(ready[0], &byte, 1) != 1)
-        die("pipe");
-    if (ptrace(PTRACE_ATTACH, child, NULL, NULL))
+    if (ptrace(PTRACE_ATTACH, child.pid, NULL, NULL))
         truth_skip("the child is traced by another program");
-    if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
+    if (waitpid(child.pid, &status, 0) != child.pid || !WIFSTOPPED(status))
         die("the child did not stop");
-    poke(child, fresh, 4);
-    poke(child, file, 3);
-    if (ptrace(PTRACE_DETACH, child, NULL, NULL))
+    poke(child.pid, fresh, 4);
+    poke(child.pid, file, 3);
+    if (ptrace(PTRACE_DETACH, child.pid, NULL, NULL))
         die("PTRACE_DETACH");
-    if (write(go[1], "x", 1) != 1 || waitpid(child, &status, 0) != child || status)
-        die("the child failed");
+    held_end(child);
     truth_end(0);
 }

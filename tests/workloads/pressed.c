@@ -5,19 +5,8 @@
 #define FILE_PAGES ((size_t)3072)
 #define PAGES ((size_t)2048)
 
-NAMED unsigned read_file(const volatile char *p)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < FILE_PAGES; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void fill(volatile char *p)
-{
-    for (size_t i = 0; i < PAGES; i++)
-        p[i * PAGE] = 1;
-}
+READS(read_file, 0, FILE_PAGES)
+WRITES(fill, 0, PAGES, 1)
 
 int main(int argc, char **argv)
 {

@@ -44,18 +44,11 @@ NAMED void write_at(int mem, char *p)
 
 int main(void)
 {
-    int ready[2], go[2], status;
-    char byte, path[64];
+    char path[64];
     char *vm = region_anon(16), *mem = region_anon(16), *at = region_anon(16);
     char *readonly = region_anon(16);
-    if (pipe(ready) || pipe(go))
-        die("pipe");
-    pid_t child = fork();
-    if (child < 0)
-        die("fork");
-    if (!child) {
-        if (write(ready[1], "x", 1) != 1 || read(go[0], &byte, 1) != 1)
-            die("pipe");
+    struct held child = held_fork();
+    if (!child.pid) {
         truth_pages("vm", "write_vm", 8);
         truth_pages("mem", "write_mem", 8);
         truth_pages("at", "write_at", 4);
@@ -66,17 +59,14 @@ int main(void)
         truth_smaps("at", at);
         truth_end(0);
     }
-    if (read(ready[0], &byte, 1) != 1)
-        die("pipe");
-    write_vm(child, vm);
-    read_vm(child, readonly);
-    snprintf(path, sizeof path, "/proc/%d/mem", child);
+    write_vm(child.pid, vm);
+    read_vm(child.pid, readonly);
+    snprintf(path, sizeof path, "/proc/%d/mem", child.pid);
     int fd = open(path, O_RDWR | O_CLOEXEC);
     if (fd < 0)
         die("open %s", path);
     write_mem(fd, mem);
     write_at(fd, at);
-    if (write(go[1], "x", 1) != 1 || waitpid(child, &status, 0) != child || status)
-        die("the child failed");
+    held_end(child);
     truth_end(0);
 }

@@ -4,58 +4,17 @@
 
 #define PAGES ((size_t)24)
 
-NAMED void write_first(volatile char *p)
-{
-    for (size_t i = 0; i < 6; i++)
-        p[i * PAGE] = 1;
-}
-
-NAMED unsigned read_rest(const volatile char *p)
-{
-    unsigned sum = 0;
-    for (size_t i = 6; i < PAGES; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void write_silently(volatile char *p)
-{
-    for (size_t i = 6; i < 11; i++)
-        p[i * PAGE] = 1;
-}
-
-NAMED unsigned read_all(const volatile char *p)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < PAGES; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void child_writes_silently(volatile char *p)
-{
-    for (size_t i = 0; i < 4; i++)
-        p[i * PAGE] = 1;
-}
-
-NAMED void fill(volatile char *p)
-{
-    for (size_t i = 0; i < PAGES; i++)
-        p[i * PAGE] = 1;
-}
-
-NAMED void rewrite_freed(volatile char *p)
-{
-    for (size_t i = 2; i < 9; i++)
-        p[i * PAGE] = 2;
-}
+WRITES(write_first, 0, 6, 1)
+READS(read_rest, 6, PAGES)
+WRITES(write_silently, 6, 11, 1)
+READS(read_all, 0, PAGES)
+WRITES(child_writes_silently, 0, 4, 1)
+WRITES(fill, 0, PAGES, 1)
+WRITES(rewrite_freed, 2, 9, 2)
 
 static char *memory(void)
 {
-    int fd = memfd_create("workload", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)(PAGES * PAGE)))
-        die("memfd_create");
-    return region_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    return region_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory_make(PAGES), 0);
 }
 
 int main(void)
@@ -80,14 +39,13 @@ int main(void)
         truth_smaps("child", other);
         truth_end(0);
     }
-    int status;
-    if (waitpid(child, &status, 0) != child || status)
-        die("the child");
+    child_end(child);
     truth_pages("own", "write_first", 6);
     truth_pages("own", "read_rest", PAGES - 6);
     truth_pages("other", "read_all", PAGES);
     truth_pages("freed", "fill", PAGES);
     truth_number("own_dirty_pages", 11);
+    truth_number("own_silent_pages", 5);
     truth_number("other_dirty_pages", 4);
     truth_number("freed_dirty_pages", PAGES - 16 + 7);
     truth_smaps("own", own);

@@ -7,11 +7,7 @@
 #endif
 #define PAGES ((size_t)64)
 
-NAMED void fill(volatile char *p)
-{
-    for (size_t i = 0; i < PAGES; i++)
-        p[i * PAGE] = 1;
-}
+WRITES(fill, 0, PAGES, 1)
 
 NAMED void page_out(char *p)
 {
@@ -19,25 +15,9 @@ NAMED void page_out(char *p)
         truth_skip("the kernel has no MADV_PAGEOUT");
 }
 
-NAMED unsigned read_back(const volatile char *p)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < 16; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void write_silently(volatile char *p)
-{
-    for (size_t i = 0; i < 8; i++)
-        p[i * PAGE] = 2;
-}
-
-NAMED void write_back(volatile char *p)
-{
-    for (size_t i = 32; i < 42; i++)
-        p[i * PAGE] = 2;
-}
+READS(read_back, 0, 16)
+WRITES(write_silently, 0, 8, 2)
+WRITES(write_back, 32, 42, 2)
 
 int main(void)
 {

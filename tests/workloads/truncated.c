@@ -3,19 +3,8 @@
 
 #define PAGES ((size_t)32)
 
-NAMED unsigned read_pages(const volatile char *p)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < PAGES; i++)
-        sum += (unsigned char)p[i * PAGE];
-    return sum;
-}
-
-NAMED void write_pages(volatile char *p)
-{
-    for (size_t i = 0; i < PAGES; i++)
-        p[i * PAGE] = 1;
-}
+READS(read_pages, 0, PAGES)
+WRITES(write_pages, 0, PAGES, 1)
 
 NAMED void cut(int fd)
 {
@@ -33,9 +22,7 @@ int main(int argc, char **argv)
 {
     if (argc < 2)
         die("usage: truncated FILE");
-    int file = file_make(argv[1], PAGES), memory = memfd_create("workload", MFD_CLOEXEC);
-    if (memory < 0 || ftruncate(memory, PAGES * PAGE))
-        die("memfd_create");
+    int file = file_make(argv[1], PAGES), memory = memory_make(PAGES);
     char *p = region_map(PAGES * PAGE, PROT_READ, MAP_SHARED, file, 0);
     char *q = region_map(PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     if (!read_pages(p))

@@ -220,6 +220,46 @@ static inline char *region_anon(size_t pages)
     return region_map(pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
+/* The place of a huge page, with advice for it, and inaccessible memory around. */
+static inline char *huge_place(int advice)
+{
+    char *base = (char *)mmap(NULL, 4 * HUGE_PAGE, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        die("mmap");
+    char *p = (char *)(((uintptr_t)base + 2 * HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+    if (mprotect(p, HUGE_PAGE, PROT_READ | PROT_WRITE))
+        die("mprotect");
+    if (madvise(p, HUGE_PAGE, advice))
+        truth_skip("the kernel has no transparent huge pages");
+    return p;
+}
+
+/* Shared memory of so many pages that no name leads to. */
+static inline int memory_make(size_t pages)
+{
+    int fd = (int)syscall(SYS_memfd_create, "workload", 1 /* MFD_CLOEXEC */);
+    if (fd < 0 || ftruncate(fd, (off_t)(pages * PAGE)))
+        die("memfd_create");
+    return fd;
+}
+
+/* Functions that read, or write, a byte of each page from one number to another. */
+#define READS(function, from, to)                                                                  \
+    NAMED unsigned function(const volatile char *p)                                                \
+    {                                                                                              \
+        unsigned sum = 0;                                                                          \
+        for (size_t i = (from); i < (to); i++)                                                     \
+            sum += (unsigned char)p[i * PAGE];                                                     \
+        return sum;                                                                                \
+    }
+#define WRITES(function, from, to, byte)                                                           \
+    NAMED void function(volatile char *p)                                                          \
+    {                                                                                              \
+        for (size_t i = (from); i < (to); i++)                                                     \
+            p[i * PAGE] = (byte);                                                                  \
+    }
+
 /*
  * A new file of so many pages, clean in the page cache. It is written page by page: an ext4 file
  * written in big chunks has large folios, and one dirty byte makes all of such a folio dirty.
@@ -238,6 +278,45 @@ static inline int file_make(const char *path, size_t pages)
     if (fsync(fd))
         die("fsync %s", path);
     return fd;
+}
+
+/* Waits for a child that must end well. */
+static inline void child_end(pid_t child)
+{
+    int status;
+    if (waitpid(child, &status, 0) != child || status)
+        die("the child failed");
+}
+
+/* A child that stands still while its parent does something to it. */
+struct held {
+    pid_t pid;
+    int go;
+};
+
+/* Makes one: the parent goes on when the child stands, the child when [held_end] lets it go. */
+static inline struct held held_fork(void)
+{
+    int ready[2], go[2];
+    char byte;
+    if (pipe(ready) || pipe(go))
+        die("pipe");
+    struct held held = {fork(), go[1]};
+    if (held.pid < 0)
+        die("fork");
+    if (!held.pid && (write(ready[1], "x", 1) != 1 || read(go[0], &byte, 1) != 1))
+        die("pipe");
+    if (held.pid && read(ready[0], &byte, 1) != 1)
+        die("pipe");
+    return held;
+}
+
+/* Lets it go on to its end. */
+static inline void held_end(struct held held)
+{
+    if (write(held.go, "x", 1) != 1)
+        die("pipe");
+    child_end(held.pid);
 }
 
 /*

@@ -53,7 +53,8 @@ pub const FAULT_MAJOR: u16 = 1 << 1;
 pub const FAULT_NO_ENTRY: u16 = 1 << 2;
 /// [`Header::flags`] of a [`FaultRecord`]: the amounts in `delta` are the least that is sure (a
 /// fault-around may have mapped more); which members moved, and in which direction, is right all
-/// the same.
+/// the same. With none: no counter was seen to move, but a page is there that was not at the entry
+/// (the counters' program was left out, or another thread was faster).
 pub const FAULT_DELTA_INEXACT: u16 = 1 << 3;
 /// [`Header::flags`] of a [`FaultRecord`]: `entry` was read from the page table.
 pub const FAULT_ENTRY: u16 = 1 << 4;

@@ -19,11 +19,9 @@ use crate::{
     batch, config, emit,
     kernel::{self, UserRegisters},
     stack,
-    state::{ACCESSES, Access, BUSY, RSS, SPACES, target},
+    state::{ACCESSES, Access, Place, RSS, SPACES, busy, target},
 };
 
-/// `PF_MEMALLOC` (kernel `include/linux/sched.h`): the task reclaims memory.
-const MEMALLOC: u32 = 0x800;
 /// A call that has paused for longer is told again, nanoseconds.
 const PAUSE_NS: u64 = 100_000;
 
@@ -91,7 +89,7 @@ fn writes_others(syscall: i64) -> bool {
 
 /// A counter of `mm` has moved outside of a fault of the current thread.
 #[inline(always)]
-pub fn moved(task: *mut task_struct, mm: u64, member: u32) {
+pub fn moved(task: *mut task_struct, registers: UserRegisters, mm: u64, member: u32) {
     if member as usize == abi::MEMBER_SWAP {
         return;
     }
@@ -105,7 +103,6 @@ pub fn moved(task: *mut task_struct, mm: u64, member: u32) {
         }
         return;
     }
-    let Some(registers) = UserRegisters::current() else { return };
     let syscall = registers.syscall();
     // Most changes are those of faults in programs that nobody traces.
     if syscall < 0 {
@@ -124,10 +121,6 @@ pub fn moved(task: *mut task_struct, mm: u64, member: u32) {
         }
         let Some(pid) = target_of(mm) else { return };
         owner = pid;
-    }
-    let flags: u32 = kernel::read(task as u64, config::TASK_FLAGS.load()).unwrap_or(0);
-    if flags & MEMALLOC != 0 {
-        return;
     }
     let Some(record) = RSS.get_ptr_mut(0) else { return };
     // SAFETY: this CPU's own slot, and this program does not nest.
@@ -148,7 +141,7 @@ pub fn moved(task: *mut task_struct, mm: u64, member: u32) {
     record.reserved = 0;
     record.stack = match slot {
         // A worker of io_uring has no code of the program to name.
-        Some(slot) if registers.ip() != 0 => stack::capture(registers, own, slot),
+        Some(slot) if registers.ip() != 0 => stack::capture(registers, own, slot, Place::Rss),
         _ => 0,
     };
     emit::send(record, mm);
@@ -293,15 +286,14 @@ fn vectors(record: &mut RssRecord, address: u64, count: u64) -> bool {
 /// Reads `bytes`, at most those of the value, of the current thread's memory.
 #[inline(always)]
 fn user<T>(value: &mut T, address: u64, bytes: usize) -> bool {
-    let Some(busy) = BUSY.get_ptr_mut(0) else { return false };
+    if !busy(Place::Rss, kernel::tid(kernel::current())) {
+        return false;
+    }
     let bytes = if bytes < size_of::<T>() { bytes } else { size_of::<T>() };
-    // SAFETY: this CPU's own slot.
-    unsafe { *busy = 1 };
     // SAFETY: no more is read than the value holds; the helper checks the source.
     let read = unsafe {
         bpf_probe_read_user((&raw mut *value).cast(), bytes as u32, address as *const c_void)
     };
-    // SAFETY: as above.
-    unsafe { *busy = 0 };
+    busy(Place::Rss, 0);
     read == 0
 }

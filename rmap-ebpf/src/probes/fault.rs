@@ -15,7 +15,7 @@ use crate::{
     loss,
     page_table::{self, Leaf},
     stack,
-    state::{BUSY, Bracket, FAULTS, Traced, traced},
+    state::{Bracket, FAULTS, Traced, is_busy, traced},
 };
 
 /// Numbers of system calls (x86-64).
@@ -56,7 +56,7 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
     }
     let task = kernel::current();
     let Traced::Yes(thread) = traced(task) else { return 0 };
-    if kind == Bracket::KERNEL && busy() {
+    if kind == Bracket::KERNEL && is_busy(kernel::tid(task)) {
         emit::count(abi::COUNT_FAULTS_NESTED, 1);
         return 0;
     }
@@ -69,7 +69,13 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
         flags: Bracket::OPEN | kind,
         reserved: 0,
         frame: 0,
+        regs: 0,
+        mark: 0,
     };
+    if kind == Bracket::KERNEL {
+        thread.bracket.regs = ctx.arg(1);
+        thread.bracket.mark = Bracket::mark_of(thread.bracket.regs);
+    }
     const WRITES_PRESENT: u32 = abi::ERROR_PRESENT | abi::ERROR_WRITE;
     if error_code as u32 & WRITES_PRESENT == WRITES_PRESENT {
         thread.bracket.frame = frame(task, address);
@@ -106,14 +112,23 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
             flags: 0,
             reserved: 0,
             frame: 0,
+            regs: 0,
+            mark: 0,
         };
         emit::count(abi::COUNT_FAULTS_NO_ENTRY, 1);
     } else {
         bracket.members |= batch::moved(kernel::tid(task));
     }
     if flags & abi::FAULT_NO_ENTRY == 0 && !fault::changed(bracket.error_code, bracket.members) {
-        emit::count(abi::COUNT_FAULTS_UNCHANGED, 1);
-        return 0;
+        // Where programs are preempted, the one of the counters may have been left out.
+        if config::PREEMPTED.load() == 0
+            || bracket.error_code & abi::ERROR_PRESENT != 0
+            || !has_page(task, bracket.address)
+        {
+            emit::count(abi::COUNT_FAULTS_UNCHANGED, 1);
+            return 0;
+        }
+        flags |= abi::FAULT_DELTA_INEXACT;
     }
     if bracket.flags & Bracket::KERNEL != 0 {
         flags |= abi::FAULT_KERNEL;
@@ -132,7 +147,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     let Some(record) = FAULTS.get_ptr_mut(0) else { return 0 };
     // SAFETY: this CPU's own slot; a fault of a probe's own ends at the busy mark.
     let record = unsafe { &mut *record };
-    let table = look(task, &bracket, flags & abi::FAULT_NO_ENTRY != 0);
+    let table = look(task, &bracket, flags & (abi::FAULT_NO_ENTRY | abi::FAULT_DELTA_INEXACT) != 0);
     let (delta, inexact) = fault::delta(bracket.error_code, bracket.members, table.huge());
     if inexact {
         flags |= abi::FAULT_DELTA_INEXACT;
@@ -192,12 +207,24 @@ fn frame(task: *mut task_struct, address: u64) -> u64 {
     entry & page_table::FRAME
 }
 
-/// Looks at the page table where the counters alone do not tell which pages were mapped.
+/// Whether an address is mapped by a page of its own, which the zero page is not.
 #[inline(always)]
-fn look(task: *mut task_struct, bracket: &Bracket, entry_lost: bool) -> Table {
+fn has_page(task: *mut task_struct, address: u64) -> bool {
+    let Some(late) = page_table::late() else { return false };
+    match page_table::leaf(late, kernel::top_table(task), address) {
+        Some(Leaf::Huge(_)) => true,
+        Some(Leaf::Table(table)) => page_table::entry(table, address).is_some_and(page_table::own),
+        None => false,
+    }
+}
+
+/// Looks at the page table where the counters alone do not tell which pages were mapped. `unsure`:
+/// not even which of them moved is known.
+#[inline(always)]
+fn look(task: *mut task_struct, bracket: &Bracket, unsure: bool) -> Table {
     let mut table = Table::default();
     let cached = bracket.members & (1 << abi::MEMBER_FILE | 1 << abi::MEMBER_SHMEM) != 0;
-    if !cached && !entry_lost && config::HUGE_PAGES.load() == 0 {
+    if !cached && !unsure && config::HUGE_PAGES.load() == 0 {
         return table;
     }
     let Some(late) = page_table::late() else { return table };
@@ -207,7 +234,9 @@ fn look(task: *mut task_struct, bracket: &Bracket, entry_lost: bool) -> Table {
             table.flags = abi::FAULT_ENTRY;
         }
         Some(Leaf::Table(address)) => {
-            let block = cached || config::MULTI_SIZE_PAGES.load() != 0;
+            let block = cached
+                || config::MULTI_SIZE_PAGES.load() != 0
+                || unsure && config::PREEMPTED.load() != 0;
             if block {
                 let Some(block) = page_table::block(address, bracket.address) else {
                     return table;
@@ -217,7 +246,7 @@ fn look(task: *mut task_struct, bracket: &Bracket, entry_lost: bool) -> Table {
                 table.window = page_table::window(block, bracket.address, anonymous.then_some(own));
                 table.entry = block[own] as u16;
                 table.flags = abi::FAULT_ENTRY | abi::FAULT_WINDOW;
-            } else if entry_lost && let Some(entry) = page_table::entry(address, bracket.address) {
+            } else if unsure && let Some(entry) = page_table::entry(address, bracket.address) {
                 // Bit 7 is the PAT bit here, not the mark of a huge page.
                 table.entry = entry as u16 & !abi::ENTRY_HUGE;
                 table.flags = abi::FAULT_ENTRY;
@@ -226,10 +255,4 @@ fn look(task: *mut task_struct, bracket: &Bracket, entry_lost: bool) -> Table {
         None => {}
     }
     table
-}
-
-/// Whether a probe of this CPU reads user memory.
-#[inline(always)]
-fn busy() -> bool {
-    BUSY.get(0).is_some_and(|busy| *busy != 0)
 }

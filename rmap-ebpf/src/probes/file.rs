@@ -15,7 +15,7 @@ use crate::{
     config, emit,
     kernel::{self, File, UserRegisters},
     stack,
-    state::{Bracket, MAPPED, THREADS, target},
+    state::{MAPPED, Place, THREADS, target},
 };
 
 /// Offset of `rb_right`, behind which `rb_left` lies (kernel `include/linux/rbtree_types.h`).
@@ -24,7 +24,7 @@ const CHILDREN: u64 = 8;
 /// `writeback:writeback_dirty_folio`.
 #[raw_tracepoint]
 pub fn folio_dirtied(ctx: RawTracePointContext) -> i32 {
-    tell(ctx.arg(0), ctx.arg(1), 0)
+    tell(ctx.arg(0), ctx.arg(1), 0, Place::Dirtied)
 }
 
 /// `filemap:mm_filemap_delete_from_page_cache`.
@@ -32,11 +32,11 @@ pub fn folio_dirtied(ctx: RawTracePointContext) -> i32 {
 pub fn folio_removed(ctx: RawTracePointContext) -> i32 {
     let folio: u64 = ctx.arg(0);
     let mapping: u64 = kernel::read(folio, config::FOLIO_MAPPING.load()).unwrap_or(0);
-    tell(folio, mapping, abi::FILE_GONE)
+    tell(folio, mapping, abi::FILE_GONE, Place::Removed)
 }
 
 #[inline(always)]
-fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
+fn tell(folio: u64, mapping: u64, mut flags: u16, place: Place) -> i32 {
     // Most files are mapped by nobody.
     let root: u64 = kernel::read(mapping, config::MAPPING_MMAP.load()).unwrap_or(0);
     if root == 0 {
@@ -64,7 +64,7 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
             }
             flags |= abi::FILE_FAULT;
         } else if mm != 0 {
-            hash = stack::capture(registers, mm, slot);
+            hash = stack::capture(registers, mm, slot, place);
         }
     } else {
         flags |= abi::FILE_STRANGER;
@@ -82,18 +82,13 @@ fn tell(folio: u64, mapping: u64, mut flags: u16) -> i32 {
     0
 }
 
-/// Whether the thread is in a fault that writes. A fault that failed leaves its bracket open, so
-/// the bracket must be of the mode that the thread is in.
+/// Whether the thread is in a fault that writes.
 #[inline(always)]
 fn writes_by_fault(mm: u64, syscall: i64) -> bool {
     let Some(thread) = THREADS.get(kernel::current()) else { return false };
     // SAFETY: only programs that run in this very thread use its value, and it lives as long.
     let bracket = unsafe { &thread.as_ref().bracket };
-    let kernel = bracket.flags & Bracket::KERNEL != 0;
-    bracket.flags & Bracket::OPEN != 0
-        && bracket.mm == mm
-        && bracket.error_code & abi::ERROR_WRITE != 0
-        && kernel == (syscall >= 0)
+    bracket.mm == mm && bracket.error_code & abi::ERROR_WRITE != 0 && bracket.under_way(syscall)
 }
 
 /// How many pages a folio has.

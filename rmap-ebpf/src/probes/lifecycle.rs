@@ -11,7 +11,7 @@ use crate::{
     batch, config, emit,
     kernel::{self, UserRegisters},
     stack,
-    state::{SPACES, TARGETS, THREADS, target},
+    state::{Place, SPACES, TARGETS, THREADS, target},
 };
 
 /// `sched:sched_process_fork`: in the parent, before the child runs.
@@ -44,7 +44,8 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     } else {
         let _ = SPACES.insert(&child_mm, &child_pid, 0);
     }
-    let hash = UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot));
+    let hash =
+        UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot, Place::Fork));
     let record = ForkRecord {
         header: emit::header(abi::KIND_FORK, flags, mm),
         child_pid,

@@ -12,7 +12,7 @@ use crate::{
     emit,
     kernel::{self, File, UserRegisters},
     stack,
-    state::{MAPPED, target},
+    state::{MAPPED, Place, target},
 };
 
 /// `mmap` (x86-64).
@@ -45,7 +45,7 @@ fn tell(flags: u16, result: i64) -> u32 {
     access::forget(id as u32);
     let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
-    let hash = stack::capture(registers, mm, slot);
+    let hash = stack::capture(registers, mm, slot, Place::Classic);
     let (syscall, args) = (registers.syscall(), registers.arguments());
     let mut file = File { device: 0, inode: 0 };
     if syscall == MMAP

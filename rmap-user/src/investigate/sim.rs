@@ -411,9 +411,17 @@ impl Played {
             .collect()
     }
 
+    /// What was given back before the end.
     pub fn released(&self, pid: u32) -> Vec<(u64, String, u64)> {
-        let released = &self.process(pid).released;
-        released.iter().map(|r| (self.number(r.stack), r.how.clone(), r.rss_bytes / P)).collect()
+        let released = self.process(pid).released.iter().filter(|r| r.how != "exit");
+        released.map(|r| (self.number(r.stack), r.how.clone(), r.rss_bytes / P)).collect()
+    }
+
+    /// What went with the process itself, in pages; `None` if its memory did not go with it.
+    pub fn went_at_exit(&self, pid: u32) -> Option<u64> {
+        let at_exit = self.process(pid).released.iter().find(|r| r.how == "exit")?;
+        assert_eq!(at_exit.stack, None);
+        Some(at_exit.rss_bytes / P)
     }
 
     /// Reasons with pages of RSS and of Dirty.

@@ -608,6 +608,7 @@ fn a_vfork_child_works_in_its_parents_memory_and_then_runs_its_own_program() {
     assert_eq!(played.paths(200, HEAP), [short(0, "exec", [1, 1, 1], 0)]);
     assert_eq!(played.released(200), []);
     assert_eq!(played.released(100), []);
+    assert_eq!((played.went_at_exit(200), played.went_at_exit(100)), (Some(1), Some(2)));
 }
 
 #[test]

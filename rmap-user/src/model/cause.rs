@@ -140,6 +140,8 @@ pub enum How {
     Pageout,
     /// A new program took the place of the old one.
     Exec,
+    /// The process ended.
+    Exit,
     /// The kernel took it back under pressure.
     Reclaim,
     /// The file was cut or holes were punched.
@@ -161,6 +163,7 @@ impl How {
             Self::Remove => "remove",
             Self::Pageout => "pageout",
             Self::Exec => "exec",
+            Self::Exit => "exit",
             Self::Reclaim => "reclaim",
             Self::Truncate => "truncate",
         }

@@ -54,6 +54,7 @@ pub fn classify(fault: &Fault, vma: Option<&Vma>, grew: bool) -> Option<Outcome>
     };
     match fault.access {
         Some(access) if access.write && access.present => Some(seen.protected_write()),
+        Some(access) if seen.uncounted() => seen.by_mapping(access.write),
         Some(access) if access.write => seen.first_write(),
         Some(_) => seen.read(),
         None => Some(seen.by_counters()),
@@ -185,6 +186,31 @@ impl Seen {
         }
         let pages = self.around(self.delta.file)?;
         Some(outcome(Cause::FileRead, Reach::Around(pages), true, false))
+    }
+
+    /// A page came, and no counter was seen to move.
+    fn uncounted(&self) -> bool {
+        self.inexact && self.delta == Delta::default()
+    }
+
+    /// What such a page is follows from the mapping and the access. If another thread was faster,
+    /// that one has told.
+    fn by_mapping(&self, write: bool) -> Option<Outcome> {
+        let around = Reach::Around(1);
+        let seen = match (self.file, self.shared, write) {
+            (true, true, true) => outcome(Cause::SharedWrite, around, true, true),
+            (true, false, true) => outcome(Cause::FileCow, PAGE, true, true),
+            (true, _, false) => outcome(Cause::FileRead, around, true, false),
+            (false, true, true) => outcome(self.shared_memory(), PAGE, true, true),
+            (false, true, false) => outcome(self.shared_memory(), around, true, false),
+            (false, false, true) => {
+                self.new_anonymous(if self.huge { HUGE_PAGES.unsigned_abs() } else { 1 })
+            }
+            // The huge zero page.
+            (false, false, false) if self.huge => return None,
+            (false, false, false) => outcome(Cause::SwapIn, PAGE, true, false),
+        };
+        Some(Outcome { guess: true, ..seen })
     }
 
     /// The access is not known; the counters and the mapping tell what is likely.
@@ -377,6 +403,28 @@ mod tests {
             let got = classify(&fault, Some(&anonymous), false).map(|o| o.reach);
             assert_eq!(got, Some(Reach::Block(1)), "{by}");
         }
+    }
+
+    #[test]
+    fn a_page_that_no_counter_told_is_what_the_mapping_says_unless_somebody_has_told() {
+        let uncounted = |error| Fault { delta_inexact: true, ..fault(error, [0; 4]) };
+        let cause = |error, vma: &Vma| {
+            let outcome = classify(&uncounted(error), Some(vma), false)?;
+            assert!(outcome.guess && outcome.resident);
+            Some((outcome.cause, outcome.dirty))
+        };
+        assert_eq!(cause(WRITE, &vma(false, false)), Some((Cause::FirstWrite, true)));
+        assert_eq!(cause(WRITE, &vma(true, false)), Some((Cause::FileCow, true)));
+        assert_eq!(cause(WRITE, &vma(true, true)), Some((Cause::SharedWrite, true)));
+        assert_eq!(cause(WRITE, &vma(false, true)), Some((Cause::SharedMemory, true)));
+        assert_eq!(cause(READ, &vma(true, false)), Some((Cause::FileRead, false)));
+        assert_eq!(cause(READ, &vma(false, true)), Some((Cause::SharedMemory, false)));
+        assert_eq!(cause(READ, &vma(false, false)), Some((Cause::SwapIn, false)));
+        let huge = Some(crate::event::Entry { huge: true, dirty: true, window: None });
+        let huge = |error| Fault { entry: huge, ..uncounted(error) };
+        let outcome = classify(&huge(WRITE), Some(&vma(false, false)), false).unwrap();
+        assert_eq!((outcome.cause, outcome.reach), (Cause::HugePage, Reach::Block(512)));
+        assert_eq!(classify(&huge(READ), Some(&vma(false, false)), false), None);
     }
 
     #[test]

@@ -604,13 +604,25 @@ impl Processes {
         }
     }
 
-    /// Whether another process goes on in an address space, and so owns it now.
-    fn hand_over(&mut self, from: usize, key: MmKey) -> bool {
+    /// Whether the end of a process is the end of its memory: nobody else runs in it.
+    #[must_use]
+    pub fn dies_with(&self, index: usize) -> bool {
+        let process = self.processes.get(index).filter(|process| process.owner);
+        let space = process.and_then(|process| process.space);
+        space.is_some_and(|key| self.heir(index, key).is_none())
+    }
+
+    fn heir(&self, from: usize, key: MmKey) -> Option<usize> {
         let heir = self
             .processes
             .iter()
             .position(|p| p.space == Some(key) && p.ended_ns.is_none() && !p.owner);
-        let Some(heir) = heir.filter(|heir| *heir != from) else { return false };
+        heir.filter(|heir| *heir != from)
+    }
+
+    /// Whether another process goes on in an address space, and so owns it now.
+    fn hand_over(&mut self, from: usize, key: MmKey) -> bool {
+        let Some(heir) = self.heir(from, key) else { return false };
         self.processes[heir].owner = true;
         if let Some(process) = self.processes.get_mut(from) {
             process.owner = false;

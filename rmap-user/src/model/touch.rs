@@ -55,7 +55,9 @@ impl AddressSpace {
         if outcome.guess && self.owners.get(page).resident.is_some() {
             return None;
         }
-        let shown = fault.entry.and_then(|entry| entry.window);
+        // Anonymous neighbours came with others if no counter tells how many did.
+        let alone = outcome.guess && matches!(outcome.reach, Reach::Block(1));
+        let shown = fault.entry.and_then(|entry| entry.window).filter(|_| !alone);
         if outcome.cause == Cause::FirstWrite
             && self.shows_neighbours(page, shown.unwrap_or(0), vma.as_ref(), &outcome)
         {

@@ -233,6 +233,7 @@ impl Probes {
         }
         let follow = u8::from(settings.follow);
         let check_unwind = u8::from(settings.check_unwind);
+        let preempted = u8::from(may_be_preempted());
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
         loader
@@ -240,6 +241,7 @@ impl Probes {
             .override_global("HUGE_PAGES", &huge_pages, true)
             .override_global("CHECK_UNWIND", &check_unwind, true)
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)
+            .override_global("PREEMPTED", &preempted, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         if settings.check_unwind {
             loader.map_max_entries("EVENTS", CHECK_RING);
@@ -443,6 +445,15 @@ impl Probes {
             })
             .collect()
     }
+}
+
+/// Whether this kernel runs programs at raw tracepoints with preemption on: since 7.0 (kernel commit
+/// f7d327654b88). One that is not understood is taken for such.
+fn may_be_preempted() -> bool {
+    let release = nix::sys::utsname::uname().map(|name| name.release().to_owned());
+    let release = release.unwrap_or_default();
+    let major = release.to_str().and_then(|text| text.split('.').next()?.parse::<u32>().ok());
+    major.is_none_or(|major| major >= 7)
 }
 
 /// Takes a map out of the object in the type that it is used as.

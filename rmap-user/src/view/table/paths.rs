@@ -192,9 +192,11 @@ fn unexplained(process: &Process) -> Vec<(&str, (i128, i128))> {
     reasons
 }
 
-/// Who gave memory back; nothing is written where nobody did.
+/// Who gave memory back; nothing is written where nobody did. What went with the process is told by
+/// its segments.
 pub fn released(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
-    let rows = process.released.iter().map(|r| Listed {
+    let before_exit = process.released.iter().filter(|released| released.how != "exit");
+    let rows = before_exit.map(|r| Listed {
         bytes: r.rss_bytes.into(),
         why: &r.how,
         stacks: vec![r.stack],
