@@ -3,6 +3,8 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod arch;
+#[cfg(target_arch = "bpf")]
 mod batch;
 #[cfg(target_arch = "bpf")]
 mod config;
@@ -12,8 +14,6 @@ mod emit;
 mod kernel;
 #[cfg(target_arch = "bpf")]
 mod loss;
-#[cfg(target_arch = "bpf")]
-mod page_table;
 #[cfg(target_arch = "bpf")]
 mod probes;
 #[cfg(target_arch = "bpf")]

@@ -16,8 +16,8 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    config, emit,
-    kernel::{self, UserRegisters},
+    arch::UserRegisters,
+    config, emit, kernel,
     state::{EVENTS, LastStack, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, Thread, busy},
     unwind::{self, Scratch},
 };

@@ -12,8 +12,9 @@ use rmap_ebpf::{
 };
 
 use crate::{
+    arch,
+    arch::page_table::Block,
     kernel::{self, File},
-    page_table::Block,
     storage::TaskStorage,
     unwind::{KnownRows, Scratch},
 };
@@ -245,7 +246,7 @@ impl Bracket {
     /// A hash of the registers of a fault in kernel mode; 0 if they cannot be read.
     #[inline(always)]
     pub fn mark_of(regs: u64) -> u64 {
-        let Some(registers) = kernel::exception(regs) else { return 0 };
+        let Some(registers) = arch::exception(regs) else { return 0 };
         let mut sum = hash::START;
         let mut at = 0;
         while at < registers.len() {

@@ -15,7 +15,8 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    kernel::{self, UserRegisters},
+    arch::UserRegisters,
+    kernel,
     state::{KNOWN, MAPPINGS, RULES, SLABS},
 };
 

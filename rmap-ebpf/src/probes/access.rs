@@ -16,35 +16,13 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    batch, config, emit,
-    kernel::{self, UserRegisters},
-    stack,
+    arch::{UserRegisters, call, told_otherwise},
+    batch, config, emit, kernel, stack,
     state::{ACCESSES, Access, Place, RSS, SPACES, busy, target},
 };
 
 /// A call that has paused for longer is told again, nanoseconds.
 const PAUSE_NS: u64 = 100_000;
-
-/// Numbers of system calls (x86-64).
-mod call {
-    pub const READ: i64 = 0;
-    pub const WRITE: i64 = 1;
-    pub const IOCTL: i64 = 16;
-    pub const PREAD: i64 = 17;
-    pub const PWRITE: i64 = 18;
-    pub const READV: i64 = 19;
-    pub const WRITEV: i64 = 20;
-    pub const RECVFROM: i64 = 45;
-    pub const PTRACE: i64 = 101;
-    pub const PREADV: i64 = 295;
-    pub const PWRITEV: i64 = 296;
-    pub const PERF_EVENT_OPEN: i64 = 298;
-    pub const PROCESS_VM_WRITEV: i64 = 311;
-    pub const BPF: i64 = 321;
-    pub const PREADV2: i64 = 327;
-    pub const PWRITEV2: i64 = 328;
-    pub const IO_URING_REGISTER: i64 = 427;
-}
 
 /// `PTRACE_POKETEXT`, `PTRACE_POKEDATA`.
 const POKES: core::ops::RangeInclusive<u64> = 4..=5;
@@ -56,18 +34,6 @@ const UFFD_CONTINUE: u32 = 0xc020_aa07;
 const RING_BUFFERS: u32 = 0;
 /// `IORING_REGISTER_BUFFERS2`, of which the argument is a `struct io_uring_rsrc_register`.
 const RING_BUFFERS2: u32 = 15;
-
-/// Whether calls of a process change its own memory in ways that other probes tell, or that are no
-/// access: mapping calls, fork, exec, exit, and calls that cut files.
-#[inline(always)]
-fn told_otherwise(syscall: i64) -> bool {
-    matches!(
-        syscall,
-        9..=12 | 25 | 28 | 30 | 67 | 149 | 151 | 325 | 329 // mmap and its kin
-            | 56..=60 | 231 | 322 | 435 // clone, fork, vfork, execve, exit and their kin
-            | 2 | 76 | 77 | 87 | 257 | 263 | 285 | 437 // truncate, open, unlink, fallocate
-    )
-}
 
 /// Whether a call may write another process's memory.
 #[inline(always)]

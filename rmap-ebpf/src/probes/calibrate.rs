@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 
 use crate::{
+    arch::page_table::{self, Leaf},
     kernel,
-    page_table::{self, Leaf},
     state::Late,
 };
 

@@ -10,17 +10,13 @@ use aya_ebpf::{
 use rmap_ebpf::{abi, logic::fault};
 
 use crate::{
-    batch, config, emit,
-    kernel::{self, UserRegisters},
-    loss,
-    page_table::{self, Leaf},
-    stack,
+    arch::{
+        self, UserRegisters, call,
+        page_table::{self, Leaf},
+    },
+    batch, config, emit, kernel, loss, stack,
     state::{Bracket, FAULTS, Traced, is_busy, traced},
 };
-
-/// Numbers of system calls (x86-64).
-const EXECVE: i64 = 59;
-const EXECVEAT: i64 = 322;
 
 /// `exceptions:page_fault_user`.
 #[raw_tracepoint]
@@ -60,11 +56,11 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
         emit::count(abi::COUNT_FAULTS_NESTED, 1);
         return 0;
     }
-    let error_code: u64 = ctx.arg(2);
+    let error_code = arch::access(ctx.arg(2));
     thread.bracket = Bracket {
         mm: kernel::mm(task),
         address,
-        error_code: error_code as u32,
+        error_code,
         members: 0,
         flags: Bracket::OPEN | kind,
         reserved: 0,
@@ -77,7 +73,7 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
         thread.bracket.mark = Bracket::mark_of(thread.bracket.regs);
     }
     const WRITES_PRESENT: u32 = abi::ERROR_PRESENT | abi::ERROR_WRITE;
-    if error_code as u32 & WRITES_PRESENT == WRITES_PRESENT {
+    if error_code & WRITES_PRESENT == WRITES_PRESENT {
         thread.bracket.frame = frame(task, address);
     }
     batch::open(kernel::tid(task));
@@ -169,7 +165,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     let mm = unsafe { (&raw const record.header.mm).read_volatile() };
     record.stack = match record.syscall {
         // The program that is being loaded has no code of its own to name yet.
-        EXECVE | EXECVEAT => 0,
+        call::EXECVE | call::EXECVEAT => 0,
         _ => stack::capture_again(registers, mm, thread),
     };
     if !emit::put(record) {

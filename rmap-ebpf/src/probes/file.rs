@@ -12,8 +12,9 @@ use aya_ebpf::{
 use rmap_ebpf::abi::{self, FileRecord};
 
 use crate::{
+    arch::UserRegisters,
     config, emit,
-    kernel::{self, File, UserRegisters},
+    kernel::{self, File},
     stack,
     state::{MAPPED, Place, THREADS, target},
 };

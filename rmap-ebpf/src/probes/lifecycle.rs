@@ -8,9 +8,8 @@ use aya_log_ebpf::debug;
 use rmap_ebpf::abi::{self, ExecRecord, ExitRecord, ForkRecord};
 
 use crate::{
-    batch, config, emit,
-    kernel::{self, UserRegisters},
-    stack,
+    arch::UserRegisters,
+    batch, config, emit, kernel, stack,
     state::{Place, SPACES, TARGETS, THREADS, target},
 };
 

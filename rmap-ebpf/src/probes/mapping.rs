@@ -9,14 +9,13 @@ use rmap_ebpf::abi::{self, MapRecord};
 
 use super::access;
 use crate::{
+    arch::{UserRegisters, call},
     emit,
-    kernel::{self, File, UserRegisters},
+    kernel::{self, File},
     stack,
     state::{MAPPED, Place, target},
 };
 
-/// `mmap` (x86-64).
-const MMAP: i64 = 9;
 /// `MAP_ANONYMOUS`.
 const ANONYMOUS: u64 = 0x20;
 
@@ -48,7 +47,7 @@ fn tell(flags: u16, result: i64) -> u32 {
     let hash = stack::capture(registers, mm, slot, Place::Classic);
     let (syscall, args) = (registers.syscall(), registers.arguments());
     let mut file = File { device: 0, inode: 0 };
-    if syscall == MMAP
+    if syscall == call::MMAP
         && args[3] & ANONYMOUS == 0
         && let Some(mapped) = File::of_descriptor(args[4] as u32)
     {

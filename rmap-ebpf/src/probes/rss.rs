@@ -9,11 +9,7 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use super::access;
-use crate::{
-    batch,
-    kernel::{self, UserRegisters},
-    state::THREADS,
-};
+use crate::{arch::UserRegisters, batch, kernel, state::THREADS};
 
 /// `kmem:rss_stat`.
 #[raw_tracepoint]

@@ -13,8 +13,8 @@ use aya_ebpf::{
 use rmap_ebpf::abi::{TABLE_ENTRIES, TABLE_HUGE, TABLE_NONE, TABLE_SMALL};
 
 use crate::{
+    arch::page_table::{self, Leaf},
     config, kernel,
-    page_table::{self, Leaf},
 };
 
 /// The entries of the table that was read last; the first one alone where it is a huge page's.

@@ -71,6 +71,22 @@ pub fn objects(kept: &[u8], fresh: &[u8]) -> Result<Vec<String>> {
     Ok(Content::ALL.into_iter().map(line).collect())
 }
 
+/// The start of the SHA-256 of what the kernel runs, without types and lines, which change when a
+/// function moves to another file.
+pub fn identity(object: &[u8]) -> Result<String> {
+    let mut all = Vec::new();
+    for section in object::File::parse(object).context("cannot read the object as ELF")?.sections()
+    {
+        let name = section.name()?;
+        let content = Content::of(name.trim_start_matches(".rel"), false);
+        if ![Content::Types, Content::Lines].contains(&content) {
+            all.extend_from_slice(name.as_bytes());
+            all.extend_from_slice(section.data()?);
+        }
+    }
+    Ok(crate::source_hash::sha256(&all).chars().take(8).collect())
+}
+
 fn sections(bytes: &[u8]) -> Result<BTreeMap<(Content, String), Vec<u8>>> {
     let file = object::File::parse(bytes)?;
     let mut found = BTreeMap::new();
@@ -134,5 +150,14 @@ mod tests {
         );
         assert!(lines[1..].iter().all(|line| line.contains("the same")), "{lines:?}");
         assert!(objects(&kept, b"no ELF").is_err());
+
+        // Of that and of the lines, only the instruction makes it another object.
+        let own = identity(&kept).unwrap();
+        assert_ne!(identity(&fresh).unwrap(), own);
+        let lines = file.sections().find(|s| s.name() == Ok(".BTF.ext")).unwrap();
+        let (start, length) = lines.file_range().unwrap();
+        let mut fresh = kept.clone();
+        fresh[(start + length) as usize - 1] ^= 1;
+        assert_eq!(identity(&fresh).unwrap(), own);
     }
 }

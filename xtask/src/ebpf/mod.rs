@@ -5,7 +5,7 @@
 //! `SOURCES`, or the differences.
 
 mod build;
-mod compare;
+pub mod compare;
 pub mod toolchain;
 
 use std::fs;

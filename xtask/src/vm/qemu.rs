@@ -18,8 +18,8 @@ use crate::test::watch;
 /// The longest time without a line: emulated, a long test can take minutes. The machine itself ends
 /// one that takes 20.
 const SILENCE: Duration = Duration::from_secs(25 * 60);
-/// So soon a machine says its first line.
-const START: Duration = Duration::from_secs(120);
+/// So soon a machine says its first line where hardware virtualisation works: it takes 2.
+const START: Duration = Duration::from_secs(30);
 
 /// Two processors with all that QEMU can do, but for page tables of five levels: four are what
 /// most machines have.

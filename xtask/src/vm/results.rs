@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::ebpf::compare;
 use crate::{source_hash, steps};
 
 /// What one machine gave.
@@ -44,7 +45,7 @@ pub struct Ran {
 pub struct Tree {
     /// The commit, with a `+` where files were changed since.
     pub commit: String,
-    /// The start of the SHA-256 of the eBPF object.
+    /// The eBPF object's code by its hash ([`compare::identity`]).
     pub object: String,
 }
 
@@ -59,7 +60,7 @@ impl Tree {
             .unwrap_or_else(|_| "unknown".to_owned());
         let object = steps::root().join(source_hash::PREBUILT).join(source_hash::OBJECT);
         let bytes = fs::read(&object).with_context(|| format!("cannot read {object:?}"))?;
-        let object = source_hash::sha256(&bytes).chars().take(8).collect();
+        let object = compare::identity(&bytes)?;
         Ok(Self { commit, object })
     }
 }

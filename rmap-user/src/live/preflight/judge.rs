@@ -8,7 +8,7 @@ use super::{Facts, Item, Preflight, State};
 /// `bpf_task_pt_regs` came with 5.15, `bpf_get_current_task_btf` with 5.11.
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
-/// The machine that the probes know (`rmap-ebpf/src/kernel.rs`), as `uname -m`.
+/// The machine that the probes know (`rmap-ebpf/src/arch`), as `uname -m`.
 const ARCH: &str = "x86_64";
 
 const CAP_SYS_PTRACE: u32 = 19;
