@@ -21,7 +21,8 @@ const TITLE_ROOM: usize = 60;
 /// # Errors
 /// The writer's; or there is nothing to draw (`InvalidInput`).
 pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write) -> io::Result<()> {
-    let folded = Folded::of(report, of, listing);
+    let mut folded = Folded::of(report, of, listing);
+    folded.stacks.iter_mut().filter_map(|(names, _)| names.get_mut(1)).for_each(file_first);
     if folded.stacks.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are no such bytes to draw"));
     }
@@ -49,6 +50,17 @@ pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write)
     let all: i128 = folded.stacks.iter().map(|(_, bytes)| bytes).sum();
     let all = number::size(u64::try_from(all).unwrap_or(u64::MAX));
     out.write_all(with_name_of_all(&svg, &format!("all {kind} memory, {all}")).as_bytes())
+}
+
+/// The name of a file before its directory: in a narrow box the beginning is all that there is.
+fn file_first(segment: &mut String) {
+    if let Some((directory, file)) = segment.rsplit_once('/')
+        && segment.starts_with('/')
+        && !file.is_empty()
+    {
+        let directory = if directory.is_empty() { "/" } else { directory };
+        *segment = format!("{file} ({directory})");
+    }
 }
 
 /// Whose memory it is, of what kind.

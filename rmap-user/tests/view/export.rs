@@ -11,7 +11,7 @@ use rmap::view::flame;
 use rmap::view::order::Listing;
 use rmap::view::samples::Of;
 
-use crate::{assert_golden, cases};
+use crate::{assert_golden, cases, recorded};
 
 pub const KINDS: [(&str, Of); 3] =
     [("resident", Of::Resident), ("dirty", Of::Dirty), ("touched", Of::Touched)];
@@ -317,6 +317,37 @@ fn pprof_is_whole_and_adds_up_to_the_sizes() {
             assert!(names.contains(&"main"), "{names:?}");
             assert!(profile.mapping.iter().any(|m| string(m.build_id) == "6f0d1e2c"));
             assert!(profile.mapping.iter().all(|m| !string(m.filename).is_empty()));
+            assert_eq!(string(profile.mapping[0].filename), report.processes[0].exe);
+        }
+    }
+}
+
+/// The tool that the format is for, where it is installed.
+#[test]
+fn go_tool_pprof_reads_the_profile_and_has_its_sums() {
+    let Ok(version) = std::process::Command::new("go").args(["tool", "pprof", "-h"]).output()
+    else {
+        eprintln!("SKIP go_tool_pprof_reads_the_profile_and_has_its_sums: go is not installed");
+        return;
+    };
+    let usage = String::from_utf8_lossy(&version.stderr);
+    assert!(usage.contains("pprof"), "{usage}");
+    let directory = tempfile::tempdir().unwrap();
+    for (name, report) in [("plain", recorded::load("plain").0), ("article", cases::article())] {
+        let path = directory.path().join(name);
+        std::fs::write(&path, written(|o| pprof::write(&report, Listing::default(), o))).unwrap();
+        for ((kind, _), size) in KINDS.into_iter().zip(sizes(&report)) {
+            let mut go = std::process::Command::new("go");
+            go.args(["tool", "pprof", "-symbolize=none", "-unit=B", "-top"]);
+            go.arg(format!("-sample_index={kind}_space")).arg(&path);
+            // It keeps what it draws in a folder of its own.
+            go.env("HOME", directory.path()).env("PPROF_TMPDIR", directory.path());
+            let done = go.output().unwrap();
+            let text = String::from_utf8(done.stdout).unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            let exe = report.processes[0].exe.rsplit('/').next().unwrap();
+            assert!(text.starts_with(&format!("File: {exe}\n")), "{text}");
+            assert!(text.contains(&format!("Total samples = {size}B")), "{name}: {text}");
         }
     }
 }

@@ -151,6 +151,12 @@ fn profile(report: &Report, listing: Listing) -> Vec<u8> {
         kind.number(2, bytes);
         tables.body.bytes(1, &kind.0);
     }
+    // Readers take the first mapping for the program itself.
+    let program = report.processes.first().map(|process| process.exe.as_str());
+    let mut frames = report.stacks.iter().flat_map(|stack| &stack.frames);
+    if let Some(own) = frames.find(|frame| Some(frame.module.as_str()) == program) {
+        tables.mapping(own);
+    }
     let stacks = Stacks::of(report, listing, None);
     for sample in stacks.rows.iter().flat_map(|row| &row.samples) {
         let mut message = Message::default();
