@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::process::{Running, eventually, status_field};
+use crate::process::{Running, SOON, eventually, patience, status_field};
 use crate::rmap::reports;
 
 /// `rmap attach` that writes both reports and a recording into `dir`, with every row.
@@ -70,7 +70,7 @@ pub fn assert_free(pid: u32) {
 #[must_use]
 pub fn ask(socket: &Path, first_seed: u64, stop: &AtomicBool) -> u64 {
     let mut stream = UnixStream::connect(socket).unwrap();
-    stream.set_read_timeout(Some(crate::process::SOON)).unwrap();
+    stream.set_read_timeout(Some(patience(SOON))).unwrap();
     let (mut seed, mut answers) = (first_seed, 0);
     while !stop.load(Ordering::Relaxed) {
         stream.write_all(&seed.to_ne_bytes()).unwrap();

@@ -142,3 +142,40 @@ fn the_file_that_a_call_has_mapped_is_known_before_any_snapshot() {
     assert_eq!(played.paths(100, MAP), [short(2, "shared-write", [1, 0, 1], 1)]);
     assert_eq!(played.unexplained(100, MAP), [("stranger".to_owned(), 0, 1)]);
 }
+
+/// Pages of large folios.
+const LARGE: sim::Page = sim::Page { large: Some(true), ..FILE };
+
+#[test]
+fn a_fault_that_mapped_a_large_folio_owns_all_of_it() {
+    // More than a page table, and a folio that stands apart.
+    let memory = Memory::of(&[(pages(768), "rw-s", "/data")]);
+    let mut sim = Sim::running(&memory);
+    sim.fault(A, MAP + 20 * P, READ, [16, 0, 0, 0], 2);
+    let mut shown = memory.clone();
+    shown.set(pages(256), LARGE);
+    shown.set(MAP + 300 * P..MAP + 316 * P, LARGE);
+    // Joins the first ones, but no large folio has it.
+    shown.set(MAP + 256 * P..MAP + 257 * P, FILE);
+    sim.exit(A, &shown);
+    let played = sim.finish();
+    assert_eq!(played.paths(100, MAP), [short(2, "file-read", [256, 0, 256], 1)]);
+    assert_eq!(played.unexplained(100, MAP), [("unknown".to_owned(), 17, 0)]);
+}
+
+#[test]
+fn of_a_large_folio_that_several_faults_mapped_nobody_owns_the_rest() {
+    let memory = Memory::of(&[(pages(64), "rw-s", "/data")]);
+    let mut sim = Sim::running(&memory);
+    sim.fault(A, MAP, READ, [4, 0, 0, 0], 2);
+    sim.fault(A, MAP + 32 * P, READ, [4, 0, 0, 0], 3);
+    let mut shown = memory.clone();
+    shown.set(pages(64), LARGE);
+    sim.exit(A, &shown);
+    let played = sim.finish();
+    assert_eq!(
+        played.paths(100, MAP),
+        [short(2, "file-read", [4, 0, 4], 1), short(3, "file-read", [4, 0, 4], 1)]
+    );
+    assert_eq!(played.unexplained(100, MAP), [("unknown".to_owned(), 56, 0)]);
+}

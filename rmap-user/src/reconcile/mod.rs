@@ -7,6 +7,7 @@
 
 mod assemble;
 mod dirtied;
+mod folio;
 mod holders;
 mod learn;
 mod pages;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::folio;
 use super::pages::{is_resident, within};
 use crate::model::{AddressSpace, Call, Cause, HUGE, Owner, PAGE, PageOwners, PathId, RangeMap};
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Snapshot};
@@ -27,6 +28,11 @@ pub fn settle(space: &mut AddressSpace, snapshot: &Snapshot) {
     }
     unnamed(space, pages);
     uncounted(space, pages);
+    // While the process runs, the event of a page's own fault may still be on its way.
+    if snapshot.moment.stands() {
+        let left = unowned(space, pages);
+        folio::give(space, pages, left, first_of);
+    }
     space.fork_shown |= snapshot.moment == Moment::Forked;
     if snapshot.moment == Moment::Executed || space.fresh_exec.is_some() {
         space.fresh_exec = None;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::rmap::report::SnapshotKind;
 use nix::sys::signal::Signal;
 use rmap_tests::attach::{ask, assert_free, await_attached, rmap_attach, threads};
+use rmap_tests::machine::slow;
 use rmap_tests::process::{Running, eventually, has_program, run, status_field};
 use rmap_tests::rmap::{Traced, finish, rmap};
 use rmap_tests::{begin, facts, workload};
@@ -115,7 +116,8 @@ fn rmap_killed_while_it_attaches_leaves_nothing_behind() {
     let machine = begin!();
     let (server, socket) = start(machine.scratch());
     let (answers, ()) = under_load(&socket, || {
-        for round in 0..12 {
+        // Fewer where each takes half a minute, at the same moments of what is slower there.
+        for round in (0..12).step_by(if slow() > 1 { 4 } else { 1 }) {
             let mut rmap = rmap(["attach", "-o", "/dev/null", "-p"]);
             let rmap = Running::start(rmap.arg(server.pid().to_string()), None);
             // Each time a little later, from the first thread that is seized on.
@@ -125,7 +127,7 @@ fn rmap_killed_while_it_attaches_leaves_nothing_behind() {
                 });
                 traced.next()
             });
-            thread::sleep(Duration::from_micros(150 * round));
+            thread::sleep(Duration::from_micros(150 * round) * slow());
             rmap.signal(Signal::SIGKILL);
             assert_eq!(rmap.wait().code(), 128 + 9);
             assert_free(server.pid());
