@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use rmap_tests::process::run;
-use rmap_tests::rmap::{rmap, trace};
+use rmap_tests::process::{Running, run};
+use rmap_tests::rmap::{finish, reports, rmap, trace};
 use rmap_tests::{begin, facts, workload};
 use serde_json::Value;
 
@@ -186,14 +186,13 @@ fn the_table_has_the_figures_of_the_json() {
 #[test]
 fn without_following_there_is_one_process() {
     let machine = begin!();
-    let json = machine.scratch().join("one.json");
-    let mut rmap = rmap(["run", "--no-follow", "-o", "/dev/null", "--json"]);
-    let ended = run(rmap.arg(&json).args(["--", "sh", "-c", "true; /bin/echo said; exit 4"]));
+    let mut rmap = reports(machine.scratch(), "run");
+    rmap.args(["--no-follow", "--", "sh", "-c", "true; /bin/echo said; exit 4"]);
+    let traced = finish(machine.scratch(), Running::start(&mut rmap, None));
+    let ended = &traced.ended;
     assert_eq!((ended.code(), ended.out().as_str()), (4, "said\n"), "{}", ended.err());
-    let report: ::rmap::report::Report =
-        serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
-    facts::assert_sound(&report);
-    assert_eq!(report.processes.len(), 1);
+    facts::assert_sound(&traced.report);
+    assert_eq!(traced.report.processes.len(), 1);
 }
 
 #[test]

@@ -16,8 +16,7 @@ use super::pmap;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
-use super::save;
-use super::watch::seconds;
+use super::watch::{LookOptions, seconds};
 use crate::live::session::{self, AttachSettings, Watch};
 use crate::recording::{self, Explained, Wanted};
 use crate::report::{self, At};
@@ -26,6 +25,8 @@ use crate::view::{self, select::Selection};
 /// The arguments of `rmap explain`.
 #[derive(Debug, Args)]
 #[command(
+    mut_arg("interval", |arg| of_watching(arg, "While watching look at the memory every SECS seconds too")),
+    mut_arg("record", |arg| of_watching(arg, "Keep what was watched in FILE, for other commands")),
     override_usage = "rmap explain [OPTIONS] FILE SEGMENT\n       rmap explain [OPTIONS] -p PID SEGMENT",
     after_help = "Example:  rmap explain prog.rmap '[heap]'",
     after_long_help = "\
@@ -70,26 +71,9 @@ pub struct ExplainOptions {
     )]
     pub duration: Option<Duration>,
 
-    /// While watching look at the memory every SECS seconds too
-    #[arg(
-        long,
-        hide_short_help = true,
-        value_name = "SECS",
-        requires = "pid",
-        conflicts_with = "second",
-        value_parser = seconds
-    )]
-    pub interval: Option<Duration>,
-
-    /// Keep what was watched in FILE, for other commands
-    #[arg(
-        long,
-        hide_short_help = true,
-        value_name = "FILE",
-        requires = "pid",
-        conflicts_with = "second"
-    )]
-    pub record: Option<PathBuf>,
+    /// When it is looked at, and what is kept of that.
+    #[command(flatten)]
+    pub look: LookOptions,
 
     /// How the recording is read.
     #[command(flatten)]
@@ -98,6 +82,11 @@ pub struct ExplainOptions {
     /// Where the story goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
+}
+
+/// An option that goes with a process, not with a recording.
+fn of_watching(arg: clap::Arg, help: &'static str) -> clap::Arg {
+    arg.requires("pid").conflicts_with("second").hide_short_help(true).help(help)
 }
 
 /// Tells the story.
@@ -139,11 +128,9 @@ fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
     let segment = options.first.to_str().context("the segment's name is no UTF-8")?;
     must_be_there(pid, segment, &selection(options, segment))?;
     let unnamed;
-    let path = match &options.record {
-        Some(path) => {
-            save::check(path)?;
-            path.clone()
-        }
+    options.look.check()?;
+    let path = match &options.look.record {
+        Some(path) => path.clone(),
         None => {
             unnamed =
                 tempfile::tempfile().context("cannot make a temporary file to record into")?;
@@ -155,7 +142,7 @@ fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
         duration: options.duration,
         watch: Watch {
             follow: false,
-            interval: options.interval,
+            interval: options.look.interval,
             record: Some(path.clone()),
             verbose: options.output.verbose > 1,
             ..Watch::default()

@@ -19,13 +19,9 @@ pub struct WatchOptions {
     #[command(flatten)]
     pub output: OutputOptions,
 
-    /// Look at the memory every SECS seconds too, for the pattern `growing`
-    #[arg(long, value_name = "SECS", value_parser = seconds)]
-    pub interval: Option<Duration>,
-
-    /// Keep a recording in FILE, for `rmap report FILE`
-    #[arg(long, value_name = "FILE")]
-    pub record: Option<PathBuf>,
+    /// When it is looked at, and what is kept of that.
+    #[command(flatten)]
+    pub look: LookOptions,
 
     /// Trace what is named alone, not the processes that it starts
     #[arg(long)]
@@ -34,6 +30,28 @@ pub struct WatchOptions {
     /// Which probes serve
     #[arg(long, value_name = "PLAN", value_enum, default_value_t, hide_short_help = true)]
     pub probes: ProbesOption,
+}
+
+/// Options of every command that traces.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LookOptions {
+    /// Look at the memory every SECS seconds too, for the pattern `growing`
+    #[arg(long, value_name = "SECS", value_parser = seconds)]
+    pub interval: Option<Duration>,
+
+    /// Keep a recording in FILE, for `rmap report FILE`
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+}
+
+impl LookOptions {
+    /// Says early that the recording could not be written.
+    ///
+    /// # Errors
+    /// A file that could not be made.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.record.as_deref().map_or(Ok(()), super::save::check)
+    }
 }
 
 /// Which probes serve, on the command line.
@@ -72,7 +90,7 @@ impl WatchOptions {
     /// A file that could not be made.
     pub fn check(&self) -> anyhow::Result<()> {
         self.output.check()?;
-        self.record.as_deref().map_or(Ok(()), super::save::check)
+        self.look.check()
     }
 
     /// The same for a session.
@@ -80,8 +98,8 @@ impl WatchOptions {
     pub fn watch(&self) -> Watch {
         Watch {
             follow: !self.no_follow,
-            interval: self.interval,
-            record: self.record.clone(),
+            interval: self.look.interval,
+            record: self.look.record.clone(),
             probes: self.probes.into(),
             verbose: self.output.verbose > 1,
         }
@@ -119,7 +137,7 @@ impl WatchOptions {
             super::complain(&error);
             return false;
         }
-        if let (Some(error), Some(path)) = (outcome.record_error, &self.record) {
+        if let (Some(error), Some(path)) = (outcome.record_error, &self.look.record) {
             let what = format!("the recording {} ends early", path.display());
             super::complain(&anyhow::Error::new(error).context(what));
             return false;

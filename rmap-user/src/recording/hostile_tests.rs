@@ -3,8 +3,10 @@
 
 use std::io::{self, Read};
 
+use super::batch::{Batch, Code};
 use super::frame::{self, BATCH, OPENING, RAW_MAX, ZEROS_MAX};
 use super::{Error, read};
+use crate::event::{Body, Event, Fork, MmId};
 
 /// A frame whose header says what it is told to, its checksums right.
 fn lying(method: u8, stored: usize, raw: usize, number: u32, payload: &[u8]) -> Vec<u8> {
@@ -81,6 +83,73 @@ fn counts_that_lie_are_told_before_room_is_made() {
             Err(other) => panic!("{kind}: {other}"),
         }
     }
+}
+
+/// A file with these inputs, as small as they pack.
+fn file_of(add: impl FnOnce(&mut dyn FnMut(&dyn Fn(&mut Batch)))) -> Vec<u8> {
+    let mut file = begun();
+    let (mut batch, mut number) = (Batch::default(), 1);
+    let mut end = |batch: &mut Batch| {
+        file.extend(frame::encode(BATCH, number, &batch.take()).unwrap());
+        number += 1;
+    };
+    add(&mut |put| {
+        put(&mut batch);
+        if batch.len() > 1 << 20 {
+            end(&mut batch);
+        }
+    });
+    end(&mut batch);
+    file
+}
+
+/// So many executable mappings from an address on.
+fn mappings(first: u64, many: u64) -> Vec<Code> {
+    let at = |number| 0x1000 * (first + number);
+    let code = |number| Code { start: at(number), end: at(number) + 0x1000, ..Code::default() };
+    (0..many).map(code).collect()
+}
+
+/// Mappings are compared with those before, and a child has its parent's: what that adds up to is
+/// bounded by the size of the file, however well it packs.
+#[test]
+fn mappings_and_children_without_end_are_refused_in_time() {
+    let event = |body| Event { time_ns: 1, pid: 7, tid: 7, mm: MmId(0x1000), body };
+    let exec = event(Body::Exec { old_tid: 7 });
+    let fork = |child: u32| {
+        let (child_pid, child_tid, child_mm) = (child, child, MmId(child.into()));
+        let (thread, same_mm, stack) = (false, false, None);
+        event(Body::Fork(Fork { child_pid, child_tid, child_mm, thread, same_mm, stack }))
+    };
+    let began = std::time::Instant::now();
+    let in_time = |what: &str, file: &[u8]| {
+        let size = file.len();
+        let error = read(file).map(|loaded| loaded.report.processes.len());
+        assert!(matches!(error, Err(Error::Damaged { .. })), "{what}: {error:?}");
+        let took = began.elapsed();
+        eprintln!("{what}: {size} bytes, {took:?}");
+        assert!(took.as_secs() < 60, "{what}: {took:?} for {size} bytes");
+    };
+    let many_times = file_of(|add| {
+        add(&|batch| batch.event(&exec));
+        (0..200_000).for_each(|n| add(&|batch| batch.code(7, 2, &mappings(n, 1))));
+    });
+    in_time("many times", &many_times);
+    let inherited = file_of(|add| {
+        add(&|batch| batch.event(&exec));
+        add(&|batch| batch.code(7, 2, &mappings(1, 20_000)));
+        (8..20_000).for_each(|child| add(&|batch| batch.event(&fork(child))));
+    });
+    in_time("inherited", &inherited);
+    // Many at once, and the same once more, are only many.
+    let many = file_of(|add| {
+        add(&|batch| batch.event(&exec));
+        for _ in 0..4 {
+            add(&|batch| batch.code(7, 2, &mappings(1, 30_000)));
+        }
+    });
+    assert!(read(&many[..]).is_ok());
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
 }
 
 /// Bytes, then zeros without end.

@@ -21,6 +21,11 @@ const LEAVES_MAX: u64 = 1 << 25;
 /// Work in leaves that a file of any size may ask for, and for each of its bytes.
 const WORK_FREE: u64 = 1 << 28;
 const WORK_BY_BYTE: u64 = 1 << 12;
+/// Executable mappings of all processes at all times, to which the file's bytes are added: 10 000
+/// processes with 400 each.
+const CODE_FREE: u64 = 1 << 22;
+/// Work for each that a process has, whenever more come or are inherited.
+const CODE_WORK: u64 = 8;
 
 /// What was asked for so far.
 #[derive(Debug)]
@@ -29,23 +34,27 @@ pub(super) struct Limits {
     work: u64,
     leaves: BTreeMap<u32, u64>,
     processes: u64,
+    /// Executable mappings that each process was said to have, and all of them.
+    code: BTreeMap<u32, u64>,
+    all_code: u64,
 }
 
 impl Limits {
     pub(super) fn new(arch: Arch) -> Self {
-        Self { arch, work: 0, leaves: BTreeMap::new(), processes: 0 }
+        let (leaves, code) = (BTreeMap::new(), BTreeMap::new());
+        Self { arch, work: 0, leaves, processes: 0, code, all_code: 0 }
     }
 
     /// Checks an input; `read`: bytes of the file so far.
     pub(super) fn check(&mut self, input: &Input, read: u64) -> Result<(), Bad> {
         let work = match input {
-            Input::Event(event) => self.event(event)?,
+            Input::Event(event) => self.event(event, read)?,
             Input::Snapshot(snapshot) => self.snapshot(snapshot)?,
-            Input::Code(_, _, code) => {
+            Input::Code(pid, _, code) => {
                 if code.iter().any(|code| code.start >= code.end) {
                     return Err(Bad("an empty mapping"));
                 }
-                0
+                self.code(*pid, code.len() as u64, read)?
             }
             Input::Process(..) | Input::Written(..) => 0,
             Input::Lost(lost) => {
@@ -62,7 +71,18 @@ impl Limits {
         Ok(())
     }
 
-    fn event(&mut self, event: &Event) -> Result<u64, Bad> {
+    /// More executable mappings of a process, which are compared with all that it had.
+    fn code(&mut self, pid: u32, more: u64, read: u64) -> Result<u64, Bad> {
+        let known = self.code.entry(pid).or_default();
+        *known = known.saturating_add(more);
+        self.all_code = self.all_code.saturating_add(more);
+        if self.all_code > CODE_FREE.saturating_add(read) {
+            return Err(Bad("more mappings with code than a recording of its size can have"));
+        }
+        Ok(known.saturating_mul(CODE_WORK))
+    }
+
+    fn event(&mut self, event: &Event, read: u64) -> Result<u64, Bad> {
         if event.time_ns > i64::MAX as u64 {
             return Err(Bad("a time beyond all times"));
         }
@@ -112,7 +132,13 @@ impl Limits {
             }
             Body::Fork(fork) => {
                 self.processes += u64::from(!fork.thread);
-                Ok(self.processes / 64)
+                // A child has its parent's.
+                let inherited = match self.code.get(&event.pid) {
+                    Some(known) if !fork.thread => *known,
+                    _ => 0,
+                };
+                let work = self.code(fork.child_pid, inherited, read)?;
+                Ok((self.processes / 64).saturating_add(work))
             }
             Body::Exit { group_dead: true, .. } => {
                 self.leaves.remove(&event.pid);

@@ -229,8 +229,11 @@ impl ModuleMap {
     /// what was there already goes on.
     pub fn update(&mut self, time_ns: u64, modules: Vec<Module>) {
         let mut fresh: Vec<Option<Module>> = modules.into_iter().map(Some).collect();
+        let starts = fresh.iter().flatten().map(|module| module.range.start);
+        let by_start: HashMap<u64, usize> = starts.zip(0..).collect();
         for entry in self.entries.iter_mut().filter(|entry| entry.lives()) {
-            let same = fresh.iter_mut().find(|module| {
+            let place = by_start.get(&entry.module.range.start);
+            let same = place.and_then(|place| fresh.get_mut(*place)).filter(|module| {
                 module.as_ref().is_some_and(|module| module.is_same_mapping(&entry.module))
             });
             match same {

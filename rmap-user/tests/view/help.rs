@@ -138,7 +138,7 @@ fn options_are_read() {
     ]);
     assert_eq!(options.watch.output.json.as_deref(), Some("-".as_ref()));
     assert_eq!(options.watch.output.output.as_deref(), Some("t.txt".as_ref()));
-    assert_eq!(options.watch.interval, Some(Duration::from_millis(250)));
+    assert_eq!(options.watch.look.interval, Some(Duration::from_millis(250)));
     let output = &options.watch.output;
     assert_eq!((output.select.top, output.verbose), (Some(0), 2));
     assert!(options.watch.no_follow);
