@@ -168,7 +168,9 @@ impl Investigation {
     pub fn snapshot(&mut self, snapshot: &Snapshot) {
         self.last_ns = self.last_ns.max(snapshot.time_ns);
         let index = self.place(snapshot);
-        let last = snapshot.moment == Moment::AtExit && self.processes.dies_with(index);
+        // The state at a moment is of a process that still stands.
+        let exits = snapshot.moment == Moment::AtExit && self.at_ns.is_none();
+        let last = exits && self.processes.dies_with(index);
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
         // A vfork child shows its parent's memory, which is the parent's to report.
