@@ -125,7 +125,11 @@ pub fn run(rmap: &Path, place: &Path, program: &Program, runs: usize) -> Result<
     for _ in 0..runs {
         for ((_, words), (_, costs)) in watchers.iter().zip(&mut outcome.runs) {
             let Ok(so_far) = costs else { continue };
-            let all: Vec<String> = words.iter().chain(&program.arguments).cloned().collect();
+            let mut all: Vec<String> = words.iter().chain(&program.arguments).cloned().collect();
+            // heaptrack looks for programs by their paths alone.
+            if let Some(path) = steps::which(&program.arguments[0]) {
+                all[words.len()] = path.display().to_string();
+            }
             match cost(&all) {
                 Ok(cost) => so_far.push(cost),
                 Err(error) => *costs = Err(format!("{error:#}")),

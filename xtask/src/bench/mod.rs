@@ -43,7 +43,7 @@ use stats::{deviation, median};
 /// What to measure.
 #[derive(Args)]
 pub struct Options {
-    /// Fewer faults and fewer runs: a look within half a minute.
+    /// Fewer faults and fewer runs: a look within some minutes.
     #[arg(long)]
     quick: bool,
     /// Runs of each watcher for each row.

@@ -37,7 +37,8 @@ pub fn table(rmap: &Path, program: &Path, place: &Path, quick: bool) -> Result<S
             .spawn()
             .with_context(|| format!("cannot start {}", rmap.display()))?;
         let mut input = child.stdin.take().context("a child without stdin")?;
-        input.write_all(b"\n").context("cannot speak to the benchmark's loop")?;
+        // It waits for a line before the work and for one after it.
+        input.write_all(b"\n\n").context("cannot speak to the benchmark's loop")?;
         drop(input);
         let status = child.wait().context("cannot wait for rmap")?;
         ensure!(status.success(), "rmap run --record ended with {status}");

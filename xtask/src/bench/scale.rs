@@ -75,7 +75,7 @@ pub fn run(rmap: &Path, place: &Path, quick: bool, runs: usize) -> Result<Vec<Ou
     let program = compile(place, "scale.c", &[])?;
     let _more = MapCount::raise(200_000);
     let mut outcomes = Vec::new();
-    for size in SIZES.iter().filter(|size| !quick || size.faults <= 1_000_000) {
+    for size in SIZES.iter().filter(|size| !quick || size.faults <= 10_000_000) {
         say(&format!("bench: {}", size.name));
         let runs = if size.faults > 2_000_000 { 1 } else { runs.min(3) };
         match measure(rmap, place, &program, size, runs) {

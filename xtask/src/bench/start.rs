@@ -37,7 +37,7 @@ pub fn run(rmap: &Path, place: &Path, runs: usize) -> Result<Starts> {
         calls.push(("perf record -g -- true".to_owned(), words(&perf)));
     }
     if steps::which("heaptrack").is_some() {
-        let words = words(&format!("heaptrack -r -o {} true", place.join("heap").display()));
+        let words = words(&format!("heaptrack -r -o {} /bin/true", place.join("heap").display()));
         calls.push(("heaptrack true".to_owned(), words));
     }
     let mut starts: Starts = calls.iter().map(|(name, _)| (name.clone(), Vec::new())).collect();
@@ -86,7 +86,7 @@ fn timed(words: &[String]) -> Result<f64> {
 
 /// Libraries that differ in their build id, so that each has its own unwind table.
 fn libraries(place: &Path) -> Result<Vec<PathBuf>> {
-    let folder = place.join("libraries");
+    let folder = place.join("many");
     std::fs::create_dir_all(&folder)?;
     let (source, first) = (folder.join("library.c"), folder.join("library.so"));
     let functions: String = (0..200)
