@@ -11,4 +11,4 @@
 pub mod bpf;
 pub mod turn;
 
-pub use turn::{Loops, Sample, Shape, Watcher, run};
+pub use turn::{Beside, Loops, Sample, Shape, Watcher, run};

@@ -120,13 +120,17 @@ impl Talk {
     }
 }
 
-/// A watcher of its own process, which is told to end.
-struct Beside(Child);
+/// A watcher of its own process, which is told to end (SIGINT) when it is let go.
+#[derive(Debug)]
+pub struct Beside(Child);
 
 impl Beside {
     /// Starts it, and waits until its programs are attached: it is a process that holds perf
     /// events or BPF links from then on.
-    fn start(command: &mut Command) -> Result<Self> {
+    ///
+    /// # Errors
+    /// It cannot be started, ends at once, or attaches nothing.
+    pub fn start(command: &mut Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child =
             command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;

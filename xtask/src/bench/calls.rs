@@ -6,9 +6,9 @@
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
+use rmap_peer::Beside;
 use serde_json::{Value, json};
 
 use super::scale::{compile, work};
@@ -51,48 +51,30 @@ pub fn run(rmap: &Path, place: &Path, quick: bool, runs: usize) -> Result<Outcom
     Ok(outcome)
 }
 
-/// rmap that watches a process which sleeps.
+/// rmap that watches a process which sleeps; rmap is let go first.
 struct Elsewhere {
-    rmap: Child,
-    target: Child,
+    _rmap: Beside,
+    _target: Sleeper,
+}
+
+/// A process that does nothing, until it is let go.
+struct Sleeper(Child);
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl Elsewhere {
     fn start(rmap: &Path) -> Result<Self> {
-        let mut target = Command::new("sleep");
-        let target =
-            target.arg("600").stdin(Stdio::null()).spawn().context("cannot start sleep")?;
-        let pid = target.id().to_string();
+        let mut sleep = Command::new("sleep");
+        let target = sleep.arg("600").stdin(Stdio::null()).spawn().context("cannot start sleep")?;
+        let target = Sleeper(target);
         let mut watcher = Command::new(rmap);
-        watcher.args(["attach", "-o", "/dev/null", "-p", &pid]);
-        watcher.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let rmap = watcher.spawn().with_context(|| format!("cannot start {}", rmap.display()))?;
-        let mut elsewhere = Self { rmap, target };
-        let descriptors = format!("/proc/{}/fd", elsewhere.rmap.id());
-        for _ in 0..400 {
-            std::thread::sleep(Duration::from_millis(25));
-            if elsewhere.rmap.try_wait()?.is_some() {
-                bail!("rmap attach ended at once; does it run here?");
-            }
-            let links = std::fs::read_dir(&descriptors).into_iter().flatten().flatten();
-            let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
-            if targets.into_iter().any(|to| to.as_os_str() == "anon_inode:[perf_event]") {
-                // What is attached after the first events is, by then.
-                std::thread::sleep(Duration::from_millis(300));
-                return Ok(elsewhere);
-            }
-        }
-        bail!("rmap attach attaches nothing")
-    }
-}
-
-impl Drop for Elsewhere {
-    fn drop(&mut self) {
-        // SAFETY: the child was not waited for, so its id is its own.
-        unsafe { libc::kill(self.rmap.id() as i32, libc::SIGINT) };
-        let _ = self.rmap.wait();
-        let _ = self.target.kill();
-        let _ = self.target.wait();
+        watcher.args(["attach", "-o", "/dev/null", "-p", &target.0.id().to_string()]);
+        Ok(Self { _rmap: Beside::start(&mut watcher)?, _target: target })
     }
 }
 
