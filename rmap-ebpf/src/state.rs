@@ -4,7 +4,7 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, task_struct},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
 };
 use rmap_ebpf::{
     abi,
@@ -111,6 +111,10 @@ pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static FAULTS: PerCpuArray<abi::FaultRecord> = PerCpuArray::with_max_entries(1, 0);
 
+/// The program of a fault's end, to which the one of major faults goes on; user space puts it here.
+#[map]
+pub static FAULT_END: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// Where the record of an access with no fault is put together.
 #[map]
 pub static RSS: PerCpuArray<abi::RssRecord> = PerCpuArray::with_max_entries(1, 0);
@@ -188,6 +192,14 @@ pub struct Stranger {
     pub epoch: u64,
 }
 
+impl Stranger {
+    /// Whether it is this thread, and nothing has changed since.
+    #[inline(always)]
+    fn is(&self, id: u64, epoch: u64) -> bool {
+        self.id == id && self.epoch == epoch
+    }
+}
+
 /// The stack with which a thread came last.
 #[repr(C)]
 pub struct LastStack {
@@ -226,6 +238,8 @@ impl Bracket {
     pub const OPEN: u32 = 1;
     /// It was taken in kernel mode.
     pub const KERNEL: u32 = 2;
+    /// It waited for I/O.
+    pub const MAJOR: u32 = 4;
 
     /// Whether the thread is in this fault. One that failed (a signal, or an error of the system
     /// call that touched the memory) has no end that is told, so the bracket alone does not say:
@@ -301,21 +315,19 @@ pub enum Traced {
 pub fn traced(task: *mut task_struct) -> Traced {
     // Read before the table is, so that a change in between is noticed the next time.
     let epoch = EPOCH.get(0).copied().unwrap_or(0);
+    let id = kernel::id(task);
+    // SAFETY: this CPU's own slot; only strangers write it, and no two of them at once.
+    let stranger = STRANGERS.get_ptr_mut(0).map(|stranger| unsafe { &mut *stranger });
+    if let Some(stranger) = &stranger
+        && stranger.is(id, epoch)
+    {
+        return Traced::No;
+    }
     // SAFETY: only programs that run in this very thread use its value, and it lives as long.
     let known = THREADS.get(task).map(|mut thread| unsafe { thread.as_mut() });
     match known {
         Some(thread) if thread.epoch == epoch => Traced::Yes(thread),
         known => {
-            let id = kernel::id(task);
-            let stranger = STRANGERS.get_ptr_mut(0);
-            // SAFETY: this CPU's own slot; only strangers write it, and no two of them at once.
-            let stranger = stranger.map(|stranger| unsafe { &mut *stranger });
-            if let Some(stranger) = &stranger
-                && stranger.id == id
-                && stranger.epoch == epoch
-            {
-                return Traced::No;
-            }
             let Some(slot) = target((id >> 32) as u32) else {
                 if let Some(stranger) = stranger {
                     *stranger = Stranger { id, epoch };
@@ -335,4 +347,11 @@ pub fn traced(task: *mut task_struct) -> Traced {
             Traced::Yes(thread)
         }
     }
+}
+
+/// Whether `task`, the current one, is the thread that this CPU found last not to be traced.
+#[inline(always)]
+pub fn is_stranger(task: *mut task_struct) -> bool {
+    let epoch = EPOCH.get(0).copied().unwrap_or(0);
+    STRANGERS.get(0).is_some_and(|stranger| stranger.is(kernel::id(task), epoch))
 }

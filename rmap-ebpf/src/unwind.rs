@@ -59,7 +59,8 @@ pub struct Scratch {
 
 /// Bytes of the stack that are read for a walk before it begins: most stacks are no larger.
 const FIRST_BYTES: u64 = 1024;
-/// Words that are read at once where that was not enough: stack frames lie side by side, and a read has a price of its own.
+/// Words that are read at once where that was not enough: stack frames lie side by side, and a read
+/// has a price of its own.
 const WINDOW: usize = 128;
 /// The same in bytes. A window is aligned to its size, so it never reaches into another page than
 /// that of the wanted word.

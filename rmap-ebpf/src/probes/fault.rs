@@ -15,7 +15,7 @@ use crate::{
         page_table::{self, Leaf},
     },
     batch, config, emit, kernel, loss, stack,
-    state::{Bracket, FAULTS, Traced, is_busy, traced},
+    state::{Bracket, FAULT_END, FAULTS, Traced, is_busy, traced},
 };
 
 /// `exceptions:page_fault_user`.
@@ -33,13 +33,24 @@ pub fn page_fault_kernel(ctx: RawTracePointContext) -> i32 {
 /// `PERF_COUNT_SW_PAGE_FAULTS_MIN`.
 #[perf_event]
 pub fn minor_fault(ctx: PerfEventContext) -> u32 {
-    close(&ctx, 0)
+    close(&ctx)
 }
 
-/// `PERF_COUNT_SW_PAGE_FAULTS_MAJ`.
+/// `PERF_COUNT_SW_PAGE_FAULTS_MAJ`: marks the fault and goes on as [`minor_fault`], so that the
+/// kernel verifies the walk of stacks once.
 #[perf_event]
 pub fn major_fault(ctx: PerfEventContext) -> u32 {
-    close(&ctx, abi::FAULT_MAJOR)
+    match traced(kernel::current()) {
+        Traced::Yes(thread) => thread.bracket.flags |= Bracket::MAJOR,
+        Traced::No => return 0,
+        // The other program counts it.
+        Traced::Unkept => {}
+    }
+    // SAFETY: what is in the table is a program of the same kind, for the same context.
+    unsafe { FAULT_END.tail_call(&ctx, 0) };
+    // Comes back only if it could not go there.
+    emit::count(abi::COUNT_LOST_EVENTS, 1);
+    0
 }
 
 /// A fault starts: its thread's bracket opens.
@@ -82,7 +93,7 @@ fn open(ctx: &RawTracePointContext, kind: u32) -> i32 {
 
 /// A fault is done: if it changed anything, user space is told.
 #[inline(always)]
-fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
+fn close(ctx: &PerfEventContext) -> u32 {
     let task = kernel::current();
     let thread = match traced(task) {
         Traced::Yes(thread) => thread,
@@ -98,6 +109,7 @@ fn close(ctx: &PerfEventContext, mut flags: u16) -> u32 {
     let address = unsafe { (*ctx.ctx).addr };
     let mut bracket = thread.bracket;
     thread.bracket.flags = 0;
+    let mut flags = if bracket.flags & Bracket::MAJOR != 0 { abi::FAULT_MAJOR } else { 0 };
     if bracket.flags & Bracket::OPEN == 0 || (bracket.address ^ address) >> 12 != 0 {
         flags |= abi::FAULT_NO_ENTRY;
         bracket = Bracket {

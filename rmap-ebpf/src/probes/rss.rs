@@ -2,14 +2,15 @@
 //! has it raw (5.5 and later).
 //!
 //! Inside a fault it marks which counters moved, but not those that the thread moved because it had
-//! to take memory back first: that may be its own, and is no work of the fault. The amounts are not taken: they are sums over
-//! the whole address space and race between threads. Kernels before 6.2 tell less here, see
-//! [`crate::batch`]. Outside of any, somebody has access to memory with no fault: [`access`].
+//! to take memory back first: that may be its own, and is no work of the fault. The amounts are not
+//! taken: they are sums over the whole address space and race between threads. Kernels before 6.2
+//! tell less here, see [`crate::batch`]. Outside of any, somebody has access to memory with no
+//! fault: [`access`].
 
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use super::access;
-use crate::{arch::UserRegisters, batch, kernel, state::THREADS};
+use crate::{arch::UserRegisters, batch, kernel, state::{THREADS, is_stranger}};
 
 /// `kmem:rss_stat`.
 #[raw_tracepoint]
@@ -19,7 +20,9 @@ pub fn rss_stat(ctx: RawTracePointContext) -> i32 {
     let member: u32 = ctx.arg(1);
     // Asked once, so that the verifier sees them set on every way.
     let Some(registers) = UserRegisters::current() else { return 0 };
-    if let Some(mut thread) = THREADS.get(task) {
+    if !is_stranger(task)
+        && let Some(mut thread) = THREADS.get(task)
+    {
         // SAFETY: only programs that run in this very thread use its value, and it lives as long.
         let bracket = unsafe { &mut thread.as_mut().bracket };
         if bracket.mm == mm && bracket.under_way(registers.syscall()) {

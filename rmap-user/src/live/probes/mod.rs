@@ -255,6 +255,7 @@ impl Probes {
         let mut probes = Vec::new();
         let mut tracepoints = Vec::new();
         let refused = plan::load(&mut ebpf, offsets);
+        plan::join_fault_ends(&mut ebpf)?;
         for planned in PLAN {
             let attached = plan::attach(&mut ebpf, planned, offsets, &refused, &mut tracepoints);
             let why_not = match attached {

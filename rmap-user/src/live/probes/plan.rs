@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fs, thread};
 
 use aya::{
     Ebpf,
+    maps::ProgramArray,
     programs::{
         PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
@@ -11,7 +12,7 @@ use aya::{
     util::online_cpus,
 };
 
-use super::{Offsets, syscall_tracepoint::SyscallTracepoint};
+use super::{Error, Offsets, syscall_tracepoint::SyscallTracepoint};
 use crate::live::tracefs;
 
 /// How a probe is attached.
@@ -192,6 +193,22 @@ pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets) -> Refused {
         });
         ended.filter_map(|(name, ended)| Some((name, ended.err()?))).collect()
     })
+}
+
+/// The end of a major fault goes on as that of a minor one does: puts the one's program where the
+/// other finds it. If it could not be loaded, there is no end of faults at all, which
+/// [`attach`] says.
+pub(super) fn join_fault_ends(ebpf: &mut Ebpf) -> Result<(), Error> {
+    const NAME: &str = "FAULT_END";
+    let refused = |why: String| Error::Map { name: NAME, why };
+    let fd = match ebpf.program("minor_fault").map(|program| program.fd()) {
+        Some(Ok(fd)) => fd.try_clone().map_err(|e| refused(e.to_string()))?,
+        Some(Err(_)) | None => return Ok(()),
+    };
+    // Borrowed, not taken: the kernel empties the table when the last descriptor of it is closed.
+    let map = ebpf.map_mut(NAME).ok_or_else(|| refused("it is not there".to_owned()))?;
+    let mut ends = ProgramArray::try_from(map).map_err(|e| refused(e.to_string()))?;
+    ends.set(0, &fd, 0).map_err(|e| refused(e.to_string()))
 }
 
 fn load_one(program: &mut Program) -> Result<(), ProgramError> {
