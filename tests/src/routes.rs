@@ -212,7 +212,10 @@ pub const ROUTES: &[Route] = &[
     by(
         "the huge zero page is read, then written",
         &plain("huge_zero"),
-        &[both("huge", "write_over_huge_zeros", "huge-page")],
+        &[
+            of("huge", "write_over_huge_zeros", "huge-page", Of::BothOf("whole")),
+            of("huge", "write_over_huge_zeros", "zero-page-write", Of::BothOf("split")),
+        ],
     ),
     by(
         "first write gives a folio of 64 KiB (mTHP)",

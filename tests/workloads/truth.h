@@ -174,12 +174,12 @@ static inline void truth_smaps(const char *region, const volatile void *address)
           getpid(), region, start, end, sizes[0], sizes[1] + sizes[2], sizes[3], sizes[4]);
 }
 
-/* How many pages from the address on are present, as pagemap says. */
-static inline size_t pages_present(volatile void *address, size_t bytes)
+/* How many pages from the address on have all these bits in pagemap. */
+static inline size_t pages_with(uint64_t bits, volatile void *address, size_t bytes)
 {
     static uint64_t entries[512];
     uintptr_t at = (uintptr_t)address & ~(PAGE - 1), end = (uintptr_t)address + bytes;
-    size_t present = 0;
+    size_t found = 0;
     int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         die("open /proc/self/pagemap");
@@ -191,11 +191,23 @@ static inline size_t pages_present(volatile void *address, size_t bytes)
         if (got <= 0)
             die("read /proc/self/pagemap");
         for (ssize_t i = 0; i < got / 8; i++)
-            present += entries[i] >> 63;
+            found += (entries[i] & bits) == bits;
         at += (size_t)got / 8 * PAGE;
     }
     close(fd);
-    return present;
+    return found;
+}
+
+/* How many pages from the address on are present. */
+static inline size_t pages_present(volatile void *address, size_t bytes)
+{
+    return pages_with(1ULL << 63, address, bytes);
+}
+
+/* How many of them are mapped nowhere else, which the zero page is. */
+static inline size_t pages_own(volatile void *address, size_t bytes)
+{
+    return pages_with(1ULL << 63 | 1ULL << 56, address, bytes);
 }
 
 /* A mapping that is a segment of its own: inaccessible memory lies on both sides. */

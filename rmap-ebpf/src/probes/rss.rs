@@ -10,7 +10,11 @@
 use aya_ebpf::{macros::raw_tracepoint, programs::RawTracePointContext};
 
 use super::access;
-use crate::{arch::UserRegisters, batch, kernel, state::{THREADS, is_stranger}};
+use crate::{
+    arch::UserRegisters,
+    batch, kernel,
+    state::{THREADS, is_stranger},
+};
 
 /// `kmem:rss_stat`.
 #[raw_tracepoint]

@@ -7,7 +7,7 @@
 //! looked at (`O_PATH`) before it is opened: opening a device or a FIFO does things.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     os::{
         fd::AsRawFd,
@@ -20,6 +20,7 @@ use nix::{
     fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
 };
 
+use super::procfs::read_text;
 use crate::symbol::Stamp;
 
 /// Bytes of a file that are read.
@@ -40,8 +41,7 @@ pub struct Found {
 /// One line that says which file is not used, and why.
 pub fn find(tid: u32) -> Result<Option<Found>, String> {
     let process = format!("/proc/{tid}");
-    let Ok(status) = fs::read(format!("{process}/status")) else { return Ok(None) };
-    let status = String::from_utf8_lossy(&status);
+    let Ok(status) = read_text(format!("{process}/status")) else { return Ok(None) };
     let Some((pid, user)) = identity(&status) else { return Ok(None) };
     let root = File::options()
         .read(true)
@@ -101,6 +101,8 @@ fn identity(status: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -243,8 +243,14 @@ fn neighbours(
     let around = matches!(outcome.reach, Reach::Around(_));
     let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
     let inside = vma.map_or(0..u64::MAX, |(range, _)| range.clone());
-    (0..u64::from(u32::BITS))
-        .filter(move |number| window & (1 << number) != 0)
+    // Most faults show none, so only the bits that are there are looked at.
+    let mut rest = window;
+    let numbers = std::iter::from_fn(move || {
+        let number = rest.trailing_zeros();
+        rest &= rest.wrapping_sub(1);
+        (number < u32::BITS).then_some(u64::from(number))
+    });
+    numbers
         .map(move |number| start + number * PAGE)
         .filter(move |neighbour| inside.contains(neighbour) && reach.contains(neighbour))
 }

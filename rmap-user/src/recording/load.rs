@@ -330,7 +330,9 @@ impl Replay {
                 if let Body::Fork(fork) = &event.body
                     && !fork.thread
                 {
-                    self.inherit(event.pid, fork.child_pid);
+                    let instance = |pid| self.investigation.instance(pid);
+                    let (parent, child) = (instance(event.pid), instance(fork.child_pid));
+                    ModuleMap::inherit(&mut self.modules, parent, child);
                 }
             }
             Input::Snapshot(snapshot) => {
@@ -350,20 +352,6 @@ impl Replay {
                 let modules = code.into_iter().map(|code| self.module(code)).collect();
                 self.modules.entry(instance).or_default().update(time_ns, modules);
             }
-        }
-    }
-
-    /// A forked child has its parent's modules.
-    fn inherit(&mut self, parent: u32, child: u32) {
-        let (Some(from), Some(to)) =
-            (self.investigation.instance(parent), self.investigation.instance(child))
-        else {
-            return;
-        };
-        if from != to
-            && let Some(map) = self.modules.get(&from).cloned()
-        {
-            self.modules.insert(to, map);
         }
     }
 

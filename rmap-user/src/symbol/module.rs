@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, Metadata};
+use std::hash::Hash;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
@@ -223,6 +224,21 @@ impl ModuleMap {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A forked child has its parent's modules: `from` and `to` are their places in `maps`, which are
+    /// one and the same after vfork. Does nothing if one of them is not known.
+    pub fn inherit<K: Copy + Eq + Hash>(
+        maps: &mut HashMap<K, Self>,
+        from: Option<K>,
+        to: Option<K>,
+    ) {
+        if let (Some(from), Some(to)) = (from, to)
+            && from != to
+            && let Some(map) = maps.get(&from).cloned()
+        {
+            maps.insert(to, map);
+        }
     }
 
     /// Takes over all executable mappings as they are at `time_ns`: what is not among them ends,

@@ -11,6 +11,8 @@ use crate::steps;
 pub fn binaries() -> Result<Vec<Binary>> {
     let mut rmap = steps::cargo();
     rmap.args(["build", "--release", "-p", "rmap-user", "--bin", "rmap", "--locked"]);
+    // The test of costs measures the building of unwind tables as a release build does it.
+    rmap.args(["--example", "unwind_tables"]);
     steps::run("build rmap", &mut rmap)?;
     let mut workloads = steps::cargo();
     workloads.args(["run", "-q", "-p", "rmap-tests", "--bin", "build-workloads", "--locked"]);

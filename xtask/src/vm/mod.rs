@@ -115,6 +115,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         steps::target_dir().join("release/rmap"),
         steps::target_dir().join("debug/workloads"),
         steps::root().join("tests/workloads"),
+        steps::root().join("tests/recordings"),
+        steps::root().join("docs/routes.md"),
         steps::root().join("rmap-ebpf/prebuilt"),
     ];
     let disks = Disks { system: guest::system()?, tests: guest::tests(&binaries, &more)? };

@@ -17,17 +17,16 @@ mod needed;
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::maps::Line;
+use super::procfs::read_file;
 use crate::symbol::module::Stamp;
 use crate::symbol::{Binary, Module};
 
-/// Of a maps file, in bytes: some 600 000 mappings.
-const MAPS_MAX: u64 = 64 << 20;
 /// Of the vDSO, in bytes.
 const VDSO_MAX: u64 = 1 << 20;
 /// The highest address of a 32-bit process.
@@ -42,6 +41,8 @@ pub struct Catalogue {
     by_maps: HashMap<Seen, Arc<Binary>>,
     /// What `stat` shows, to the same.
     by_stamp: HashMap<Stamp, Arc<Binary>>,
+    /// What the programs of each mount namespace loaded, as far as their headers told.
+    forecasts: HashMap<(u64, Stamp), Vec<Arc<Binary>>>,
     vdso: Option<Vdso>,
 }
 
@@ -71,7 +72,14 @@ impl Catalogue {
     /// id and looked for by its path at the end.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, kept: 0, by_maps: HashMap::new(), by_stamp: HashMap::new(), vdso: None }
+        Self {
+            limit,
+            kept: 0,
+            by_maps: HashMap::new(),
+            by_stamp: HashMap::new(),
+            forecasts: HashMap::new(),
+            vdso: None,
+        }
     }
 
     /// How many files it keeps open.
@@ -88,9 +96,8 @@ impl Catalogue {
     /// The process's maps cannot be read: it is gone, or it is not ours to look at.
     pub fn scan(&mut self, pid: u32) -> io::Result<Vec<Module>> {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let mut text = Vec::new();
-        File::open(process.join("maps"))?.take(MAPS_MAX).read_to_end(&mut text)?;
-        let mount_namespace = fs::metadata(process.join("ns/mnt")).map_or(0, |meta| meta.ino());
+        let text = read_file(process.join("maps"))?;
+        let mount_namespace = mount_namespace(&process);
         let module = |line: Line| {
             let binary = self.binary(&process, mount_namespace, &line);
             let Line { range, offset, device, inode, path } = line;
@@ -100,9 +107,22 @@ impl Catalogue {
     }
 
     /// The files that the program of a process will load when it starts, as far as its headers
-    /// tell. The process must stand behind its exec.
+    /// tell. The process must stand behind its exec. The next process of the same program is taken
+    /// for one that loads the same, whatever its environment says: builds execute the same few
+    /// programs thousands of times.
     pub fn forecast(&mut self, pid: u32) -> Vec<Arc<Binary>> {
-        needed::of_process(pid).into_iter().map(|file| self.keep(file)).collect()
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let program = fs::metadata(process.join("exe")).map(|meta| Stamp::from(&meta));
+        let program = program.ok().map(|stamp| (mount_namespace(&process), stamp));
+        if let Some(known) = program.as_ref().and_then(|program| self.forecasts.get(program))
+            && known.iter().all(|binary| is_unchanged(binary))
+        {
+            return known.clone();
+        }
+        let files: Vec<_> =
+            needed::of_process(pid).into_iter().map(|file| self.keep(file)).collect();
+        self.forecasts.extend(program.map(|program| (program, files.clone())));
+        files
     }
 
     fn binary(&mut self, process: &Path, mount_namespace: u64, line: &Line) -> Option<Arc<Binary>> {
@@ -164,6 +184,11 @@ impl Catalogue {
         let same = line.range.start > MAX_32 && line.range.end - line.range.start == own.size;
         same.then(|| Arc::clone(&own.binary))
     }
+}
+
+/// The inode of a process's mount namespace, 0 if it cannot be seen.
+fn mount_namespace(process: &Path) -> u64 {
+    fs::metadata(process.join("ns/mnt")).map_or(0, |meta| meta.ino())
 }
 
 /// The file has not been written over since it was opened.

@@ -201,20 +201,6 @@ struct Files {
     known: HashSet<MappedFile>,
 }
 
-/// What the probes counted, summed over all CPUs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    values: Vec<u64>,
-}
-
-impl Counters {
-    /// One of the `abi::COUNT_` counters.
-    #[must_use]
-    pub fn get(&self, counter: u32) -> u64 {
-        self.values.get(counter as usize).copied().unwrap_or(0)
-    }
-}
-
 impl Probes {
     /// Loads and attaches. A probe that is needed and cannot be had is an error; one that makes
     /// the report better is told in [`Probes::probes`].
@@ -413,16 +399,7 @@ impl Probes {
         self.page_table
     }
 
-    /// What the probes counted so far.
-    ///
-    /// # Errors
-    /// The map could not be read.
-    pub fn counters(&self) -> Result<Counters, Error> {
-        let values = (0..abi::COUNTERS).map(|counter| self.counter(counter));
-        Ok(Counters { values: values.collect::<Result<_, _>>()? })
-    }
-
-    /// One of the `abi::COUNT_` counters.
+    /// One of the `abi::COUNT_` counters, summed over all CPUs.
     ///
     /// # Errors
     /// The map could not be read.

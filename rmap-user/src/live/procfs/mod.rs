@@ -18,8 +18,8 @@ mod scan;
 mod smaps;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 use crate::snapshot::{Moment, Segment, Snapshot};
 
@@ -96,9 +96,43 @@ impl Task {
         File::open(&path).map_err(|e| self.error(file, e))
     }
 
-    fn error(&self, file: &str, source: std::io::Error) -> Error {
+    fn error(&self, file: &str, source: io::Error) -> Error {
         Error::from_io(self.pid, self.tid, self.path(file), source)
     }
+}
+
+/// All of a small file of `/proc`, of which the kernel does not tell the size: the standard library
+/// would ask for it, and begin with reads of 32 bytes.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub fn read_file(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut text = vec![0; 4096];
+    let mut length = 0;
+    loop {
+        match file.read(&mut text[length..]) {
+            Ok(0) => break,
+            Ok(got) => length += got,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if length == text.len() {
+            text.resize(2 * length, 0);
+        }
+    }
+    text.truncate(length);
+    Ok(text)
+}
+
+/// The same as text; bytes that are none are replaced.
+///
+/// # Errors
+/// As [`read_file`].
+pub fn read_text(path: impl AsRef<Path>) -> io::Result<String> {
+    let bytes = read_file(path)?;
+    Ok(String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 fn segments(task: &Task) -> Result<Vec<Segment>, Error> {
@@ -145,12 +179,12 @@ fn read_smaps(task: &Task) -> Result<Vec<Segment>, Error> {
 /// from the moment at which an exiting thread gives it up (kernel `exit_mm`), and what has been
 /// reaped cannot be read.
 fn has_memory(task: &Task) -> bool {
-    std::fs::read(task.path("statm")).is_ok_and(|text| !text.starts_with(b"0 "))
+    read_file(task.path("statm")).is_ok_and(|text| !text.starts_with(b"0 "))
 }
 
 /// `VmHWM` of `status`, 0 where it is missing: the process may have ended since.
 fn peak_rss(task: &Task) -> u64 {
-    let Ok(status) = std::fs::read(task.path("status")) else { return 0 };
+    let Ok(status) = read_file(task.path("status")) else { return 0 };
     status
         .split(|b| *b == b'\n')
         .find_map(|line| line.strip_prefix(b"VmHWM:"))

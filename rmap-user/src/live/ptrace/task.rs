@@ -3,6 +3,8 @@
 //! Comes in: a tid. Goes out: whose thread it is, who traces it, and whether it still comes to its
 //! exit stop.
 
+use crate::live::procfs::read_text;
+
 /// Whose thread a new tracee is.
 pub(super) struct Kin {
     pub(super) pid: u32,
@@ -11,7 +13,7 @@ pub(super) struct Kin {
 
 impl Kin {
     pub(super) fn read(tid: u32) -> Option<Self> {
-        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+        let status = read_text(format!("/proc/{tid}/status")).ok()?;
         Some(Self { pid: number(&status, "Tgid:")?, parent: number(&status, "PPid:")? })
     }
 }
@@ -29,13 +31,13 @@ pub(super) fn threads(pid: u32) -> Vec<u32> {
 
 /// The thread that traces a thread, 0 for nobody; `None` if the thread is gone.
 pub(super) fn tracer(pid: u32, tid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    let status = read_text(format!("/proc/{pid}/task/{tid}/status")).ok()?;
     number(&status, "TracerPid:")
 }
 
 /// Whether a thread has ended, its memory given up: it is a zombie or gone.
 pub(super) fn has_ended(pid: u32, tid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+    read_text(format!("/proc/{pid}/task/{tid}/stat"))
         .map_or(true, |stat| matches!(state(&stat), "Z" | "X"))
 }
 
@@ -59,7 +61,7 @@ pub(super) enum Fate {
 
 impl Fate {
     pub(super) fn read(pid: u32, tid: u32) -> Self {
-        std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat"))
+        read_text(format!("/proc/{pid}/task/{tid}/stat"))
             .map_or(Self::Dead, |stat| Self::parse(&stat))
     }
 

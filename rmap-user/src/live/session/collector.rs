@@ -22,12 +22,7 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     event::{Body, Event, MmId, RawStack, Stack, StackEnd},
     investigate::{Closing, Investigation, ProcessFacts},
-    live::{
-        modules::Catalogue,
-        perf_map,
-        probes::{Counters, Probes},
-        procfs,
-    },
+    live::{modules::Catalogue, perf_map, probes::Probes, procfs},
     model::MmKey,
     recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
@@ -76,7 +71,7 @@ pub(super) struct Collector {
     /// Times that the counters could not be read.
     unreadable: u64,
     /// What the probes counted when they were last asked.
-    counters: Counters,
+    lost: Lost,
     /// Times that the unwind tables could not be told what a process has mapped.
     failed_tables: u64,
     /// The address space that each process runs in, as the kernel names it.
@@ -113,7 +108,7 @@ impl Collector {
             failed_tables: 0,
             failed_snapshots: 0,
             spaces: HashMap::new(),
-            counters: Counters::default(),
+            lost: Lost::default(),
             troubles: Vec::new(),
             checking: None,
         }
@@ -183,7 +178,9 @@ impl Collector {
                 if self.unstopped.contains(&event.pid) {
                     self.unstopped.insert(fork.child_pid);
                 }
-                self.inherit(event.pid, fork.child_pid);
+                let instance = |pid| self.investigation.instance(pid);
+                let (parent, child) = (instance(event.pid), instance(fork.child_pid));
+                ModuleMap::inherit(&mut self.modules, parent, child);
                 if self.probes.inherit(event.pid, fork.child_pid).is_err() {
                     self.failed_tables += 1;
                 }
@@ -202,20 +199,6 @@ impl Collector {
         let modules = instance.and_then(|instance| self.modules.get(&instance));
         if let (Some(checking), Some(modules)) = (&mut self.checking, modules) {
             checking.raw(pid, raw, modules);
-        }
-    }
-
-    /// A forked child has its parent's modules.
-    fn inherit(&mut self, parent: u32, child: u32) {
-        let (Some(from), Some(to)) =
-            (self.investigation.instance(parent), self.investigation.instance(child))
-        else {
-            return;
-        };
-        if from != to
-            && let Some(map) = self.modules.get(&from).cloned()
-        {
-            self.modules.insert(to, map);
         }
     }
 
@@ -440,18 +423,18 @@ impl Collector {
     }
 
     fn count_lost(&mut self) {
-        match self.probes.counters() {
-            Ok(counters) => self.counters = counters,
+        let count = |counter| self.probes.counter(counter).ok();
+        match [abi::COUNT_LOST_EVENTS, abi::COUNT_BRACKETS_FULL, abi::COUNT_LOST_STACKS].map(count)
+        {
+            [Some(events), Some(brackets), Some(stacks)] => {
+                self.lost = Lost { events: events + brackets, stacks, snapshots: 0 };
+            }
             // What cannot be read may be more than nothing.
-            Err(_) => self.unreadable += 1,
+            _ => self.unreadable += 1,
         }
-        let counters = &self.counters;
         self.investigation.lost(Lost {
-            events: counters.get(abi::COUNT_LOST_EVENTS)
-                + counters.get(abi::COUNT_BRACKETS_FULL)
-                + self.stream.unreadable()
-                + self.unreadable,
-            stacks: counters.get(abi::COUNT_LOST_STACKS),
+            events: self.lost.events + self.stream.unreadable() + self.unreadable,
+            stacks: self.lost.stacks,
             snapshots: self.failed_snapshots,
         });
     }

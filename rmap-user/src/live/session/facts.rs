@@ -4,7 +4,10 @@ use std::fs;
 
 use procfs as procfs_crate;
 
-use crate::report;
+use crate::{
+    live::procfs::{read_file, read_text},
+    report,
+};
 
 /// Names and kin of a process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,13 +25,13 @@ const COMMAND_MAX: usize = 4096;
 
 /// Reads what there is; a process that is gone has nothing.
 pub(super) fn read(pid: u32) -> Facts {
-    let text = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let parent = text("status")
         .lines()
         .find_map(|line| line.strip_prefix("PPid:"))
         .and_then(|value| value.trim().parse().ok())
         .unwrap_or(0);
-    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut line = read_file(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.truncate(COMMAND_MAX);
     let parts: Vec<_> = line
         .split(|byte| *byte == 0)
