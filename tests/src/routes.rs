@@ -597,6 +597,7 @@ pub const ROUTES: &[Route] = &[
         &[
             resident("swapped", "read_back", "swap-in"),
             both("swapped", "write_back", "swap-in"),
+            of("swapped", "write_after_read", "protected-write", Of::DirtyOf("told_pages")),
             of("swapped", "", "not explained: write-after-swap-in", Of::DirtyOf("silent_pages")),
         ],
     ),

@@ -10,6 +10,8 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use procfs::PhysicalPageFlags as Flags;
+
 use super::pages::Entry;
 use crate::snapshot::Segment;
 
@@ -20,8 +22,14 @@ const FILE: u64 = 1 << 61;
 const SWAPPED: u64 = 1 << 62;
 const PRESENT: u64 = 1 << 63;
 
-/// Pages that one call reads.
+/// Pages that one call reads: those of several huge pages.
 const BATCH: u64 = 4096;
+
+/// Bytes of a huge page.
+const HUGE: u64 = 2 << 20;
+
+/// Flags of page frames, for root alone.
+const FLAGS: &str = "/proc/kpageflags";
 
 /// Segments up to this size are read to their end; of larger ones only until as much was found
 /// as smaps says is there.
@@ -44,7 +52,8 @@ pub(super) fn entries(
     let mut words = Vec::with_capacity(bytes.len() / 8);
     let mut at = range.start;
     while at < range.end {
-        let want = ((range.end - at) / page).min(BATCH);
+        // Up to a multiple of the batch's own size, so that no block of a huge page is cut.
+        let want = ((range.end - at) / page).min(BATCH - at / page % BATCH);
         let Some(buffer) = usize::try_from(want).ok().and_then(|n| bytes.get_mut(..8 * n)) else {
             break;
         };
@@ -65,18 +74,21 @@ pub(super) const fn frame(entry: u64) -> Option<u64> {
     if entry & PRESENT == 0 || entry & FRAME == 0 { None } else { Some(entry & FRAME) }
 }
 
-/// Finds pages where `PAGEMAP_SCAN` is missing. It cannot see which entries are huge,
-/// nor, where the kernel hides frame numbers, which are the zero page.
+/// Finds pages where `PAGEMAP_SCAN` is missing. Entries do not say whether they are huge: 2 MiB of
+/// memory on a huge page's frames in their order are taken for it. Where the kernel hides frame
+/// numbers, that and the zero page are not known.
 pub(super) struct Walker<'a> {
     file: &'a File,
     page: u64,
     zero_frame: Option<u64>,
+    flags: Option<File>,
     budget: u64,
 }
 
 impl<'a> Walker<'a> {
     pub(super) fn new(file: &'a File, page: u64) -> Self {
-        Self { file, page, zero_frame: zero_frame(page), budget: SPARSE_BUDGET }
+        let flags = File::open(FLAGS).ok();
+        Self { file, page, zero_frame: zero_frame(page), flags, budget: SPARSE_BUDGET }
     }
 
     /// Hands each run of entries of the segment to `found`, in the order of the addresses.
@@ -93,20 +105,25 @@ impl<'a> Walker<'a> {
         if missing == 0 {
             return Ok(());
         }
-        let Self { file, page, zero_frame, budget } = self;
+        let Self { file, page, zero_frame, flags, budget } = self;
         let page = *page;
         let half = *budget / 2 * page;
         let mut read = |range: Range<u64>| {
             entries(file, range, page, |start, words| {
                 let mut at = start;
-                for word in words {
+                let mut rest = words;
+                while let Some(word) = rest.first() {
+                    let huge = is_huge(at, rest, page, flags.as_ref());
+                    let pages = if huge { (HUGE / page) as usize } else { 1 };
+                    let end = at + pages as u64 * page;
                     if let Some(entry) = entry(*word, *zero_frame) {
-                        found(at..at + page, entry);
+                        found(at..end, Entry { huge, ..entry });
                         if !entry.zero && !entry.guard {
-                            missing = missing.saturating_sub(page);
+                            missing = missing.saturating_sub(end - at);
                         }
                     }
-                    at += page;
+                    rest = &rest[pages..];
+                    at = end;
                 }
                 if sparse {
                     *budget = budget.saturating_sub(words.len() as u64);
@@ -127,6 +144,30 @@ impl<'a> Walker<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the entries begin with those of a huge page, which is mapped as a whole.
+fn is_huge(at: u64, words: &[u64], page: u64, flags: Option<&File>) -> bool {
+    let pages = (HUGE / page) as usize;
+    if !at.is_multiple_of(HUGE) || words.len() < pages {
+        return false;
+    }
+    let Some(first) = frame(words[0]).filter(|first| first.is_multiple_of(HUGE / page)) else {
+        return false;
+    };
+    let same = FILE | GUARD;
+    let follows = |(word, expected): (&u64, u64)| {
+        frame(*word) == Some(expected) && (word ^ words[0]) & same == 0
+    };
+    // The last one tells of most blocks that they are none.
+    if !follows((&words[pages - 1], first + pages as u64 - 1))
+        || !words[..pages].iter().zip(first..).all(follows)
+    {
+        return false;
+    }
+    let mut bytes = [0; 8];
+    flags.is_some_and(|file| file.read_exact_at(&mut bytes, first * 8).is_ok())
+        && Flags::parse_info(u64::from_ne_bytes(bytes)).contains(Flags::THP)
 }
 
 fn entry(word: u64, zero_frame: Option<u64>) -> Option<Entry> {

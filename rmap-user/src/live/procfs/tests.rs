@@ -345,8 +345,16 @@ fn huge_pages_and_the_huge_zero_page() {
         .filter_map(|line| line.strip_prefix("AnonHugePages:")?.trim().strip_suffix(" kB"))
         .map(|kib| kib.trim().parse::<u64>().unwrap() * 1024)
         .sum();
-    let huge = runs.iter().filter(|r| r.kind.huge && r.kind.state == PageState::Anonymous);
-    assert_eq!(huge.map(|r| r.range.end - r.range.start).sum::<u64>(), given, "{runs:x?}");
+    let huge = |runs: &[&PageRun]| -> u64 {
+        let huge = runs.iter().filter(|r| r.kind.huge && r.kind.state == PageState::Anonymous);
+        huge.map(|r| r.range.end - r.range.start).sum()
+    };
+    assert_eq!(huge(&runs), given, "{runs:x?}");
+    if nix::unistd::geteuid().is_root() {
+        let file = File::open(format!("/proc/{}/pagemap", child.id())).unwrap();
+        let walked = pages::read_from(&file, None, &snapshot.segments).unwrap();
+        assert_eq!(huge(&walked.iter().collect::<Vec<_>>()), given, "entry by entry: {walked:x?}");
+    }
     if given == HUGE as u64 {
         let pages = (HUGE / PAGE) as u64;
         assert_eq!(area.pages(&snapshot, PageState::Anonymous), 2 * pages - 8, "{runs:x?}");
