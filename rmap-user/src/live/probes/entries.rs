@@ -12,7 +12,7 @@ use aya::{
 };
 use rmap_ebpf::abi;
 
-use super::{Error, Probes, single};
+use super::{Error, Probes, Undisturbed, single};
 use crate::snapshot::{PageRun, PageState, Segment, Snapshot};
 
 /// Bytes that one table of entries maps.
@@ -63,6 +63,7 @@ fn read(ebpf: &mut Ebpf, mm: u64, address: u64) -> Result<Block, Error> {
     if program.test_run(options).is_err() {
         return Ok(Block::Nothing);
     }
+    let _undisturbed = Undisturbed::begin();
     let kind = single::<u64>(ebpf, "TABLE_KIND")?
         .get(&0, 0)
         .map_err(|e| Error::Map { name: "TABLE_KIND", why: e.to_string() })?;

@@ -10,7 +10,7 @@ use aya::{
 use rmap_ebpf::abi::{LOST_REGION, LostPages, LostSpace};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Error, map};
+use super::{Error, Undisturbed, map};
 use crate::event::{Body, Event, Missing, MissingPages, MmId};
 
 /// `LostKey` and `LostPages` as elements of a map.
@@ -59,6 +59,7 @@ impl Losses {
         self.now.set(0, next, 0).map_err(refused("LOSS_GENERATION"))?;
         let older = if before == 1 { u8::MAX } else { before - 1 };
         let mut events = Vec::new();
+        let _undisturbed = Undisturbed::begin();
         for entry in self.pages.iter() {
             let ([mm, region], value) = entry.map_err(refused("LOST_PAGES"))?;
             let Ok(lost) = LostPages::read_from_bytes(value.as_bytes()) else { continue };

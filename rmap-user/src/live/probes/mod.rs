@@ -10,6 +10,7 @@ mod losses;
 mod offsets;
 mod plan;
 mod syscall_tracepoint;
+mod undisturbed;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -32,6 +33,7 @@ pub use losses::Losses;
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
 use syscall_tracepoint::SyscallTracepoint;
+pub use undisturbed::Undisturbed;
 
 /// The eBPF object, built from `rmap-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
@@ -133,6 +135,7 @@ impl Targets {
 
     fn changed(&mut self) -> Result<(), Error> {
         self.changes += 1;
+        let _undisturbed = Undisturbed::begin();
         self.epoch
             .set(0, self.changes, 0)
             .map_err(|error| Error::Map { name: "EPOCH", why: error.to_string() })
@@ -143,6 +146,7 @@ impl Targets {
     /// # Errors
     /// The table is full.
     pub fn set(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
+        let _undisturbed = Undisturbed::begin();
         self.map.insert(pid, slot, 0).map_err(refused)?;
         self.changed()
     }
@@ -152,6 +156,7 @@ impl Targets {
     /// # Errors
     /// The kernel refused.
     pub fn update(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
+        let _undisturbed = Undisturbed::begin();
         match self.map.insert(pid, slot, BPF_EXIST) {
             Err(MapError::SyscallError(error)) if is_gone(&error.io_error) => Ok(()),
             Err(error) => Err(refused(error)),
@@ -161,6 +166,7 @@ impl Targets {
 
     /// Traces a process no longer; one that is not traced is no error.
     pub fn remove(&mut self, pid: u32) {
+        let _undisturbed = Undisturbed::begin();
         let _ = self.map.remove(&pid);
         // A map of one element takes every value.
         let _ = self.changed();
@@ -169,6 +175,7 @@ impl Targets {
     /// Whether a process is traced now.
     #[must_use]
     pub fn contains(&self, pid: u32) -> bool {
+        let _undisturbed = Undisturbed::begin();
         self.map.get(&pid, 0).is_ok()
     }
 }
@@ -339,6 +346,7 @@ impl Probes {
         let device = u64::from(major) << 20 | u64::from(minor);
         let file = MappedFile { device, inode };
         if self.files.known.insert(file) {
+            let _undisturbed = Undisturbed::begin();
             self.files
                 .map
                 .insert(file, 1, 0)
@@ -404,7 +412,9 @@ impl Probes {
     /// # Errors
     /// The map could not be read.
     pub fn counter(&self, counter: u32) -> Result<u64, Error> {
+        let undisturbed = Undisturbed::begin();
         let of_cpus = self.counters.get(&counter, 0);
+        drop(undisturbed);
         let of_cpus = of_cpus.map_err(|e| Error::Map { name: "COUNTERS", why: e.to_string() })?;
         Ok(of_cpus.iter().sum())
     }

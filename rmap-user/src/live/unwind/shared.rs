@@ -13,7 +13,7 @@ use rmap_ebpf::abi::{self, Rule};
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::{
-    live::probes::{Error, map},
+    live::probes::{Error, Undisturbed, map},
     unwind::{layout::Layout, walk::Source},
 };
 
@@ -84,6 +84,7 @@ impl Shared {
         let memory = unsafe { MmapOptions::new().len(bytes).map_mut(map.fd().as_fd().as_raw_fd()) }
             .map_err(|e| failed(e.to_string()))?;
         let number = self.slabs.len() as u32;
+        let _undisturbed = Undisturbed::begin();
         self.outer.set(number, &map, 0).map_err(|e| failed(e.to_string()))?;
         Ok(Slab { memory, _map: map })
     }
@@ -92,6 +93,7 @@ impl Shared {
     pub(super) fn flush_rules(&mut self, layout: &Layout) -> Result<(), Error> {
         for rule in layout.rules().iter().skip(self.known.len()) {
             let number = self.known.len() as u32;
+            let _undisturbed = Undisturbed::begin();
             self.rules
                 .set(number, RuleValue(*rule), 0)
                 .map_err(|e| Error::Map { name: "RULES", why: e.to_string() })?;
