@@ -12,6 +12,8 @@ use std::{
     collections::{BTreeSet, HashMap},
     mem,
     sync::{Arc, mpsc as sync},
+    thread,
+    time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -40,6 +42,10 @@ use super::{
 /// Records that one drain takes at most. The ring holds fewer, so all that were in it when the
 /// drain began are taken, even while other processes go on writing.
 const DRAIN_MAX: usize = (8 << 20) / size_of::<abi::Header>();
+
+/// How long a record that is not finished is waited for, and the rest between two looks.
+const PATIENCE: Duration = Duration::from_secs(1);
+const REST: Duration = Duration::from_micros(50);
 
 /// Which program a process is seen to run when its mappings are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +135,7 @@ impl Collector {
         let mut raw = false;
         self.stream.look(&self.probes);
         let mut left = DRAIN_MAX;
+        let (end, begun) = (self.stream.end(), Instant::now());
         loop {
             while let Some(event) = self.stream.next() {
                 raw |= matches!(event.body, Body::RawStack(_));
@@ -137,6 +144,12 @@ impl Collector {
                 if left == 0 {
                     break;
                 }
+            }
+            // Whoever fills the next record was put aside; what a thread that stands still has put
+            // there may be behind it.
+            if left > 0 && self.stream.is_before(end) && begun.elapsed() < PATIENCE {
+                thread::sleep(REST);
+                continue;
             }
             // Whoever stands still now has lost nothing since; others may go on losing.
             if !self.stream.look(&self.probes) || left == 0 {

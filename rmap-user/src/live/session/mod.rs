@@ -11,6 +11,7 @@ mod collector;
 mod facts;
 mod log;
 mod observer;
+mod positions;
 mod pulse;
 mod signals;
 mod stream;

@@ -20,9 +20,13 @@ use crate::{
     },
 };
 
+use super::positions::Positions;
+
 /// The rings and the losses.
 pub(super) struct Stream {
     ring: AsyncFd<RingBuf<MapData>>,
+    /// `None` if the kernel does not show them: then a record that is not finished ends the reading.
+    positions: Option<Positions>,
     spill: RingBuf<MapData>,
     losses: Losses,
     /// Losses that were told, by their time.
@@ -40,6 +44,7 @@ impl Stream {
     /// Over the probes' maps.
     pub(super) fn new(probes: &mut Probes, ring: AsyncFd<RingBuf<MapData>>) -> Result<Self, Error> {
         Ok(Self {
+            positions: Positions::of(ring.get_ref()).ok(),
             ring,
             spill: probes.spill()?,
             losses: probes.losses()?,
@@ -94,6 +99,16 @@ impl Stream {
     /// The losses that are still to be told, whatever is still in the rings.
     pub(super) fn rest(&mut self) -> Vec<Event> {
         self.missing.drain(..).collect()
+    }
+
+    /// How far the ring has been written by now, for [`Stream::is_before`].
+    pub(super) fn end(&self) -> u64 {
+        self.positions.as_ref().map_or(0, Positions::written)
+    }
+
+    /// Whether there are records before that place that were not read, because one is not finished.
+    pub(super) fn is_before(&self, end: u64) -> bool {
+        self.positions.as_ref().is_some_and(|positions| positions.read() < end)
     }
 
     /// The next event; `None` if there is none now.
