@@ -56,11 +56,12 @@ impl Losses {
         // What a probe notes with the old number while this goes on is found the next time: it
         // counts the loss after that, and is looked for again as the number before.
         let next = u32::from(self.generation);
+        let undisturbed = Undisturbed::begin();
         self.now.set(0, next, 0).map_err(refused("LOSS_GENERATION"))?;
+        drop(undisturbed);
         let older = if before == 1 { u8::MAX } else { before - 1 };
         let mut events = Vec::new();
-        let _undisturbed = Undisturbed::begin();
-        for entry in self.pages.iter() {
+        for entry in one_by_one(self.pages.iter()) {
             let ([mm, region], value) = entry.map_err(refused("LOST_PAGES"))?;
             let Ok(lost) = LostPages::read_from_bytes(value.as_bytes()) else { continue };
             let mut missing = MissingPages { start: region * LOST_REGION, ..Default::default() };
@@ -74,7 +75,7 @@ impl Losses {
                 events.push(event(lost.last_ns, lost.pid, mm, body));
             }
         }
-        for entry in self.spaces.iter() {
+        for entry in one_by_one(self.spaces.iter()) {
             let (mm, value) = entry.map_err(refused("LOST_SPACES"))?;
             let Ok(lost) = LostSpace::read_from_bytes(value.as_bytes()) else { continue };
             if [older, before, self.generation].contains(&lost.generation) {
@@ -88,6 +89,14 @@ impl Losses {
         }
         Ok(events)
     }
+}
+
+/// Undisturbed for each entry, not for all: they may be thousands, and others want the processor.
+fn one_by_one<T>(mut entries: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    std::iter::from_fn(move || {
+        let _undisturbed = Undisturbed::begin();
+        entries.next()
+    })
 }
 
 const fn event(time_ns: u64, pid: u32, mm: u64, body: Body) -> Event {
