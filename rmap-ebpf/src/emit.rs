@@ -1,14 +1,18 @@
 //! Records go out here, and what finds no room is counted.
 
 use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_current_pid_tgid, bpf_get_smp_processor_id, generated as helpers},
     maps::RingBuf,
 };
-use rmap_ebpf::abi::{self, Header};
+use rmap_ebpf::{
+    abi::{self, Header},
+    logic::count::add,
+};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
-    loss,
+    config, loss,
     state::{COUNTERS, EVENTS, SPILL},
 };
 
@@ -35,11 +39,37 @@ pub fn put<T: IntoBytes + Immutable>(record: &T) -> bool {
     ring().output::<[u8]>(record.as_bytes(), 0).is_ok()
 }
 
+/// Whether nothing waits in the ring: then a record wakes user space.
+#[inline(always)]
+pub fn is_read() -> bool {
+    ring().query(u64::from(BPF_RB_AVAIL_DATA)) == 0
+}
+
+/// Wakes user space.
+#[inline(always)]
+pub fn wake() {
+    if let Some(nothing) = ring().reserve::<u64>(0) {
+        nothing.discard(u64::from(BPF_RB_FORCE_WAKEUP));
+    }
+}
+
 /// Sends a record that is rare and that much hangs on (`mm` is the address space that it is about):
 /// where the ring is full of faults it has another one.
 #[inline(always)]
 pub fn send<T: IntoBytes + Immutable>(record: &T, mm: u64) {
-    if !put(record) && SPILL.output::<[u8]>(record.as_bytes(), 0).is_err() {
+    send_with(record, mm, 0);
+}
+
+/// The same, and wakes nobody.
+#[inline(always)]
+pub fn send_quietly<T: IntoBytes + Immutable>(record: &T, mm: u64) {
+    send_with(record, mm, u64::from(BPF_RB_NO_WAKEUP));
+}
+
+#[inline(always)]
+fn send_with<T: IntoBytes + Immutable>(record: &T, mm: u64, flags: u64) {
+    let sent = ring().output::<[u8]>(record.as_bytes(), flags).is_ok();
+    if !sent && SPILL.output::<[u8]>(record.as_bytes(), 0).is_err() {
         loss::space(mm, 1);
         count(abi::COUNT_LOST_EVENTS, 1);
     }
@@ -54,9 +84,14 @@ pub fn ring() -> &'static RingBuf {
 /// Adds to a counter of this CPU.
 #[inline(always)]
 pub fn count(counter: u32, amount: u64) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter) {
-        // SAFETY: the map gave this CPU's own slot, and only a nested program on this CPU could
-        // write it in between, which may cost one count and harms nothing.
+    let Some(value) = COUNTERS.get_ptr_mut(counter) else { return };
+    if config::PREEMPTED.load() != 0 {
+        // SAFETY: the map gave this CPU's own slot, which is aligned; whoever else counts on this CPU
+        // meanwhile does it in the same way.
+        unsafe { add(value, amount) };
+    } else {
+        // SAFETY: as above, and only a nested program on this CPU could write it in between, which
+        // may cost one count and harms nothing.
         unsafe { *value += amount };
     }
 }

@@ -47,6 +47,21 @@ pub fn capture_again(registers: UserRegisters, mm: u64, thread: &mut Thread) -> 
     take(registers, mm, thread.slot, Some(&mut thread.stack), Place::Classic)
 }
 
+/// Sends registers and memory of a stack instead of a walk; user space walks it.
+#[inline(always)]
+pub fn send_raw(registers: UserRegisters, mm: u64, place: Place) -> u64 {
+    if !busy(place, kernel::tid(kernel::current())) {
+        return 0;
+    }
+    let room = has_room();
+    let hash = if room { raw(registers, mm, 0, abi::STACK_NO_MAPPING, place) } else { 0 };
+    busy(place, 0);
+    if hash == 0 {
+        emit::count(abi::COUNT_LOST_STACKS, 1);
+    }
+    hash
+}
+
 #[inline(always)]
 fn take(
     registers: UserRegisters,
@@ -71,7 +86,7 @@ fn take(
         emit::count(abi::COUNT_STACK_STATUS + (u32::from(status) & 15), 1);
         return last.memory.hash;
     }
-    unwind::walk(registers, slot, scratch);
+    unwind::walk(registers, slot, scratch, place);
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
     // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
@@ -90,7 +105,7 @@ fn take(
     if hash != 0 {
         return hash;
     }
-    let (hash, known) = finish(walked, mm);
+    let (hash, known) = finish(walked, mm, place);
     if let Some(last) = last {
         // The second time: most stacks come once.
         if known && !unmapped && last.hash == hash {
@@ -111,7 +126,7 @@ fn has_room() -> bool {
 
 /// Names a walked stack, and sends it if it is new. The second value is whether user space has it.
 #[inline(always)]
-fn finish(scratch: &mut Scratch, mm: u64) -> (u64, bool) {
+fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
     let Some(seen) = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1)) else {
         return (hash, false);
@@ -129,7 +144,7 @@ fn finish(scratch: &mut Scratch, mm: u64) -> (u64, bool) {
     record.count = scratch.count as u16;
     record.reserved = 0;
     let length = FIXED + 8 * (scratch.count & abi::MAX_FRAMES as u32);
-    let sent = send((&raw mut *record).cast(), length);
+    let sent = send((&raw mut *record).cast(), length, place.wakes());
     if sent {
         seen[(hash >> 14) as usize & 3] = hash;
     } else {
@@ -200,15 +215,15 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) 
         return 0;
     }
     let hash = record.hash;
-    if send((&raw mut *record).cast(), total) { hash } else { 0 }
+    if send((&raw mut *record).cast(), total, place.wakes()) { hash } else { 0 }
 }
 
-/// Puts `length` bytes into the ring, if there is room.
+/// Puts `length` bytes into the ring, if there is room. `flags`: of `bpf_ringbuf_output`.
 #[inline(always)]
-fn send(record: *mut c_void, length: u32) -> bool {
+fn send(record: *mut c_void, length: u32, flags: u64) -> bool {
     // SAFETY: the verifier checks that `length` stays inside the record.
     let sent = unsafe {
-        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record, u64::from(length), 0)
+        bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record, u64::from(length), flags)
     };
     sent == 0
 }

@@ -1,7 +1,7 @@
 //! What the probes remember between events.
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, task_struct},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, BPF_NOEXIST, BPF_RB_NO_WAKEUP, task_struct},
     btf_maps,
     macros::{btf_map, map},
     maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf},
@@ -76,15 +76,17 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(abi::COUNT
 
 /// Where a stack is walked: each [`Place`] has its own.
 #[map]
-pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(PLACES as u32, 0);
+pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(abi::PLACES_WALKED, 0);
 
 /// Which programs never run at once on one CPU: those of perf events and of classic tracepoints,
 /// of which the kernel runs one at a time, and each of the others with itself. Since Linux 7.0
-/// one at a raw tracepoint may be preempted, and the next thread's events come in its middle.
+/// one at a raw tracepoint may be preempted, and the next thread's events come in its middle; since
+/// 7.2 one at a system call's tracepoint as well (kernel `trace_call_bpf_faultable`), so that there
+/// each has a place of its own.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub enum Place {
-    /// The end of a fault, a mapping call.
+    /// The end of a fault, a mapping call before Linux 7.0.
     Classic,
     /// `rss_stat`.
     Rss,
@@ -94,14 +96,55 @@ pub enum Place {
     Dirtied,
     /// `mm_filemap_delete_from_page_cache`.
     Removed,
+    /// `sched_process_fork`, where the first was left out: see [`crate::parted`].
+    ForkAgain,
+    /// A mapping call, since Linux 7.0.
+    Call,
+    /// The same, where the first was left out.
+    CallAgain,
+    /// Who tells of a fork, and was given no stack.
+    ToldFork,
+    /// The second one.
+    ToldForkAgain,
+    /// Who tells of the beginning of a mapping call, and was given no stack.
+    Enter,
+    /// The second one.
+    EnterAgain,
+    /// The third one.
+    EnterLast,
+    /// Who tells of the end of a mapping call, and was given no stack.
+    Exit,
+    /// The second one.
+    ExitAgain,
+    /// The third one.
+    ExitLast,
+}
+
+impl Place {
+    /// What a record from here does about waking user space, as flags of `bpf_ringbuf_output`: of
+    /// mapping calls that are told in parts (see [`crate::parted`]) it is woken afterwards.
+    #[inline(always)]
+    pub fn wakes(self) -> u64 {
+        if self as u32 >= Self::Call as u32 && !matches!(self, Self::ToldFork | Self::ToldForkAgain)
+        {
+            u64::from(BPF_RB_NO_WAKEUP)
+        } else {
+            0
+        }
+    }
 }
 
 /// How many there are.
-pub const PLACES: usize = 5;
+pub const PLACES: usize = abi::PLACES as usize;
 
-/// The rows that walks found before.
+const _: () = assert!(Place::ExitLast as usize == PLACES - 1);
+const _: () = assert!(Place::CallAgain as u32 == abi::PLACES_WALKED - 1);
+const _: () = assert!(Place::Removed as u32 == abi::PLACES_UNDISTURBED - 1);
+
+/// The rows that walks found before, by [`Place`] where programs are preempted; else all have the
+/// first one.
 #[map]
-pub static KNOWN: PerCpuArray<KnownRows> = PerCpuArray::with_max_entries(1, 0);
+pub static KNOWN: PerCpuArray<KnownRows> = PerCpuArray::with_max_entries(abi::PLACES_WALKED, 0);
 
 /// Where entries of a page table are looked at.
 #[map]
@@ -157,9 +200,7 @@ pub fn busy(place: Place, tid: u32) -> bool {
 /// Whether a probe reads user memory for this thread.
 #[inline(always)]
 pub fn is_busy(tid: u32) -> bool {
-    BUSY.get(0).is_some_and(|busy| {
-        busy[0] == tid || busy[1] == tid || busy[2] == tid || busy[3] == tid || busy[4] == tid
-    })
+    BUSY.get(0).is_some_and(|busy| busy.contains(&tid))
 }
 
 /// What user space finds out after the load.
@@ -175,8 +216,12 @@ pub struct Thread {
     pub bracket: Bracket,
     /// Its process's value in [`TARGETS`].
     pub slot: u32,
-    /// Not used.
-    pub reserved: u32,
+    /// Not 0: user space is to be woken, see [`crate::parted`].
+    pub wake: u32,
+    /// What a program has told of the thread that others may tell as well, see [`crate::parted`].
+    pub told: u64,
+    /// The stack of what it is doing.
+    pub kept: Kept,
     /// The stack of its last fault.
     pub stack: LastStack,
 }
@@ -198,6 +243,15 @@ impl Stranger {
     fn is(&self, id: u64, epoch: u64) -> bool {
         self.id == id && self.epoch == epoch
     }
+}
+
+/// A stack that another program will tell of, see [`crate::parted`].
+#[repr(C)]
+pub struct Kept {
+    /// Of what it is; 0: of nothing.
+    pub mark: u64,
+    /// Its name; 0: none.
+    pub hash: u64,
 }
 
 /// The stack with which a thread came last.
@@ -316,7 +370,8 @@ pub fn traced(task: *mut task_struct) -> Traced {
     // Read before the table is, so that a change in between is noticed the next time.
     let epoch = EPOCH.get(0).copied().unwrap_or(0);
     let id = kernel::id(task);
-    // SAFETY: this CPU's own slot; only strangers write it, and no two of them at once.
+    // SAFETY: this CPU's own slot; only strangers write it, and no two of them at once: faults come
+    // here with interrupts off.
     let stranger = STRANGERS.get_ptr_mut(0).map(|stranger| unsafe { &mut *stranger });
     if let Some(stranger) = &stranger
         && stranger.is(id, epoch)

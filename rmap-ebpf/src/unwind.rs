@@ -16,8 +16,8 @@ use rmap_ebpf::{
 
 use crate::{
     arch::UserRegisters,
-    kernel,
-    state::{KNOWN, MAPPINGS, RULES, SLABS},
+    config, kernel,
+    state::{KNOWN, MAPPINGS, Place, RULES, SLABS},
 };
 
 /// Where a walk takes place: memory of this CPU. What lies here is any number to the verifier;
@@ -93,7 +93,7 @@ struct State {
 
 /// Walks from `registers`, into `scratch`.
 #[inline(always)]
-pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
+pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch, place: Place) {
     // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
     // runs stops at the busy mark.
     let start = unsafe { &mut *scratch };
@@ -108,8 +108,9 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch) {
     start.sum = hash::START;
     start.status = u32::from(abi::STACK_NO_MAPPING);
     start.count = 0;
+    let known = if config::PREEMPTED.load() == 0 { 0 } else { place as u32 };
     if let Some(mappings) = MAPPINGS.get_ptr(slot)
-        && let Some(known) = KNOWN.get_ptr_mut(0)
+        && let Some(known) = KNOWN.get_ptr_mut(known)
     {
         let mut state = State { mappings, known, scratch };
         // SAFETY: the callback has the helper's signature, and its state lives through the call.
@@ -326,7 +327,7 @@ impl Env for Kernel {
     fn row(&mut self, address: u64) -> u32 {
         // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
         let generation = unsafe { (*self.mappings).generation };
-        // SAFETY: this CPU's own slot; walks do not nest.
+        // SAFETY: this CPU's own slot; walks at one place do not nest.
         let known =
             unsafe { &mut (*self.known)[(address ^ address >> 10) as usize & (KNOWN_ROWS - 1)] };
         if known.address == address && known.generation == generation {

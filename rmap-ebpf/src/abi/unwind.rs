@@ -19,6 +19,13 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+/// Places where stacks are looked at that never run at once on one CPU, in the order of `state::Place`.
+pub const PLACES: u32 = 16;
+/// How many of them, the first ones, are such that stacks are walked there.
+pub const PLACES_WALKED: u32 = 8;
+/// How many serve where programs are not preempted (before Linux 7.0).
+pub const PLACES_UNDISTURBED: u32 = 5;
+
 /// log2 of [`BUCKET_BYTES`].
 pub const BUCKET_SHIFT: u32 = 7;
 /// Bytes of text that one index word stands for.

@@ -9,13 +9,45 @@ use rmap_ebpf::abi::{self, ExecRecord, ExitRecord, ForkRecord};
 
 use crate::{
     arch::UserRegisters,
-    batch, config, emit, kernel, stack,
+    batch, config, emit, kernel,
+    parted::{self, Turn},
     state::{Place, SPACES, TARGETS, THREADS, target},
 };
 
 /// `sched:sched_process_fork`: in the parent, before the child runs.
 #[raw_tracepoint]
 pub fn process_fork(ctx: RawTracePointContext) -> i32 {
+    forked(&ctx, Turn::First, Place::ToldFork)
+}
+
+/// The same, if the first was left out.
+#[raw_tracepoint]
+pub fn process_fork_again(ctx: RawTracePointContext) -> i32 {
+    forked(&ctx, Turn::Last, Place::ToldForkAgain)
+}
+
+/// The stack of it, before them.
+#[raw_tracepoint]
+pub fn fork_stack(_ctx: RawTracePointContext) -> i32 {
+    keep_stack(Turn::First, Place::Fork)
+}
+
+/// The same, if the first was left out.
+#[raw_tracepoint]
+pub fn fork_stack_again(_ctx: RawTracePointContext) -> i32 {
+    keep_stack(Turn::Last, Place::ForkAgain)
+}
+
+#[inline(always)]
+fn keep_stack(turn: Turn, place: Place) -> i32 {
+    if let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32) {
+        parted::keep_stack(turn, slot, place);
+    }
+    0
+}
+
+#[inline(always)]
+fn forked(ctx: &RawTracePointContext, turn: Turn, place: Place) -> i32 {
     let parent_pid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Some(slot) = target(parent_pid) else { return 0 };
     let parent: u64 = ctx.arg(0);
@@ -28,6 +60,9 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     };
     let thread = child_pid == parent_pid;
     if !thread && config::FOLLOW.load() == 0 {
+        return 0;
+    }
+    if parted::is_told(turn, kernel::current(), || u64::from(child_tid) << 1 | 1) {
         return 0;
     }
     let mm = kernel::mm_of(parent);
@@ -43,8 +78,8 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
     } else {
         let _ = SPACES.insert(&child_mm, &child_pid, 0);
     }
-    let hash =
-        UserRegisters::current().map_or(0, |regs| stack::capture(regs, mm, slot, Place::Fork));
+    let hash = UserRegisters::current()
+        .map_or(0, |regs| parted::stack(regs, mm, slot, Place::Fork, place));
     let record = ForkRecord {
         header: emit::header(abi::KIND_FORK, flags, mm),
         child_pid,
@@ -53,19 +88,30 @@ pub fn process_fork(ctx: RawTracePointContext) -> i32 {
         stack: hash,
     };
     emit::send(&record, mm);
-    debug!(&ctx, "fork: {} made {} (thread {})", parent_pid, child_pid, child_tid);
+    debug!(ctx, "fork: {} made {} (thread {})", parent_pid, child_pid, child_tid);
     0
 }
 
 /// `sched:sched_process_exec`: in the task, with its new address space.
 #[raw_tracepoint]
 pub fn process_exec(ctx: RawTracePointContext) -> i32 {
+    executed(&ctx, Turn::First)
+}
+
+/// The same, if the first was left out.
+#[raw_tracepoint]
+pub fn process_exec_again(ctx: RawTracePointContext) -> i32 {
+    executed(&ctx, Turn::Last)
+}
+
+#[inline(always)]
+fn executed(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    if target(pid).is_none() {
-        return 0;
-    }
     let task: u64 = ctx.arg(0);
     let mm = kernel::mm_of(task);
+    if target(pid).is_none() || parted::is_told(turn, kernel::current(), || mm) {
+        return 0;
+    }
     let _ = SPACES.insert(&mm, &pid, 0);
     let record = ExecRecord {
         header: emit::header(abi::KIND_EXEC, 0, mm),
@@ -73,16 +119,28 @@ pub fn process_exec(ctx: RawTracePointContext) -> i32 {
         reserved: 0,
     };
     emit::send(&record, mm);
-    debug!(&ctx, "exec: {}", pid);
+    debug!(ctx, "exec: {}", pid);
     0
 }
 
 /// `sched:sched_process_exit`: in the task, before it gives up its address space.
 #[raw_tracepoint]
 pub fn process_exit(ctx: RawTracePointContext) -> i32 {
+    exited(&ctx, Turn::First)
+}
+
+/// The same, if the first was left out.
+#[raw_tracepoint]
+pub fn process_exit_again(ctx: RawTracePointContext) -> i32 {
+    exited(&ctx, Turn::Last)
+}
+
+#[inline(always)]
+fn exited(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     let id = bpf_get_current_pid_tgid();
     let (pid, tid) = ((id >> 32) as u32, id as u32);
-    if target(pid).is_none() {
+    // Of the last thread the first one has taken the process out of the table.
+    if target(pid).is_none() || parted::is_told(turn, kernel::current(), || 1) {
         return 0;
     }
     let task: u64 = ctx.arg(0);
@@ -111,6 +169,6 @@ pub fn process_exit(ctx: RawTracePointContext) -> i32 {
             let _ = SPACES.remove(&mm);
         }
     }
-    debug!(&ctx, "exit: {} (thread {})", pid, tid);
+    debug!(ctx, "exit: {} (thread {})", pid, tid);
     0
 }

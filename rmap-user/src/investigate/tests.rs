@@ -54,6 +54,28 @@ fn the_program_of_the_pmap_articles() {
 }
 
 #[test]
+fn a_growth_of_the_heap_that_was_missed_takes_nothing_from_who_wrote_there() {
+    let mut memory = Memory::default();
+    let mut sim = Sim::running(&memory);
+    let brk = |sim: &mut Sim, to: u64| sim.call(A, false, 12, &[to], to as i64, 1);
+    brk(&mut sim, HEAP);
+    brk(&mut sim, HEAP + 2 * P);
+    sim.fill(A, pages(HEAP, 2), 2, &mut memory);
+    // Nothing is known of the growth to four pages.
+    sim.fill(A, pages(HEAP + 2 * P, 2), 3, &mut memory);
+    brk(&mut sim, HEAP + 6 * P);
+    sim.fill(A, pages(HEAP + 4 * P, 1), 4, &mut memory);
+    memory.segments.push(segment(HEAP..HEAP + 6 * P, "rw-p", "[heap]"));
+    sim.exit(A, &memory);
+    let played = sim.finish();
+    assert_eq!(played.unexplained(100, HEAP), []);
+    let paths = [2, 3].map(|stack| short(stack, "first-write", [2, 2, 2], 2));
+    let [before, missed] = paths;
+    let paths = [before, missed, short(4, "first-write", [1, 1, 1], 1)];
+    assert_eq!(played.paths(100, HEAP), paths);
+}
+
+#[test]
 fn interleaved_writers_own_what_they_wrote_and_readers_nothing() {
     let mut memory = Memory::of(&[(pages(MAP, 100), "rw-p", "")]);
     let mut sim = Sim::running(&Memory::default());

@@ -162,7 +162,8 @@ impl AddressSpace {
                 self.heap = Some(new.instance);
                 new
             });
-            self.release(old_end..new_end, None);
+            // Nothing is released: nobody was there, unless a call before this one was missed, and
+            // then what has come since is still there.
             self.mappings.map(old_end..new_end, vma);
             if self.lock_future {
                 self.populate(old_end..new_end, true, Cause::Populate, actor);

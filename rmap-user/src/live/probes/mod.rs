@@ -7,6 +7,7 @@
 mod calibrate;
 mod entries;
 mod losses;
+mod misses;
 mod offsets;
 mod plan;
 mod syscall_tracepoint;
@@ -14,6 +15,7 @@ mod undisturbed;
 
 use std::{
     collections::{BTreeMap, HashSet},
+    os::fd::AsFd,
     sync::Arc,
 };
 
@@ -30,6 +32,8 @@ use crate::{
 };
 
 pub use losses::Losses;
+pub use misses::LeftOut;
+use misses::Misses;
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
 use syscall_tracepoint::SyscallTracepoint;
@@ -72,6 +76,9 @@ pub enum Error {
         /// What the kernel said.
         why: String,
     },
+    /// How often programs were left out could not be read.
+    #[error("cannot read how often the kernel left out a program: {0}; is /proc mounted?")]
+    Misses(#[source] std::io::Error),
     /// A map of the object could not be used.
     #[error("cannot use the map {name} of the eBPF object: {why}")]
     Map {
@@ -111,6 +118,7 @@ pub struct Probes {
     targets: Targets,
     tables: Tables,
     counters: PerCpuArray<MapData, u64>,
+    misses: Misses,
     files: Files,
     _tracepoints: Vec<SyscallTracepoint>,
     probes: Vec<report::Probe>,
@@ -226,7 +234,8 @@ impl Probes {
         }
         let follow = u8::from(settings.follow);
         let check_unwind = u8::from(settings.check_unwind);
-        let preempted = u8::from(may_be_preempted());
+        let preempted = may_be_preempted();
+        let leaves_out = u8::from(preempted);
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
         loader
@@ -234,10 +243,16 @@ impl Probes {
             .override_global("HUGE_PAGES", &huge_pages, true)
             .override_global("CHECK_UNWIND", &check_unwind, true)
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)
-            .override_global("PREEMPTED", &preempted, true)
+            .override_global("PREEMPTED", &leaves_out, true)
             .override_global(aya_log::LEVEL, &log_level, true);
         if settings.check_unwind {
             loader.map_max_entries("EVENTS", CHECK_RING);
+        }
+        if !preempted {
+            loader
+                .map_max_entries("SCRATCH", abi::PLACES_UNDISTURBED)
+                .map_max_entries("RAW_STACKS", abi::PLACES_UNDISTURBED)
+                .map_max_entries("KNOWN", 1);
         }
         let mut ebpf = loader.load(OBJECT)?;
         drop(loader);
@@ -247,10 +262,12 @@ impl Probes {
         };
         let mut probes = Vec::new();
         let mut tracepoints = Vec::new();
-        let refused = plan::load(&mut ebpf, offsets);
+        let refused = plan::load(&mut ebpf, offsets, preempted);
         plan::join_fault_ends(&mut ebpf)?;
         for planned in PLAN {
-            let attached = plan::attach(&mut ebpf, planned, offsets, &refused, &mut tracepoints);
+            let attached = planned.programs(preempted).try_for_each(|program| {
+                plan::attach(&mut ebpf, planned, program, offsets, &refused, &mut tracepoints)
+            });
             let why_not = match attached {
                 Ok(()) => None,
                 Err(why) if planned.needed => {
@@ -275,6 +292,7 @@ impl Probes {
                 format!("{why}; {WITHOUT_PAGE_TABLE}")
             }),
         });
+        let misses = if preempted { watch(&ebpf, &probes)? } else { Misses::default() };
         let targets = Targets::new(&mut ebpf)?;
         let tables = Tables::new(&mut ebpf)?;
         let counters = map(&mut ebpf, "COUNTERS")?;
@@ -284,6 +302,7 @@ impl Probes {
             targets,
             tables,
             counters,
+            misses,
             files,
             _tracepoints: tracepoints,
             probes,
@@ -419,6 +438,14 @@ impl Probes {
         Ok(of_cpus.iter().sum())
     }
 
+    /// How often the kernel left programs out, so far.
+    ///
+    /// # Errors
+    /// What counts them could not be read.
+    pub fn left_out(&self) -> Result<LeftOut, Error> {
+        self.misses.read().map_err(Error::Misses)
+    }
+
     /// The kernel's own statistics of each program: runs and ns, if `bpf_stats_enabled` is on.
     #[must_use]
     pub fn run_times(&self) -> BTreeMap<String, (u64, u64)> {
@@ -435,9 +462,23 @@ impl Probes {
     }
 }
 
+/// Watches how often the kernel leaves out the programs of the probes that are attached.
+fn watch(ebpf: &Ebpf, probes: &[report::Probe]) -> Result<Misses, Error> {
+    let mut misses = Misses::default();
+    let attached = |planned: &Planned| {
+        planned.counts_misses() && probes.iter().any(|p| p.name == planned.name && p.attached)
+    };
+    for planned in PLAN.iter().filter(|planned| attached(planned)) {
+        let fd = |name| Some(ebpf.program(name)?.fd().ok()?.as_fd());
+        misses.watch(planned.tellers().filter_map(fd), planned.spare()).map_err(Error::Misses)?;
+    }
+    Ok(misses)
+}
+
 /// Whether this kernel runs programs at raw tracepoints with preemption on: since 7.0 (kernel commit
 /// f7d327654b88). One that is not understood is taken for such.
-fn may_be_preempted() -> bool {
+#[must_use]
+pub fn may_be_preempted() -> bool {
     let release = nix::sys::utsname::uname().map(|name| name.release().to_owned());
     let release = release.unwrap_or_default();
     let major = release.to_str().and_then(|text| text.split('.').next()?.parse::<u32>().ok());

@@ -33,6 +33,12 @@ pub struct Planned {
     pub name: &'static str,
     /// The program in the object.
     program: &'static str,
+    /// On kernels that put programs aside: those that run before it, and walk the stack.
+    before: &'static [&'static str],
+    /// On those kernels: those that work where `program` and the ones before were left out.
+    again: &'static [&'static str],
+    /// On those kernels: those that run last.
+    behind: &'static [&'static str],
     at: At,
     /// What rmap knows by it.
     pub gives: &'static str,
@@ -40,6 +46,32 @@ pub struct Planned {
     pub needed: bool,
     /// What follows without it.
     pub without: &'static str,
+}
+
+impl Planned {
+    /// Its programs, in the order in which they must be attached: a tracepoint runs what came first
+    /// first (kernel `func_add`, `bpf_prog_array_copy`). `preempted`: the kernel puts programs aside.
+    pub(super) fn programs(&self, preempted: bool) -> impl Iterator<Item = &'static str> {
+        let of = |programs: &'static [&'static str]| if preempted { programs } else { &[] };
+        let tellers = [&self.program].into_iter().chain(of(self.again));
+        of(self.before).iter().chain(tellers).chain(of(self.behind)).copied()
+    }
+
+    /// Those of them that tell what happened.
+    pub(super) fn tellers(&self) -> impl Iterator<Item = &'static str> {
+        [&self.program].into_iter().chain(self.again).copied()
+    }
+
+    /// Whether the kernel counts how often it was left out: at tracepoints it does.
+    pub(super) const fn counts_misses(&self) -> bool {
+        matches!(self.at, At::Raw(_) | At::Calls(..))
+    }
+
+    /// Whether what others tell means the same without some of what it tells. Where a counter of
+    /// resident pages was not seen to move, the page table is looked at.
+    pub(super) fn spare(&self) -> bool {
+        self.program == "rss_stat" || !self.needed && self.again.is_empty()
+    }
 }
 
 /// Calls that are told before they take effect, because another thread may be given the same
@@ -54,6 +86,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:page_fault_user",
         program: "page_fault_user",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Raw("page_fault_user"),
         gives: "faults of the program: address and kind of access",
         needed: true,
@@ -62,6 +97,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:page_fault_kernel",
         program: "page_fault_kernel",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Raw("page_fault_kernel"),
         gives: "faults that the kernel takes for the program (read(2) into a buffer)",
         needed: true,
@@ -70,6 +108,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:rss_stat",
         program: "rss_stat",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Raw("rss_stat"),
         gives: "which counters of resident pages a fault moved, and memory that comes with no fault",
         needed: true,
@@ -78,6 +119,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "perf:minor-faults",
         program: "minor_fault",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Software(SoftwareEvent::PageFaultsMin),
         gives: "the end of a fault",
         needed: true,
@@ -86,6 +130,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "perf:major-faults",
         program: "major_fault",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Software(SoftwareEvent::PageFaultsMaj),
         gives: "the end of a fault that waited for I/O",
         needed: true,
@@ -94,6 +141,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:sched_process_fork",
         program: "process_fork",
+        before: &["fork_stack", "fork_stack_again"],
+        again: &["process_fork_again"],
+        behind: &[],
         at: At::Raw("sched_process_fork"),
         gives: "children and what they inherit",
         needed: true,
@@ -102,6 +152,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:sched_process_exec",
         program: "process_exec",
+        before: &[],
+        again: &["process_exec_again"],
+        behind: &[],
         at: At::Raw("sched_process_exec"),
         gives: "new programs",
         needed: true,
@@ -110,6 +163,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:sched_process_exit",
         program: "process_exit",
+        before: &[],
+        again: &["process_exit_again"],
+        behind: &[],
         at: At::Raw("sched_process_exit"),
         gives: "ends of threads and processes",
         needed: true,
@@ -118,6 +174,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:writeback_dirty_folio",
         program: "folio_dirtied",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Raw("writeback_dirty_folio"),
         gives: "who writes files that are mapped, by write(2) or elsewhere",
         needed: false,
@@ -126,6 +185,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "raw_tp:mm_filemap_delete_from_page_cache",
         program: "folio_removed",
+        before: &[],
+        again: &[],
+        behind: &[],
         at: At::Raw("mm_filemap_delete_from_page_cache"),
         gives: "who takes the pages of mapped files away (truncation, reclaim)",
         needed: false,
@@ -135,6 +197,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "tp:syscalls:sys_enter of mapping calls",
         program: "map_enter",
+        before: &["call_stack", "call_stack_again"],
+        again: &["map_enter_again", "map_enter_last"],
+        behind: &["call_wake"],
         at: At::Calls("sys_enter_", AT_ENTRY),
         gives: "who gives memory back",
         needed: false,
@@ -144,6 +209,9 @@ pub const PLAN: &[Planned] = &[
     Planned {
         name: "tp:syscalls:sys_exit of mapping calls",
         program: "map_exit",
+        before: &["call_stack", "call_stack_again"],
+        again: &["map_exit_again", "map_exit_last"],
+        behind: &["call_wake"],
         at: At::Calls("sys_exit_", AT_EXIT),
         gives: "who maps memory",
         needed: false,
@@ -165,12 +233,15 @@ pub(super) type Refused = BTreeMap<&'static str, String>;
 
 /// Loads the programs of the plan, all at the same time: the kernel's verifier looks at one that
 /// walks stacks for some ten milliseconds, on the processor of who asks.
-pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets) -> Refused {
+pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets, preempted: bool) -> Refused {
     thread::scope(|scope| {
         let loading: Vec<_> = ebpf
             .programs_mut()
             .filter_map(|(name, program)| {
-                let planned = PLAN.iter().find(|planned| planned.program == name)?;
+                let (planned, program_name) = PLAN.iter().find_map(|planned| {
+                    let mut names = planned.programs(preempted);
+                    names.find(|planned| *planned == name).map(|found| (planned, found))
+                })?;
                 // One that would be given other things than it expects is not attached.
                 let fits = match planned.at {
                     At::Raw(name) => offsets.other_shape(name).is_none(),
@@ -178,10 +249,7 @@ pub(super) fn load(ebpf: &mut Ebpf, offsets: &Offsets) -> Refused {
                 };
                 let load = move || load_one(program).map_err(text);
                 fits.then(|| {
-                    (
-                        planned.program,
-                        thread::Builder::new().spawn_scoped(scope, load).map_err(text),
-                    )
+                    (program_name, thread::Builder::new().spawn_scoped(scope, load).map_err(text))
                 })
             })
             .collect();
@@ -220,18 +288,18 @@ fn load_one(program: &mut Program) -> Result<(), ProgramError> {
     }
 }
 
-/// Attaches one program, which has been loaded; the error is what the kernel said.
+/// Attaches one program of a probe, which has been loaded; the error is what the kernel said.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     planned: &Planned,
+    name: &'static str,
     offsets: &Offsets,
     refused: &Refused,
     tracepoints: &mut Vec<SyscallTracepoint>,
 ) -> Result<(), String> {
-    let program = ebpf
-        .program_mut(planned.program)
-        .ok_or_else(|| format!("the object has no program {}", planned.program))?;
-    let loaded = || refused.get(planned.program).map_or(Ok(()), |why| Err(why.clone()));
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    let loaded = || refused.get(name).map_or(Ok(()), |why| Err(why.clone()));
     match planned.at {
         At::Raw(name) => {
             if let Some(other) = offsets.other_shape(name) {

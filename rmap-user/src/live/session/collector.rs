@@ -24,7 +24,12 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     event::{Body, Event, MmId, RawStack, Stack, StackEnd},
     investigate::{Closing, Investigation, ProcessFacts},
-    live::{modules::Catalogue, perf_map, probes::Probes, procfs},
+    live::{
+        modules::Catalogue,
+        perf_map,
+        probes::{self, LeftOut, Probes},
+        procfs,
+    },
     model::MmKey,
     recording::{self, Recorder, Tape},
     report::{Exit, Lost, Mode, Report},
@@ -467,6 +472,9 @@ impl Collector {
             let why = format!("{} times a process's code could not be shown", self.failed_tables);
             self.troubles.push(("unwind-tables", format!("{why}; its stacks may end early")));
         }
+        if let Some(why) = left_out(self.probes.left_out()) {
+            self.troubles.push(("preemption", why));
+        }
         probes.extend(self.troubles.into_iter().map(|(name, why)| crate::report::Probe {
             name: name.to_owned(),
             attached: false,
@@ -495,4 +503,30 @@ fn maps_code(call: &crate::event::MapCall) -> bool {
         && call.result >= 0
         && call.args[2] & PROT_EXEC != 0
         && call.args[4] as i32 >= 0
+}
+
+/// What to say of programs that the kernel left out, if it left any out.
+fn left_out(times: Result<LeftOut, probes::Error>) -> Option<String> {
+    let LeftOut { needed, spare } = match times {
+        Ok(LeftOut { needed: 0, spare: 0 }) => return None,
+        Ok(times) => times,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut text = "the kernel leaves a probe out while the same one is put aside on that \
+                    processor:"
+        .to_owned();
+    if needed > 0 {
+        text += &format!(
+            " up to {needed} forks, programs, ends and mapping calls may be missing (those that are \
+             known to be are among the lost events);"
+        );
+    }
+    if spare > 0 {
+        text += &format!(
+            " {spare} changes of counters and of files, so causes may be told less exactly, and \
+             pages that came with no fault may have none;"
+        );
+    }
+    text.pop();
+    Some(text)
 }

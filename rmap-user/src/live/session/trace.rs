@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     live::{
-        probes::{Probes, Settings},
+        probes::{self, Probes, Settings},
         procfs,
         ptrace::{self, Launch, Status, Tracer},
     },
@@ -32,6 +32,10 @@ use crate::{
 /// wakes nobody, and a wake-up for each record would cost the command more than the probes do.
 /// There is no rest while raw stacks come: a thousand of them fill the ring.
 const REST: Duration = Duration::from_millis(1);
+
+/// How long the ring is left unread at most on kernels that put programs aside: there whoever would
+/// have woken rmap may have been left out.
+const UNREAD: Duration = Duration::from_millis(50);
 
 /// How often a process that cannot be stopped is looked at, where nobody has asked for more: the
 /// last look is all that is left of it when it has ended.
@@ -157,6 +161,7 @@ async fn trace(
         interval
     });
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
+    let may_be_left_out = probes::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
     let mut rested = time::Instant::now();
     while stops || collector.watches_unstopped() && !let_go {
@@ -176,6 +181,9 @@ async fn trace(
                 if !collector.drain() {
                     rested = time::Instant::now() + REST;
                 }
+            }
+            () = time::sleep(UNREAD), if may_be_left_out => {
+                collector.drain();
             }
             () = tick(&mut interval) => collector.periodic(),
             () = sleep_until(end), if !let_go => {

@@ -12,7 +12,7 @@ use aya::{
 };
 use rmap_ebpf::abi::{MAPPING_SLOTS, MAPPINGS, Mapping, Mappings, NO_SLOT};
 
-use crate::live::probes::{Error, Targets, map};
+use crate::live::probes::{Error, Targets, Undisturbed, map};
 
 /// [`Mappings`] as an element of a map.
 #[derive(Clone, Copy)]
@@ -89,9 +89,11 @@ impl Spaces {
             list: [unused; MAPPINGS],
         }));
         value.0.list[..count].copy_from_slice(&mappings[..count]);
+        let undisturbed = Undisturbed::begin();
         self.array
             .set(slot, *value, 0)
             .map_err(|e| Error::Map { name: "MAPPINGS", why: e.to_string() })?;
+        drop(undisturbed);
         targets.set(pid, slot)?;
         self.forget(pid);
         self.places.insert(slot, Place { mappings, users: 1 });
