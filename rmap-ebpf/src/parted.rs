@@ -3,11 +3,11 @@
 //! While a program that was put aside is not done, the kernel leaves the same program out for
 //! everybody on that CPU (`__bpf_trace_run`, `bpf_prog_run_array_sleepable`): a whole time slice of
 //! another thread, or several. A walk takes long enough for that to happen. So one program walks the
-//! stack and keeps its name with the thread, and a short one behind it tells what happened; of either
-//! are two or three, and the next one works where those before it were left out. If none walked, the
-//! stack goes to user space as registers and memory; if none told, the next walk of the thread finds
-//! the stack that nobody took, and the event is counted as lost. On other kernels there is the one
-//! program that tells, and it walks.
+//! stack and keeps its name with the thread, and a short one behind it tells what happened; of each
+//! there are two or three, and the next one works where those before it were left out. If none walked,
+//! the stack goes to user space as registers and memory; if none told, the next walk of the thread
+//! finds the stack that nobody took, and the event is counted as lost. On other kernels there is the
+//! one program that tells, and it walks.
 //!
 //! Whoever wakes user space is likely to be put aside for it at once. So these programs wake nobody, and
 //! the last one of a mapping call, of which nobody misses anything, does it for all of them.
@@ -77,6 +77,17 @@ pub fn keep_stack(turn: Turn, slot: u32, place: Place) {
     }
     kept.hash = stack::capture(registers, mm, slot, place);
     kept.mark = mark;
+}
+
+/// Nobody tells of what the stack was kept for.
+#[inline(always)]
+pub fn forget_stack() {
+    if config::PREEMPTED.load() != 0
+        && let Some(mut thread) = THREADS.get(kernel::current())
+    {
+        // SAFETY: as above.
+        unsafe { thread.as_mut().kept.mark = 0 };
+    }
 }
 
 /// Sends a record of a mapping call.

@@ -56,10 +56,12 @@ fn forked(ctx: &RawTracePointContext, turn: Turn, place: Place) -> i32 {
         kernel::read::<u32>(child, config::TASK_TGID.load()),
         kernel::read::<u32>(child, config::TASK_PID.load()),
     ) else {
+        parted::forget_stack();
         return 0;
     };
     let thread = child_pid == parent_pid;
     if !thread && config::FOLLOW.load() == 0 {
+        parted::forget_stack();
         return 0;
     }
     if parted::is_told(turn, kernel::current(), || u64::from(child_tid) << 1 | 1) {

@@ -10,7 +10,7 @@ use aya::{
 use rmap_ebpf::abi::{LOST_REGION, LostPages, LostSpace};
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{Error, Undisturbed, map};
+use super::{Error, Quiet, map};
 use crate::event::{Body, Event, Missing, MissingPages, MmId};
 
 /// `LostKey` and `LostPages` as elements of a map.
@@ -20,9 +20,9 @@ type Space = [u64; size_of::<LostSpace>() / 8];
 
 /// The maps.
 pub struct Losses {
-    pages: HashMap<MapData, Key, Pages>,
-    spaces: HashMap<MapData, u64, Space>,
-    now: Array<MapData, u32>,
+    pages: Quiet<HashMap<MapData, Key, Pages>>,
+    spaces: Quiet<HashMap<MapData, u64, Space>>,
+    now: Quiet<Array<MapData, u32>>,
     /// What the probes write now.
     generation: u8,
     /// Losses of which nothing is known that were told.
@@ -56,12 +56,10 @@ impl Losses {
         // What a probe notes with the old number while this goes on is found the next time: it
         // counts the loss after that, and is looked for again as the number before.
         let next = u32::from(self.generation);
-        let undisturbed = Undisturbed::begin();
-        self.now.set(0, next, 0).map_err(refused("LOSS_GENERATION"))?;
-        drop(undisturbed);
+        self.now.change(|now| now.set(0, next, 0)).map_err(refused("LOSS_GENERATION"))?;
         let older = if before == 1 { u8::MAX } else { before - 1 };
         let mut events = Vec::new();
-        for entry in one_by_one(self.pages.iter()) {
+        for entry in self.pages.one_by_one(HashMap::iter) {
             let ([mm, region], value) = entry.map_err(refused("LOST_PAGES"))?;
             let Ok(lost) = LostPages::read_from_bytes(value.as_bytes()) else { continue };
             let mut missing = MissingPages { start: region * LOST_REGION, ..Default::default() };
@@ -75,7 +73,7 @@ impl Losses {
                 events.push(event(lost.last_ns, lost.pid, mm, body));
             }
         }
-        for entry in one_by_one(self.spaces.iter()) {
+        for entry in self.spaces.one_by_one(HashMap::iter) {
             let (mm, value) = entry.map_err(refused("LOST_SPACES"))?;
             let Ok(lost) = LostSpace::read_from_bytes(value.as_bytes()) else { continue };
             if [older, before, self.generation].contains(&lost.generation) {
@@ -89,14 +87,6 @@ impl Losses {
         }
         Ok(events)
     }
-}
-
-/// Undisturbed for each entry, not for all: they may be thousands, and others want the processor.
-fn one_by_one<T>(mut entries: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
-    std::iter::from_fn(move || {
-        let _undisturbed = Undisturbed::begin();
-        entries.next()
-    })
 }
 
 const fn event(time_ns: u64, pid: u32, mm: u64, body: Body) -> Event {

@@ -37,7 +37,8 @@ use misses::Misses;
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
 use syscall_tracepoint::SyscallTracepoint;
-pub use undisturbed::Undisturbed;
+pub use undisturbed::Quiet;
+use undisturbed::Undisturbed;
 
 /// The eBPF object, built from `rmap-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
@@ -117,7 +118,7 @@ pub struct Probes {
     ebpf: Ebpf,
     targets: Targets,
     tables: Tables,
-    counters: PerCpuArray<MapData, u64>,
+    counters: Quiet<PerCpuArray<MapData, u64>>,
     misses: Misses,
     files: Files,
     _tracepoints: Vec<SyscallTracepoint>,
@@ -127,9 +128,9 @@ pub struct Probes {
 
 /// The table of traced processes, and each one's place among the mappings.
 pub struct Targets {
-    map: BpfHashMap<MapData, u32, u32>,
+    map: Quiet<BpfHashMap<MapData, u32, u32>>,
     /// By which the probes know that what they remember of the table is still so.
-    epoch: Array<MapData, u64>,
+    epoch: Quiet<Array<MapData, u64>>,
     changes: u64,
 }
 
@@ -143,9 +144,8 @@ impl Targets {
 
     fn changed(&mut self) -> Result<(), Error> {
         self.changes += 1;
-        let _undisturbed = Undisturbed::begin();
         self.epoch
-            .set(0, self.changes, 0)
+            .change(|epoch| epoch.set(0, self.changes, 0))
             .map_err(|error| Error::Map { name: "EPOCH", why: error.to_string() })
     }
 
@@ -154,8 +154,7 @@ impl Targets {
     /// # Errors
     /// The table is full.
     pub fn set(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
-        let _undisturbed = Undisturbed::begin();
-        self.map.insert(pid, slot, 0).map_err(refused)?;
+        self.map.change(|map| map.insert(pid, slot, 0)).map_err(refused)?;
         self.changed()
     }
 
@@ -164,8 +163,7 @@ impl Targets {
     /// # Errors
     /// The kernel refused.
     pub fn update(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
-        let _undisturbed = Undisturbed::begin();
-        match self.map.insert(pid, slot, BPF_EXIST) {
+        match self.map.change(|map| map.insert(pid, slot, BPF_EXIST)) {
             Err(MapError::SyscallError(error)) if is_gone(&error.io_error) => Ok(()),
             Err(error) => Err(refused(error)),
             Ok(()) => self.changed(),
@@ -174,8 +172,7 @@ impl Targets {
 
     /// Traces a process no longer; one that is not traced is no error.
     pub fn remove(&mut self, pid: u32) {
-        let _undisturbed = Undisturbed::begin();
-        let _ = self.map.remove(&pid);
+        let _ = self.map.change(|map| map.remove(&pid));
         // A map of one element takes every value.
         let _ = self.changed();
     }
@@ -183,8 +180,7 @@ impl Targets {
     /// Whether a process is traced now.
     #[must_use]
     pub fn contains(&self, pid: u32) -> bool {
-        let _undisturbed = Undisturbed::begin();
-        self.map.get(&pid, 0).is_ok()
+        self.map.look(|map| map.get(&pid, 0).is_ok())
     }
 }
 
@@ -212,7 +208,7 @@ unsafe impl aya::Pod for MappedFile {}
 
 /// The files of which the probes tell. Those that `mmap` maps they note themselves.
 struct Files {
-    map: BpfHashMap<MapData, MappedFile, u32>,
+    map: Quiet<BpfHashMap<MapData, MappedFile, u32>>,
     known: HashSet<MappedFile>,
 }
 
@@ -365,10 +361,9 @@ impl Probes {
         let device = u64::from(major) << 20 | u64::from(minor);
         let file = MappedFile { device, inode };
         if self.files.known.insert(file) {
-            let _undisturbed = Undisturbed::begin();
             self.files
                 .map
-                .insert(file, 1, 0)
+                .change(|map| map.insert(file, 1, 0))
                 .map_err(|e| Error::Map { name: "MAPPED", why: e.to_string() })?;
         }
         Ok(())
@@ -390,7 +385,7 @@ impl Probes {
     /// # Errors
     /// It was taken before.
     pub fn ring(&mut self) -> Result<RingBuf<MapData>, Error> {
-        map(&mut self.ebpf, "EVENTS")
+        taken(&mut self.ebpf, "EVENTS")
     }
 
     /// The ring of what finds no room in the other one; it can be taken once.
@@ -398,7 +393,7 @@ impl Probes {
     /// # Errors
     /// It was taken before.
     pub fn spill(&mut self) -> Result<RingBuf<MapData>, Error> {
-        map(&mut self.ebpf, "SPILL")
+        taken(&mut self.ebpf, "SPILL")
     }
 
     /// The maps that tell what was lost; they can be taken once.
@@ -431,9 +426,7 @@ impl Probes {
     /// # Errors
     /// The map could not be read.
     pub fn counter(&self, counter: u32) -> Result<u64, Error> {
-        let undisturbed = Undisturbed::begin();
-        let of_cpus = self.counters.get(&counter, 0);
-        drop(undisturbed);
+        let of_cpus = self.counters.look(|counters| counters.get(&counter, 0));
         let of_cpus = of_cpus.map_err(|e| Error::Map { name: "COUNTERS", why: e.to_string() })?;
         Ok(of_cpus.iter().sum())
     }
@@ -486,7 +479,16 @@ pub fn may_be_preempted() -> bool {
 }
 
 /// Takes a map out of the object in the type that it is used as.
-pub(super) fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
+pub(super) fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<Quiet<T>, Error>
+where
+    T: TryFrom<Map>,
+    T::Error: std::fmt::Display,
+{
+    taken(ebpf, name).map(Quiet::of)
+}
+
+/// The same of a ring, which is read in memory.
+fn taken<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
 where
     T: TryFrom<Map>,
     T::Error: std::fmt::Display,

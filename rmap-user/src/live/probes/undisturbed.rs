@@ -7,10 +7,45 @@
 //! no end that is told, and are counted nowhere. So rmap's thread takes a realtime priority for the
 //! few microseconds of such a call: nobody whom it traces comes in between.
 //!
-//! Comes in: nothing. Goes out: an [`Undisturbed`], to be held for the call. Where the priority is
-//! refused, the call is made without it.
+//! Comes in: a map. Goes out: a [`Quiet`] one, of which every use holds an [`Undisturbed`]. Where the
+//! priority is refused, the call is made without it.
 
 use std::sync::OnceLock;
+
+/// A map that is used undisturbed.
+pub struct Quiet<M>(M);
+
+impl<M> Quiet<M> {
+    /// Of a map.
+    pub(super) const fn of(map: M) -> Self {
+        Self(map)
+    }
+
+    /// Reads it.
+    pub fn look<R>(&self, look: impl FnOnce(&M) -> R) -> R {
+        let _undisturbed = Undisturbed::begin();
+        look(&self.0)
+    }
+
+    /// Changes it.
+    pub fn change<R>(&mut self, change: impl FnOnce(&mut M) -> R) -> R {
+        let _undisturbed = Undisturbed::begin();
+        change(&mut self.0)
+    }
+
+    /// Goes through what may be thousands of entries, undisturbed for each of them and not for all:
+    /// others want the processor. `all`: the map's own iterator, which asks the kernel for each one.
+    pub(super) fn one_by_one<'a, I: Iterator>(
+        &'a self,
+        all: impl FnOnce(&'a M) -> I,
+    ) -> impl Iterator<Item = I::Item> {
+        let mut entries = all(&self.0);
+        std::iter::from_fn(move || {
+            let _undisturbed = Undisturbed::begin();
+            entries.next()
+        })
+    }
+}
 
 /// As long as it is held, its thread is not put aside for ordinary ones.
 pub struct Undisturbed {

@@ -13,7 +13,7 @@ use rmap_ebpf::abi::{self, Rule};
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::{
-    live::probes::{Error, Undisturbed, map},
+    live::probes::{Error, Quiet, map},
     unwind::{layout::Layout, walk::Source},
 };
 
@@ -39,9 +39,9 @@ struct Slab {
 
 /// Slabs and rules.
 pub(super) struct Shared {
-    outer: ArrayOfMaps<MapData, MapData>,
+    outer: Quiet<ArrayOfMaps<MapData, MapData>>,
     slabs: Vec<Slab>,
-    rules: Array<MapData, RuleValue>,
+    rules: Quiet<Array<MapData, RuleValue>>,
     /// The rules that the kernel side has.
     known: Vec<Rule>,
 }
@@ -84,8 +84,7 @@ impl Shared {
         let memory = unsafe { MmapOptions::new().len(bytes).map_mut(map.fd().as_fd().as_raw_fd()) }
             .map_err(|e| failed(e.to_string()))?;
         let number = self.slabs.len() as u32;
-        let _undisturbed = Undisturbed::begin();
-        self.outer.set(number, &map, 0).map_err(|e| failed(e.to_string()))?;
+        self.outer.change(|outer| outer.set(number, &map, 0)).map_err(|e| failed(e.to_string()))?;
         Ok(Slab { memory, _map: map })
     }
 
@@ -93,9 +92,8 @@ impl Shared {
     pub(super) fn flush_rules(&mut self, layout: &Layout) -> Result<(), Error> {
         for rule in layout.rules().iter().skip(self.known.len()) {
             let number = self.known.len() as u32;
-            let _undisturbed = Undisturbed::begin();
             self.rules
-                .set(number, RuleValue(*rule), 0)
+                .change(|rules| rules.set(number, RuleValue(*rule), 0))
                 .map_err(|e| Error::Map { name: "RULES", why: e.to_string() })?;
             self.known.push(*rule);
         }

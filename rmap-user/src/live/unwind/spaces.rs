@@ -12,7 +12,7 @@ use aya::{
 };
 use rmap_ebpf::abi::{MAPPING_SLOTS, MAPPINGS, Mapping, Mappings, NO_SLOT};
 
-use crate::live::probes::{Error, Targets, Undisturbed, map};
+use crate::live::probes::{Error, Quiet, Targets, map};
 
 /// [`Mappings`] as an element of a map.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ struct Place {
 
 /// All places.
 pub(super) struct Spaces {
-    array: Array<MapData, MappingsValue>,
+    array: Quiet<Array<MapData, MappingsValue>>,
     free: VecDeque<u32>,
     places: HashMap<u32, Place>,
     of_process: HashMap<u32, u32>,
@@ -89,11 +89,9 @@ impl Spaces {
             list: [unused; MAPPINGS],
         }));
         value.0.list[..count].copy_from_slice(&mappings[..count]);
-        let undisturbed = Undisturbed::begin();
         self.array
-            .set(slot, *value, 0)
+            .change(|array| array.set(slot, *value, 0))
             .map_err(|e| Error::Map { name: "MAPPINGS", why: e.to_string() })?;
-        drop(undisturbed);
         targets.set(pid, slot)?;
         self.forget(pid);
         self.places.insert(slot, Place { mappings, users: 1 });
