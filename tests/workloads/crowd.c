@@ -7,17 +7,8 @@
 
 #define STEP ((size_t)4)
 
-NAMED void fill_heap(volatile char *p)
-{
-    for (size_t i = 0; i < STEP; i++)
-        p[i * PAGE] = 1;
-}
-
-NAMED void fill_other(volatile char *p)
-{
-    for (size_t i = 0; i < STEP; i++)
-        p[i * PAGE] = 2;
-}
+WRITES(fill_heap, 0, STEP, 1)
+WRITES(fill_other, 0, STEP, 2)
 
 NAMED void round_of(char *heap)
 {
@@ -57,7 +48,8 @@ static void member(size_t rounds)
 
 int main(int argc, char **argv)
 {
-    size_t members = argc > 1 ? (size_t)atoi(argv[1]) : 8, rounds = argc > 2 ? (size_t)atoi(argv[2]) : 100;
+    size_t members = argc > 1 ? (size_t)atoi(argv[1]) : 8;
+    size_t rounds = argc > 2 ? (size_t)atoi(argv[2]) : 100;
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET((size_t)sched_getcpu(), &one);
