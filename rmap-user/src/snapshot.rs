@@ -57,6 +57,10 @@ pub struct Snapshot {
     /// Which pages are there, in the order of their addresses, neighbours of equal kind joined.
     /// `None`: not read for this snapshot, only sizes.
     pub pages: Option<Vec<PageRun>>,
+    /// Where large folios of files lie, in the order of their addresses: those that are in one
+    /// segment and one page table as a whole, private copies of pages of theirs included. Looked
+    /// for on kernels of which a fault maps such a folio at once.
+    pub folios: Vec<Range<u64>>,
     /// Highest resident size so far (`VmHWM` of `status`), 0 if it could not be read.
     pub peak_rss: u64,
 }

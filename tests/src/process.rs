@@ -264,9 +264,14 @@ pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 /// Whether the program is on the `PATH`.
 #[must_use]
 pub fn has_program(name: &str) -> bool {
+    program(name).is_some()
+}
+
+/// Where the program is, by the `PATH`.
+#[must_use]
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| {
-        let file = dir.join(name);
-        file.is_file() && nix::unistd::access(&file, nix::unistd::AccessFlags::X_OK).is_ok()
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| {
+        file.is_file() && nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok()
     })
 }

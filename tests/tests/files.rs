@@ -47,6 +47,28 @@ fn a_private_file_mapping_is_read_then_partly_copied() {
 }
 
 #[test]
+fn pages_of_large_folios_belong_to_the_fault_that_mapped_them() {
+    let machine = begin!();
+    if on_tmpfs(machine.scratch()) {
+        return machine.skip("the build's directory is on tmpfs");
+    }
+    let file = machine.scratch().join("folios");
+    let job = machine.job("folios", &[file.to_str().unwrap()]);
+    job.expect_kernel_sizes();
+    for region in ["small", "large"] {
+        for function in ["read_middle", "read_below_middle", "read_low", "read_rest"] {
+            let came = job.pages(region, function);
+            let owned = job.owned(region, function);
+            assert_eq!((owned.rss, owned.dirty), (came * PAGE, 0), "{}", job.show(region));
+        }
+        job.expect_whole(region);
+    }
+    if job.truth.number("beyond") == 0 {
+        machine.skip("no fault mapped a large folio as a whole: an older kernel or file system");
+    }
+}
+
+#[test]
 fn a_shared_file_mapping_is_dirty_by_who_wrote_it() {
     let machine = begin!();
     if on_tmpfs(machine.scratch()) {

@@ -10,7 +10,7 @@ use ::rmap::report::SnapshotKind;
 use rmap_tests::begin;
 use rmap_tests::facts;
 use rmap_tests::machine::Machine;
-use rmap_tests::process::{Running, has_program};
+use rmap_tests::process::{Running, has_program, program};
 use rmap_tests::rmap::{Traced, finish, rmap_run};
 
 /// Runs the command without rmap and under it, each in a directory of its own, and checks that
@@ -119,6 +119,21 @@ fn sqlite_is_explained() {
         return;
     }
     let traced = same_as_untraced(&machine, &["sqlite3", "data.db", SQL], |_| ());
+    facts::assert_explained(&traced.report);
+}
+
+/// A program that was just written lies in large folios, of which one fault maps more than its own
+/// neighbours.
+#[test]
+fn a_program_that_was_just_copied_is_explained() {
+    let machine = begin!();
+    let Some(sqlite) = program("sqlite3") else {
+        return machine.skip("no sqlite3 here");
+    };
+    let copy = machine.scratch().join("copy");
+    std::fs::copy(sqlite, &copy).unwrap();
+    std::fs::File::open(&copy).unwrap().sync_all().unwrap();
+    let traced = same_as_untraced(&machine, &[copy.to_str().unwrap(), "data.db", SQL], |_| ());
     facts::assert_explained(&traced.report);
 }
 

@@ -106,7 +106,15 @@ impl Memory {
                 },
             })
             .collect();
-        Snapshot { time_ns, pid, moment, segments, pages: Some(pages), peak_rss: 0 }
+        Snapshot {
+            time_ns,
+            pid,
+            moment,
+            segments,
+            pages: Some(pages),
+            folios: Vec::new(),
+            peak_rss: 0,
+        }
     }
 }
 

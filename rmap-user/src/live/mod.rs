@@ -12,6 +12,7 @@ pub mod preflight;
 pub mod probes;
 pub mod procfs;
 pub mod ptrace;
+pub mod release;
 pub mod session;
 pub mod tracefs;
 pub mod unwind;

@@ -29,6 +29,7 @@ impl AddressSpace {
         }
         let everything = 0..u64::MAX;
         self.around.cut(everything.clone());
+        self.arounds.forget(&everything);
         self.paged_out.cut(everything.clone());
         self.populated.cut(everything.clone());
         self.lazy_free.cut(everything.clone());

@@ -4,6 +4,7 @@
 //! their [`AddressSpace`]s, which `reconcile` joins with snapshots. Pure: no root, no I/O.
 
 mod arch;
+mod arounds;
 mod call;
 mod candidates;
 mod cause;
@@ -23,6 +24,7 @@ mod stats;
 mod touch;
 
 pub use arch::{Arch, Syscall};
+pub use arounds::Arounds;
 pub use call::{Advice, MapOp, Mremap, NewMapping};
 pub use candidates::{Candidate, Candidates};
 pub use cause::{Cause, How};

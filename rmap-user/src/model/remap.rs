@@ -317,6 +317,7 @@ impl AddressSpace {
     fn detach(&mut self, old: Range<u64>) -> InFlight {
         let mut owners = Vec::new();
         self.owners.take(old.clone(), |run, owner| owners.push((run, owner)));
+        self.arounds.forget(&old);
         InFlight {
             vmas: self.mappings.detach(old.clone()),
             owners,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
+use super::arounds::Arounds;
 use super::candidates::{Candidate, Candidates};
 use super::cause::{Cause, How};
 use super::counters::Unplaced;
@@ -44,6 +45,8 @@ pub struct AddressSpace {
     pub paths: PathTable,
     /// Pages brought in by fault-around.
     pub around: Candidates,
+    /// What faults saw around them in memory of files.
+    pub arounds: Arounds,
     /// Memory brought in with no fault, by `MAP_POPULATE`, `mlock`, `O_DIRECT` and the like.
     pub populated: RangeMap<Populated>,
     /// Memory given up by `MADV_FREE`, and who did so.
@@ -94,6 +97,7 @@ impl AddressSpace {
             owners: PageOwners::default(),
             paths: PathTable::default(),
             around: Candidates::default(),
+            arounds: Arounds::default(),
             populated: RangeMap::default(),
             lazy_free: RangeMap::default(),
             paged_out: RangeMap::default(),
@@ -149,6 +153,18 @@ impl AddressSpace {
         }
     }
 
+    /// Pages that were taken for a path's and are another's.
+    pub fn not_touched(&mut self, pages: Range<u64>, path: PathId) {
+        if path.is_none() {
+            return;
+        }
+        for (piece, instance) in self.instances_in(pages) {
+            let stats = self.mappings.stats_mut(instance, path);
+            stats.touched_pages =
+                stats.touched_pages.saturating_sub((piece.end - piece.start) / PAGE);
+        }
+    }
+
     /// Pages that somebody else's write to their file made dirty.
     pub fn claim_dirty(&mut self, pages: Range<u64>, stack: Option<StackRef>, writer: &Writer) {
         let path = self.paths.intern(stack, writer.cause);
@@ -187,6 +203,7 @@ impl AddressSpace {
         self.populated.cut(range.clone());
         self.lazy_free.cut(range.clone());
         self.paged_out.cut(range.clone());
+        self.arounds.forget(&range);
         self.lost.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);

@@ -78,7 +78,13 @@ impl AddressSpace {
         let pages = match outcome.reach {
             Reach::Block(1) | Reach::Around(_) if shown.is_some() && outcome.resident => {
                 self.claim_page(page, path, &outcome, came && !keeps_dirty);
-                1 + self.claim_shown(page, shown.unwrap_or(0), vma.as_ref(), path, &outcome)
+                let shown = shown.unwrap_or(0);
+                if let (Reach::Around(_), Some(vma)) = (outcome.reach, &vma) {
+                    let window = window(page, 1, Some(vma));
+                    let skipped = window.start % FAULT_AROUND / PAGE;
+                    self.arounds.add(page, window, shown >> skipped, path);
+                }
+                1 + self.claim_shown(page, shown, vma.as_ref(), path, &outcome)
             }
             Reach::Block(1) => {
                 self.claim_page(page, path, &outcome, came && !keeps_dirty);

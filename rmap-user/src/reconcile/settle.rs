@@ -21,6 +21,9 @@ pub fn settle(space: &mut AddressSpace, snapshot: &Snapshot) {
             space.swapped_out(run.range.clone());
         }
     }
+    if space.lost.is_empty() {
+        folio::whole(space, snapshot, first_of);
+    }
     counted(space, pages);
     replaced_by_populate(space, pages);
     for (run, kind) in unowned(space, pages) {

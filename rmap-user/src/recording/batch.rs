@@ -12,7 +12,7 @@ use crate::event::{
     MissingPages, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
-use crate::model::MmKey;
+use crate::model::{HUGE, MmKey};
 use crate::report::Lost;
 use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot, VmFlags};
 
@@ -353,6 +353,13 @@ impl Batch {
             put(out, run.range.end.wrapping_sub(run.range.start));
             last = run.range.end;
             put(out, kind_number(run.kind));
+        }
+        put(out, snapshot.folios.len() as u64);
+        let mut last = 0;
+        for folio in &snapshot.folios {
+            put(out, folio.start.wrapping_sub(last));
+            put(out, folio.end.wrapping_sub(folio.start));
+            last = folio.end;
         }
     }
 }
@@ -766,6 +773,7 @@ impl<'a> Unbatch<'a> {
                 vm_flags: VmFlags::parse(&from.text()?),
             });
         }
+        let mut folios = Vec::new();
         let pages = match from.number()?.checked_sub(1) {
             None => None,
             Some(count) if count > from.0.len() as u64 => {
@@ -779,10 +787,20 @@ impl<'a> Unbatch<'a> {
                     last = span(start, from.number()?)?;
                     pages.push(PageRun { range: start..last, kind: page_kind(from.number()?)? });
                 }
+                let count = if self.version < 3 { 0 } else { from.count()? };
+                let mut last = 0;
+                for _ in 0..count {
+                    let start = span(last, from.number()?)?;
+                    last = span(start, from.number()?)?;
+                    if last - start > HUGE {
+                        return Err(Bad("a folio larger than what one page table maps"));
+                    }
+                    folios.push(start..last);
+                }
                 Some(pages)
             }
         };
-        Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
+        Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, peak_rss })
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let data = fs::read("/proc/self/exe").unwrap();
     let mut table = Table::build(&data).unwrap();
-    // Small enough to be damaged often.
-    table.index.truncate(200);
+    // Small enough to be damaged often. Many functions have the same rows, which stand there once.
+    table.index.truncate(1000);
     let last = *table.index.last().unwrap();
     table.rows.truncate((index_first(last) + index_count(last)) as usize);
     table.build_id = vec![1, 2, 3];

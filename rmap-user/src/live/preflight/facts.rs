@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use crate::live::release::version;
 use crate::live::{btf, detached, procfs as snapshots, tracefs};
 
 /// What was found out. Where a fact may be missing, the reason is kept.
@@ -147,11 +148,6 @@ fn capabilities() -> Option<u64> {
 /// In the initial user namespace every id stands for itself.
 fn is_initial(uid_map: &str) -> bool {
     uid_map.split_whitespace().eq(["0", "0", "4294967295"])
-}
-
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut parts = release.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// Of `always [madvise] never` the word in brackets.

@@ -153,6 +153,7 @@ mod tests {
             moment: Moment::AtExit,
             segments: vec![segment],
             pages: Some(vec![PageRun { range: 0x20_1000..0x20_4000, kind: KIND }]),
+            folios: Vec::new(),
             peak_rss: 0,
         }
     }

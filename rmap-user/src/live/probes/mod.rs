@@ -230,7 +230,7 @@ impl Probes {
         }
         let follow = u8::from(settings.follow);
         let check_unwind = u8::from(settings.check_unwind);
-        let preempted = may_be_preempted();
+        let preempted = crate::live::release::may_be_preempted();
         let leaves_out = u8::from(preempted);
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
@@ -466,16 +466,6 @@ fn watch(ebpf: &Ebpf, probes: &[report::Probe]) -> Result<Misses, Error> {
         misses.watch(planned.tellers().filter_map(fd), planned.spare()).map_err(Error::Misses)?;
     }
     Ok(misses)
-}
-
-/// Whether this kernel runs programs at raw tracepoints with preemption on: since 7.0 (kernel commit
-/// f7d327654b88). One that is not understood is taken for such.
-#[must_use]
-pub fn may_be_preempted() -> bool {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_owned());
-    let release = release.unwrap_or_default();
-    let major = release.to_str().and_then(|text| text.split('.').next()?.parse::<u32>().ok());
-    major.is_none_or(|major| major >= 7)
 }
 
 /// Takes a map out of the object in the type that it is used as.

@@ -89,7 +89,7 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) -> bool {
 fn preempts_itself() -> bool {
     let configured = nix::sys::utsname::uname()
         .is_ok_and(|name| name.version().to_str().is_none_or(|text| text.contains("PREEMPT")));
-    configured || super::may_be_preempted()
+    configured || crate::live::release::may_be_preempted()
 }
 
 #[cfg(test)]

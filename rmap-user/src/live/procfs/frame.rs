@@ -128,7 +128,8 @@ impl<'a> Frames<'a> {
         Ok(false)
     }
 
-    fn read(&self, first: u64, count: usize) -> io::Result<Vec<Flags>> {
+    /// The flags of so many frames in a row; fewer where the kernel has none.
+    pub(super) fn read(&self, first: u64, count: usize) -> io::Result<Vec<Flags>> {
         let Some(file) = &self.flags else { return Ok(Vec::new()) };
         let mut bytes = vec![0; 8 * count];
         let got = file.read_at(&mut bytes, first.saturating_mul(8))?;

@@ -11,6 +11,7 @@
 //! for the moment at which it was read: the kernel gives smaps in pieces.
 
 mod error;
+mod folios;
 mod frame;
 mod pagemap;
 mod pages;
@@ -21,6 +22,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use crate::live::release::maps_whole_folios;
 use crate::snapshot::{Moment, Segment, Snapshot};
 
 pub use error::Error;
@@ -46,8 +48,14 @@ pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snap
     if pages.is_some() && !has_memory(&task) {
         return Err(Error::NoMemory { pid, tid, path: task.path("pagemap") });
     }
+    // What is there when tracing begins, or was copied, nobody's fault has mapped.
+    let faulted = !moment.begins() && !matches!(moment, Moment::Forked | Moment::Executed);
+    let folios = match &pages {
+        Some(pages) if faulted && maps_whole_folios() => folios::find(&task, &segments, pages)?,
+        _ => Vec::new(),
+    };
     let peak_rss = peak_rss(&task);
-    Ok(Snapshot { time_ns, pid, moment, segments, pages, peak_rss })
+    Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, peak_rss })
 }
 
 /// The segments alone, for callers that need no times and no pages.

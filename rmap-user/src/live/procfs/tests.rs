@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -299,6 +300,51 @@ fn large_folios_are_told() {
         eprintln!("this file system gave no large folio");
     }
     assert_sums(&snapshot);
+}
+
+/// A folio is told with its pages of which there are private copies, and not where it is cut.
+#[test]
+fn large_folios_are_found_where_they_lie_as_a_whole() {
+    if !nix::unistd::geteuid().is_root() || !crate::live::release::maps_whole_folios() {
+        eprintln!("not run: it needs root, and Linux 6.18 or later");
+        return;
+    }
+    // A folio is not larger than the write that makes it.
+    let mut file = tempfile::tempfile().unwrap();
+    (0..4).for_each(|_| file.write_all(&[1; 16 * PAGE]).unwrap());
+    file.sync_all().unwrap();
+    let area = Area::file(&file, 64 * PAGE, RW, libc::MAP_PRIVATE);
+    let whole = Stopped::after(|| {
+        (0..64).for_each(|page| area.read(page));
+    });
+    let folios = whole.snapshot().folios;
+    drop(whole);
+    let bytes = area.bytes as u64;
+    let inside =
+        |folio: &&Range<u64>| (area.start as u64..area.start as u64 + bytes).contains(&folio.start);
+    let of_area: Vec<_> = folios.iter().filter(inside).cloned().collect();
+    if of_area.is_empty() {
+        eprintln!("this file system gave no large folio");
+        return;
+    }
+    for folio in &of_area {
+        let size = folio.end - folio.start;
+        assert!(size.is_power_of_two() && size > PAGE as u64, "{of_area:x?}");
+        assert_eq!(
+            (folio.start - area.start as u64) % size,
+            0,
+            "aligned in the file: {of_area:x?}"
+        );
+    }
+    assert!(of_area.is_sorted_by(|a, b| a.end <= b.start), "{of_area:x?}");
+    let copied = Stopped::after(|| {
+        (0..64).for_each(|page| area.read(page));
+        let first = (of_area[0].start as usize - area.start) / PAGE;
+        area.write(first);
+        area.write(first + 1);
+    });
+    let again: Vec<_> = copied.snapshot().folios.iter().filter(inside).cloned().collect();
+    assert_eq!(again.contains(&of_area[0]), of_area[0].end - of_area[0].start > 2 * PAGE as u64);
 }
 
 #[test]

@@ -20,9 +20,10 @@ use super::{
 };
 use crate::{
     live::{
-        probes::{self, Probes, Settings},
+        probes::{Probes, Settings},
         procfs,
         ptrace::{self, Launch, Status, Tracer},
+        release,
     },
     recording::{Opening, Recorder},
     report::{Exit, Mode},
@@ -161,7 +162,7 @@ async fn trace(
         interval
     });
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
-    let may_be_left_out = probes::may_be_preempted();
+    let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
     let mut rested = time::Instant::now();
     while stops || collector.watches_unstopped() && !let_go {

@@ -1,0 +1,113 @@
+//! Where large folios of files lie in a process: whose pages one fault has mapped together.
+//!
+//! Comes in: a process's segments and its pages. Goes out: address ranges, each of a folio that lies
+//! in one segment and one page table as a whole, though pages of it may have private copies.
+//!
+//! Interface: as [`super::frame`].
+
+use std::io;
+use std::ops::Range;
+
+use procfs::PhysicalPageFlags as Flags;
+
+use super::frame::Frames;
+use super::{Error, Task, pagemap};
+use crate::snapshot::{PageRun, PageState, Segment};
+
+/// Bytes that one page table maps.
+const TABLE: u64 = 2 << 20;
+/// Frames of which the flags are read at once. Most folios are not larger.
+const TOGETHER: usize = 32;
+/// No folio that lies in one page table has more frames.
+const LARGEST: u64 = 512;
+/// So many reads are a hundredth of a second. What lies behind is not told.
+const READS: u32 = 8192;
+
+pub(super) fn find(
+    task: &Task,
+    segments: &[Segment],
+    pages: &[PageRun],
+) -> Result<Vec<Range<u64>>, Error> {
+    let file = task.open("pagemap")?;
+    let page = procfs::page_size();
+    let mut flags = Window { frames: Frames::new(&file, page), first: 0, flags: vec![], reads: 0 };
+    let mut found: Vec<Range<u64>> = Vec::new();
+    for segment in segments {
+        let first = pages.partition_point(|run| run.range.end <= segment.start);
+        let own = pages[first..].iter().take_while(|run| run.range.start < segment.end);
+        for run in own.filter(|r| r.kind.state == PageState::File && !r.kind.huge) {
+            let mut failed = None;
+            pagemap::entries(&file, run.range.clone(), page, |start, words| {
+                for (at, word) in (start..).step_by(page as usize).zip(words) {
+                    if found.last().is_some_and(|folio| folio.contains(&at)) {
+                        continue;
+                    }
+                    let Some(frame) = pagemap::frame(*word) else { continue };
+                    match flags.folio(frame) {
+                        Ok(Some(folio)) => {
+                            let start = at.wrapping_sub((frame - folio.start) * page);
+                            let end = start.saturating_add((folio.end - folio.start) * page);
+                            let inside = segment.start <= start && end <= segment.end;
+                            if inside && start / TABLE == (end - 1) / TABLE {
+                                found.push(start..end);
+                            }
+                        }
+                        Ok(None) => {}
+                        Err(e) => failed = Some(e),
+                    }
+                    if failed.is_some() || flags.reads > READS {
+                        return false;
+                    }
+                }
+                true
+            })
+            .map_err(|e| task.error("pagemap", e))?;
+            if let Some(e) = failed {
+                return Err(task.error("pagemap", e));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Flags of some frames in a row.
+struct Window<'a> {
+    frames: Frames<'a>,
+    first: u64,
+    flags: Vec<Flags>,
+    reads: u32,
+}
+
+impl Window<'_> {
+    /// The frames of the large folio that a frame is part of; `None`: it is none.
+    fn folio(&mut self, frame: u64) -> io::Result<Option<Range<u64>>> {
+        let (mut start, mut end) = (frame, frame + 1);
+        while self.has(start, Flags::COMPOUND_TAIL, false)? && frame - start < LARGEST {
+            start = start.saturating_sub(1);
+        }
+        if !self.has(start, Flags::COMPOUND_HEAD, true)? {
+            return Ok(None);
+        }
+        while self.has(end, Flags::COMPOUND_TAIL, true)? && end - start <= LARGEST {
+            end += 1;
+        }
+        Ok((end - start <= LARGEST).then_some(start..end))
+    }
+
+    /// Whether a frame has a flag. Where its flags are not read yet, those behind it are read too,
+    /// or those before it.
+    fn has(&mut self, frame: u64, flag: Flags, behind: bool) -> io::Result<bool> {
+        let known = |window: &Self| {
+            let index = usize::try_from(frame.checked_sub(window.first)?).ok()?;
+            window.flags.get(index).map(|flags| flags.contains(flag))
+        };
+        if let Some(has) = known(self) {
+            return Ok(has);
+        }
+        let before = if behind { 0 } else { TOGETHER as u64 - 1 };
+        self.first = frame.saturating_sub(before);
+        self.flags = self.frames.read(self.first, TOGETHER)?;
+        self.reads += 1;
+        Ok(known(self).unwrap_or(false))
+    }
+}
