@@ -53,7 +53,7 @@ pub struct Options {
     #[arg(long)]
     write: bool,
     /// Only rows with this in their name, or one of: calls, programs, recordings, redis,
-    /// scale, start.
+    /// scale, start, tables.
     filter: Option<String>,
 }
 
@@ -77,7 +77,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         say("SKIP bench: the kernel's BPF statistics need root");
         return Ok(ExitCode::SUCCESS);
     }
+    // Everything is built before anything is measured: what fails then costs no measurement.
     let rmap = rmap()?;
+    let tables_example = tables_example()?;
     let place = steps::target_dir().join("bench");
     std::fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let loops = build(&place)?;
@@ -90,43 +92,31 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         say(&format!("bench: {}", row.name));
         measure(row, &rmap, &loops, runs)?;
     }
-    let calls = if options.wants("calls") {
-        calls::run(&rmap, &place, options.quick, runs)?
-    } else {
-        Vec::new()
-    };
-    let starts = if options.wants("start") { start::run(&rmap, &place, runs)? } else { Vec::new() };
-    let mut outcomes = Vec::new();
-    if options.wants("programs") {
-        for program in macros::programs(&place, options.quick)? {
+    let mut groups = Groups { options, failed: Vec::new() };
+    let quick = options.quick;
+    let calls = groups.run("calls", || calls::run(&rmap, &place, quick, runs));
+    let starts = groups.run("start", || start::run(&rmap, &place, runs));
+    let outcomes: Vec<_> = groups.run("programs", || {
+        let measured = macros::programs(&place, quick)?.into_iter().map(|program| {
             say(&format!("bench: {}", program.name));
-            outcomes.push(macros::run(&rmap, &place, &program, runs.min(5))?);
-        }
-    }
-    let redis = if options.wants("redis") {
-        server::run(&rmap, &place, options.quick, runs)?
-    } else {
-        Vec::new()
-    };
-    let sizes = if options.wants("scale") {
-        scale::run(&rmap, &place, options.quick, runs)?
-    } else {
-        Vec::new()
-    };
-    let mut tables = if options.wants("recordings") {
-        recordings::table(&rmap, loops.plain(), &place, options.quick)?
-    } else {
-        String::new()
-    };
-    if options.filter.is_none() {
-        tables.push_str(&unwind_tables()?);
-    }
+            macros::run(&rmap, &place, &program, runs.min(5))
+        });
+        measured.collect()
+    });
+    let redis = groups.run("redis", || server::run(&rmap, &place, quick, runs));
+    let sizes = groups.run("scale", || scale::run(&rmap, &place, quick, runs));
+    let mut tables =
+        groups.run("recordings", || recordings::table(&rmap, loops.plain(), &place, quick));
+    tables.push_str(&groups.run("tables", || unwind_tables(&tables_example)));
     let mut goals = goals(&rows);
     goals.extend(calls::goals(&calls));
     goals.extend(scale::goals(&sizes));
     goals.extend(start::goals(&starts));
     goals.extend(program_goals(&outcomes));
     let mut text = head(&load_before);
+    for failed in &groups.failed {
+        let _ = writeln!(text, "* not measured: {failed}");
+    }
     text.push_str(&goals_table(&goals));
     text.push_str(&table(&rows));
     text.push_str(&calls::table(&calls));
@@ -154,7 +144,27 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.write {
         document::write(&text)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if groups.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Groups of rows. One that fails is told, and costs the others nothing.
+struct Groups<'a> {
+    options: &'a Options,
+    failed: Vec<String>,
+}
+
+impl Groups<'_> {
+    /// Measures a group if it is wanted.
+    fn run<T: Default>(&mut self, group: &str, measure: impl FnOnce() -> Result<T>) -> T {
+        if !self.options.wants(group) {
+            return T::default();
+        }
+        measure().unwrap_or_else(|error| {
+            say(&format!("bench: {group} not measured: {error:#}"));
+            self.failed.push(format!("{group}: {error:#}"));
+            T::default()
+        })
+    }
 }
 
 /// Runs all watchers of a row in turns.
@@ -276,8 +286,16 @@ fn programs_table(outcomes: &[macros::Outcome]) -> String {
     out
 }
 
+/// The example that builds unwind tables.
+fn tables_example() -> Result<PathBuf> {
+    let mut cargo = steps::cargo();
+    cargo.args(["build", "--release", "--locked", "-p", "rmap-user", "--example", "unwind_tables"]);
+    steps::run("build the example unwind_tables", &mut cargo)?;
+    Ok(steps::target_dir().join("release/examples/unwind_tables"))
+}
+
 /// Building unwind tables, by the example of that name.
-fn unwind_tables() -> Result<String> {
+fn unwind_tables(example: &Path) -> Result<String> {
     let mut files: Vec<String> = ["/lib/x86_64-linux-gnu/libc.so.6", "/usr/bin/python3"]
         .iter()
         .map(|path| (*path).to_owned())
@@ -291,10 +309,9 @@ fn unwind_tables() -> Result<String> {
         let path = entry.path().display().to_string();
         path.contains(".so").then_some(path)
     }));
-    let mut cargo = steps::cargo();
-    cargo.args(["run", "-q", "--release", "--locked", "-p", "rmap-user"]);
-    cargo.args(["--example", "unwind_tables", "--"]).args(&files);
-    let lines = steps::output("measure the building of unwind tables", &mut cargo)?;
+    let mut measure = Command::new(example);
+    measure.args(&files);
+    let lines = steps::output("measure the building of unwind tables", &mut measure)?;
     let mut out = String::from(
         "\nUnwind tables, processor time, file cached (goals: libc 5 ms, a library of 65 MB 150 ms)\n\n\
          | file | text, MiB | build, ms | read the file, ms | table, MiB |\n|---|---|---|---|---|\n",
