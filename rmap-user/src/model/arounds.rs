@@ -40,7 +40,7 @@ pub struct Arounds {
 impl Arounds {
     /// Adds a fault on a page. `mapped`: bit `n` for page `n` from the start of the window on.
     pub(super) fn add(&mut self, page: u64, window: Range<u64>, mapped: u32, path: PathId) {
-        let last = (window.end - window.start) / PAGE - 1;
+        let last = ((window.end - window.start) / PAGE).saturating_sub(1);
         // A folio that reaches out of the window has the page at its edge.
         let crosses = mapped & 1 != 0 || mapped >> last & 1 != 0;
         let place = (window.start, 0)..=(window.start, u32::MAX);

@@ -36,6 +36,9 @@ pub(super) fn find(
         let first = pages.partition_point(|run| run.range.end <= segment.start);
         let own = pages[first..].iter().take_while(|run| run.range.start < segment.end);
         for run in own.filter(|r| r.kind.state == PageState::File && !r.kind.huge) {
+            if flags.reads > READS {
+                return Ok(found);
+            }
             let mut failed = None;
             pagemap::entries(&file, run.range.clone(), page, |start, words| {
                 for (at, word) in (start..).step_by(page as usize).zip(words) {
