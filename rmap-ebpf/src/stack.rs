@@ -6,19 +6,22 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
+use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP};
 use aya_ebpf::helpers::generated::{
     bpf_probe_read_kernel, bpf_probe_read_user, bpf_ringbuf_output,
 };
 use rmap_ebpf::{
     abi::{self, RawStackRecord, StackRecord},
-    logic::hash,
+    logic::{
+        hash,
+        repeat::{Set, Start, WAYS},
+    },
 };
 
 use crate::{
     arch::UserRegisters,
     config, emit, kernel,
-    state::{EVENTS, LastStack, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, Thread, busy},
+    state::{EVENTS, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, busy},
     unwind::{self, Scratch},
 };
 
@@ -40,11 +43,11 @@ pub fn capture(registers: UserRegisters, mm: u64, slot: u32, place: Place) -> u6
     take(registers, mm, slot, None, place)
 }
 
-/// The same at a place to which the thread may come again and again: a stack that is still there
-/// is not walked once more.
+/// The same at the end of a fault, to which a program comes again and again: a stack that was there
+/// before is not walked once more.
 #[inline(always)]
-pub fn capture_again(registers: UserRegisters, mm: u64, thread: &mut Thread) -> u64 {
-    take(registers, mm, thread.slot, Some(&mut thread.stack), Place::Classic)
+pub fn capture_again(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
+    take(registers, mm, slot, unwind::start(registers, slot), Place::Classic)
 }
 
 /// Sends registers and memory of a stack instead of a walk; user space walks it.
@@ -67,7 +70,7 @@ fn take(
     registers: UserRegisters,
     mm: u64,
     slot: u32,
-    last: Option<&mut LastStack>,
+    mut before: Option<(Start, &mut Set)>,
     place: Place,
 ) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(place as u32) else { return 0 };
@@ -75,16 +78,21 @@ fn take(
         return 0;
     }
     unwind::forget(scratch);
-    if let Some(last) = &last
-        && unwind::repeats(registers, &last.memory, scratch)
-    {
-        let status = last.memory.status;
-        if config::CHECK_UNWIND.load() != 0 && has_room() {
-            raw(registers, mm, last.memory.hash, status, place);
+    if let Some((start, set)) = &mut before {
+        let mut way = 0;
+        while way < WAYS {
+            let memory = &mut set.ways[way];
+            if unwind::repeats(registers, start, memory, scratch) {
+                if config::CHECK_UNWIND.load() != 0 && has_room() {
+                    raw(registers, mm, memory.hash, memory.status, place);
+                }
+                memory.found = 1;
+                busy(place, 0);
+                emit::count(abi::COUNT_STACK_STATUS + (u32::from(memory.status) & 15), 1);
+                return memory.hash;
+            }
+            way += 1;
         }
-        busy(place, 0);
-        emit::count(abi::COUNT_STACK_STATUS + (u32::from(status) & 15), 1);
-        return last.memory.hash;
     }
     unwind::walk(registers, slot, scratch, place);
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
@@ -106,12 +114,13 @@ fn take(
         return hash;
     }
     let (hash, known) = finish(walked, mm, place);
-    if let Some(last) = last {
-        // The second time: most stacks come once.
-        if known && !unmapped && last.hash == hash {
-            unwind::remember(registers, hash, scratch, &mut last.memory);
-        }
-        last.hash = hash;
+    // Not the first time: most stacks come once.
+    if known
+        && !unmapped
+        && let Some((start, set)) = before
+        && let Some(way) = set.miss(hash)
+    {
+        unwind::remember(&start, hash, scratch, &mut set.ways[way]);
     }
     hash
 }
@@ -124,7 +133,8 @@ fn has_room() -> bool {
     EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) < most
 }
 
-/// Names a walked stack, and sends it if it is new. The second value is whether user space has it.
+/// Names a walked stack, and sends it if it is new. The second value is whether user space had it
+/// before.
 #[inline(always)]
 fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
@@ -150,7 +160,7 @@ fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
     } else {
         emit::count(abi::COUNT_LOST_STACKS, 1);
     }
-    (hash, sent)
+    (hash, false)
 }
 
 /// Sends registers and memory of a stack that has code without tables, or under `hash`, if that is
@@ -215,7 +225,12 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) 
         return 0;
     }
     let hash = record.hash;
-    if send((&raw mut *record).cast(), total, place.wakes()) { hash } else { 0 }
+    // User space leaves the ring alone for a while; here it is wanted at once, for tables.
+    let wakes = match place.wakes() {
+        0 if !check => u64::from(BPF_RB_FORCE_WAKEUP),
+        wakes => wakes,
+    };
+    if send((&raw mut *record).cast(), total, wakes) { hash } else { 0 }
 }
 
 /// Puts `length` bytes into the ring, if there is room. `flags`: of `bpf_ringbuf_output`.

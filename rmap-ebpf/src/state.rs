@@ -8,7 +8,10 @@ use aya_ebpf::{
 };
 use rmap_ebpf::{
     abi,
-    logic::{hash, repeat::Memory},
+    logic::{
+        hash,
+        repeat::{self, Set},
+    },
 };
 
 use crate::{
@@ -146,6 +149,10 @@ const _: () = assert!(Place::Removed as u32 == abi::PLACES_UNDISTURBED - 1);
 #[map]
 pub static KNOWN: PerCpuArray<KnownRows> = PerCpuArray::with_max_entries(abi::PLACES_WALKED, 0);
 
+/// The walks at ends of faults that this CPU remembers.
+#[map]
+pub static MEMORIES: PerCpuArray<Set> = PerCpuArray::with_max_entries(repeat::SETS, 0);
+
 /// Where entries of a page table are looked at.
 #[map]
 pub static BLOCKS: PerCpuArray<Block> = PerCpuArray::with_max_entries(1, 0);
@@ -222,8 +229,6 @@ pub struct Thread {
     pub told: u64,
     /// The stack of what it is doing.
     pub kept: Kept,
-    /// The stack of its last fault.
-    pub stack: LastStack,
 }
 
 /// A thread that is not traced.
@@ -252,15 +257,6 @@ pub struct Kept {
     pub mark: u64,
     /// Its name; 0: none.
     pub hash: u64,
-}
-
-/// The stack with which a thread came last.
-#[repr(C)]
-pub struct LastStack {
-    /// Its name; 0: none.
-    pub hash: u64,
-    /// The last one that came twice. It holds as long as the thread's [`Thread::epoch`].
-    pub memory: Memory,
 }
 
 /// One fault of one thread, from its entry on.
@@ -397,8 +393,6 @@ pub fn traced(task: *mut task_struct) -> Traced {
             let _ = SPACES.insert(&kernel::mm(task), &kernel::tgid(task), BPF_NOEXIST.into());
             thread.epoch = epoch;
             thread.slot = slot;
-            // Its code may be another now.
-            thread.stack.memory.count = 0;
             Traced::Yes(thread)
         }
     }

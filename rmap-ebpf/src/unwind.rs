@@ -8,7 +8,7 @@ use rmap_ebpf::{
     abi::{self, Mappings, Rule, StackRecord},
     logic::{
         hash,
-        repeat::{AT_ONCE, Memory, SPAN, Trace},
+        repeat::{AT_ONCE, Memory, NEAR, SPAN, Set, Start, Trace},
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
         unwind_row::{covers, find_row, last_from, special_row},
     },
@@ -17,7 +17,7 @@ use rmap_ebpf::{
 use crate::{
     arch::UserRegisters,
     config, kernel,
-    state::{KNOWN, MAPPINGS, Place, RULES, SLABS},
+    state::{KNOWN, MAPPINGS, MEMORIES, Place, RULES, SLABS},
 };
 
 /// Where a walk takes place: memory of this CPU. What lies here is any number to the verifier;
@@ -58,7 +58,7 @@ pub struct Scratch {
 }
 
 /// Bytes of the stack that are read for a walk before it begins: most stacks are no larger.
-const FIRST_BYTES: u64 = 1024;
+const FIRST_BYTES: u64 = 8 * NEAR as u64;
 /// Words that are read at once where that was not enough: stack frames lie side by side, and a read
 /// has a price of its own.
 const WINDOW: usize = 128;
@@ -168,24 +168,68 @@ fn copy_stack(registers: UserRegisters, bytes: u64, scratch: *mut Scratch) -> bo
     read == 0
 }
 
-/// Whether the thread still has the stack that `memory` tells of.
+/// What a walk of a process starts from, `slot` being its value in `TARGETS`, and what this CPU
+/// remembers of walks that start alike; `None` if the process has no tables.
 #[inline(always)]
-pub fn repeats(registers: UserRegisters, memory: &Memory, scratch: *mut Scratch) -> bool {
-    if !memory.begins(registers.ip(), registers.sp(), registers.bp(), registers.bx()) {
+pub fn start(registers: UserRegisters, slot: u32) -> Option<(Start, &'static mut Set)> {
+    let mappings = MAPPINGS.get(slot)?;
+    let start = Start {
+        generation: u64::from(mappings.generation),
+        ip: registers.ip(),
+        sp: registers.sp(),
+        bp: registers.bp(),
+        bx: registers.bx(),
+    };
+    let set = MEMORIES.get_ptr_mut(start.set())?;
+    // SAFETY: this CPU's own slot, which only ends of faults use, of which no two run at once here.
+    Some((start, unsafe { &mut *set }))
+}
+
+/// Whether this is the stack that `memory` tells of.
+#[inline(always)]
+pub fn repeats(
+    registers: UserRegisters,
+    start: &Start,
+    memory: &Memory,
+    scratch: *mut Scratch,
+) -> bool {
+    if !memory.begins(start) {
         return false;
     }
     // SAFETY: a plain field; read once, so that what is checked is what is used.
-    let span = unsafe { (&raw const memory.span).read_volatile() };
+    let span = u64::from(unsafe { (&raw const memory.span).read_volatile() });
     if span > SPAN as u64 {
         return false;
     }
-    if !copy_stack(registers, 8 * span, scratch) {
+    let bytes = 8 * span;
+    let near = if bytes < FIRST_BYTES { bytes } else { FIRST_BYTES };
+    if !has_copied(scratch, near) && !copy_stack(registers, near, scratch) {
         return false;
     }
+    if !same(memory, 0, memory.near, scratch) {
+        return false;
+    }
+    let far = memory.far();
+    if far == 0 {
+        return true;
+    }
+    (has_copied(scratch, bytes) || copy_stack(registers, bytes, scratch))
+        && same(memory, memory.near, far, scratch)
+}
+
+/// Whether so many bytes of the stack have been copied.
+#[inline(always)]
+fn has_copied(scratch: *const Scratch, bytes: u64) -> bool {
+    // SAFETY: this CPU's own slot, as above.
+    unsafe { (*scratch).stack_bytes >= bytes }
+}
+
+/// Whether the words of so many turns are the same, from turn `first` on.
+#[inline(always)]
+fn same(memory: &Memory, first: u32, turns: u32, scratch: *mut Scratch) -> bool {
     // SAFETY: this CPU's own slot, as above.
     unsafe { (&raw mut (*scratch).same).write_volatile(1) };
-    let mut state = Comparison { memory, scratch };
-    let turns = u32::from(memory.count) / AT_ONCE as u32;
+    let mut state = Comparison { memory, scratch, first: u64::from(first) };
     // SAFETY: the callback has the helper's signature, and its state lives through the call.
     unsafe { bpf_loop(turns, compare as *mut c_void, (&raw mut state).cast(), 0) };
     // SAFETY: as above.
@@ -197,13 +241,14 @@ pub fn repeats(registers: UserRegisters, memory: &Memory, scratch: *mut Scratch)
 struct Comparison {
     memory: *const Memory,
     scratch: *mut Scratch,
+    first: u64,
 }
 
 unsafe extern "C" fn compare(turn: u64, state: *mut c_void) -> i64 {
     // SAFETY: the helper hands on what `repeats` gave it.
     let state = unsafe { &mut *state.cast::<Comparison>() };
     // SAFETY: both outlive the loop.
-    let same = unsafe { (*state.memory).same(&(*state.scratch).stack, turn) };
+    let same = unsafe { (*state.memory).same(&(*state.scratch).stack, state.first + turn) };
     if !same {
         // SAFETY: as above.
         unsafe { (*state.scratch).same = 0 };
@@ -213,26 +258,25 @@ unsafe extern "C" fn compare(turn: u64, state: *mut c_void) -> i64 {
 
 /// Remembers the walk that has just ended, if it can be remembered, under its hash.
 #[inline(always)]
-pub fn remember(registers: UserRegisters, hash: u64, scratch: *mut Scratch, memory: &mut Memory) {
+pub fn remember(start: &Start, hash: u64, scratch: *mut Scratch, memory: &mut Memory) {
     // SAFETY: this CPU's own slot, as above.
     let ended = unsafe { &*scratch };
     memory.count = 0;
     if !ended.trace.fits(&ended.frame) {
         return;
     }
+    memory.found = 0;
+    memory.near = 0;
     memory.span = 0;
     let turns = Memory::turns(&ended.trace);
     let mut state = Copying { memory, scratch };
     // SAFETY: the callback has the helper's signature, and its state lives through the call.
     unsafe { bpf_loop(turns as u32, copy as *mut c_void, (&raw mut state).cast(), 0) };
-    memory.ip = registers.ip();
-    memory.sp = registers.sp();
-    memory.bp = registers.bp();
-    memory.bx = registers.bx();
+    memory.start = *start;
     memory.hash = hash;
     memory.flags = ended.frame.flags;
     memory.status = ended.status as u16;
-    memory.count = turns as u16;
+    memory.count = (turns * AT_ONCE as u64) as u16;
 }
 
 /// What the copying hands on from turn to turn.

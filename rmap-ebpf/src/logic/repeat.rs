@@ -1,20 +1,27 @@
-//! Whether a thread's stack is still the one that was walked before, without another walk.
+//! Whether a stack is one that was walked before, without another walk.
 //!
 //! A walk depends on the registers that it starts from, on the tables, and on the words that it
 //! reads; nothing else. So a walk that is to be repeated leaves a [`Trace`] of what it read, and
-//! a [`Memory`] of it is made. As long as the registers that counted and every one of those words
-//! are the same, another walk would end with the same addresses: its hash is known.
+//! a [`Memory`] of it is made. Where the tables, the registers that counted and every one of those
+//! words are the same, another walk would end with the same addresses: its hash is known, whichever
+//! thread it is.
 //!
-//! Comes in: traces, registers, a copy of the stack. Goes out: yes or no. The tables are the
-//! caller's to watch. All indices are masked, as the kernel's verifier demands, and no loop is
-//! here: the callers turn.
+//! A program comes to its stacks in turns, so many are remembered: a [`Set`] for each of the places
+//! that the innermost frame and its stack pointer give.
+//!
+//! Comes in: traces, registers, a copy of the stack. Goes out: yes or no. All indices are masked, as
+//! the kernel's verifier demands, and no loop is here that it would have to follow: the callers turn.
 
+use super::hash;
 use super::unwind::{FRAME_BP_USED, FRAME_BX_USED, FRAME_REGISTERS_USED, Frame};
 
 /// Most words that a remembered walk has read.
 pub const WORDS: usize = 256;
 /// Words of the stack in which all of them must lie, from the stack pointer on (8 KiB).
 pub const SPAN: usize = 1024;
+/// Words of the stack that are looked at first, from the stack pointer on (1 KiB): most stacks that
+/// are not the same differ there, and most have no more.
+pub const NEAR: usize = 128;
 /// How many words one turn compares.
 pub const AT_ONCE: usize = 4;
 
@@ -74,18 +81,88 @@ impl Trace {
     }
 }
 
+/// What a walk starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Start {
+    /// The tables: [`crate::abi::Mappings::generation`], which no two lists of mappings share.
+    pub generation: u64,
+    /// The registers of the innermost frame.
+    pub ip: u64,
+    /// See `ip`.
+    pub sp: u64,
+    /// See `ip`; counts only for a walk that used it.
+    pub bp: u64,
+    /// See `ip`; counts only for a walk that used it.
+    pub bx: u64,
+}
+
+/// How many [`Set`]s a CPU has: a power of two.
+pub const SETS: u32 = 64;
+/// How many walks of one [`Set`] are remembered.
+pub const WAYS: usize = 2;
+
+impl Start {
+    /// Which set its walks are in.
+    #[inline(always)]
+    #[must_use]
+    pub const fn set(&self) -> u32 {
+        hash::add(self.ip, self.sp) as u32 & (SETS - 1)
+    }
+}
+
+/// Walks that start alike.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Set {
+    /// The name of the last stack that was not found here.
+    pub last: u64,
+    /// How many were not found.
+    pub missed: u32,
+    /// How many were remembered.
+    pub taken: u32,
+    /// Which bits of `missed` must be 0 for one of them to be remembered, beside the lowest two.
+    pub seldom: u32,
+    /// Not used; keeps the size a multiple of 8.
+    pub reserved: u32,
+    /// What is remembered.
+    pub ways: [Memory; WAYS],
+}
+
+/// [`Set::seldom`] at best and at worst.
+const SELDOM: (u32, u32) = (3, 255);
+
+impl Set {
+    /// A stack that user space knows was not found here and had to be walked: whether it is to be
+    /// remembered, and then in which way. One that comes twice in a row is, and of those that take
+    /// turns one now and then. Where there are more of them than ways, copying them costs more than
+    /// it saves: what is driven out and was never found makes the next one rarer.
+    #[inline(always)]
+    pub const fn miss(&mut self, hash: u64) -> Option<usize> {
+        let again = self.last == hash;
+        self.last = hash;
+        self.missed = self.missed.wrapping_add(1);
+        if !again && self.missed & (self.seldom | SELDOM.0) != 0 {
+            return None;
+        }
+        self.taken = self.taken.wrapping_add(1);
+        let way = self.taken as usize & (WAYS - 1);
+        let driven_out = &self.ways[way];
+        self.seldom = if driven_out.count != 0 && driven_out.found == 0 {
+            (self.seldom << 1 | 1) & SELDOM.1
+        } else {
+            0
+        };
+        Some(way)
+    }
+}
+
 /// A walk that is remembered.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct Memory {
-    /// The registers that it started from.
-    pub ip: u64,
-    /// See `ip`.
-    pub sp: u64,
-    /// See `ip`; counts only if `flags` say so.
-    pub bp: u64,
-    /// See `ip`; counts only if `flags` say so.
-    pub bx: u64,
+    /// What it started from.
+    pub start: Start,
     /// The stack's name.
     pub hash: u64,
     /// Of the last frame: which registers counted.
@@ -94,8 +171,14 @@ pub struct Memory {
     pub status: u16,
     /// Words to compare, a multiple of [`AT_ONCE`]; 0: nothing is remembered.
     pub count: u16,
+    /// How many turns, from the first one on, have only words among the first [`NEAR`].
+    pub near: u32,
     /// Words of the stack, from the stack pointer on, among which they are.
-    pub span: u64,
+    pub span: u32,
+    /// Not 0: it was found since it was taken.
+    pub found: u32,
+    /// Not used; keeps the size a multiple of 8.
+    pub reserved: u32,
     /// The words: values, and distances from the stack pointer in words.
     pub values: [u64; WORDS],
     /// See `values`.
@@ -103,15 +186,16 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Whether the registers are the same, as far as they count.
+    /// Whether a walk starts in the same way, as far as it counts.
     #[inline(always)]
     #[must_use]
-    pub const fn begins(&self, ip: u64, sp: u64, bp: u64, bx: u64) -> bool {
+    pub const fn begins(&self, start: &Start) -> bool {
         self.count != 0
-            && self.ip == ip
-            && self.sp == sp
-            && (self.flags & FRAME_BP_USED == 0 || self.bp == bp)
-            && (self.flags & FRAME_BX_USED == 0 || self.bx == bx)
+            && self.start.ip == start.ip
+            && self.start.sp == start.sp
+            && self.start.generation == start.generation
+            && (self.flags & FRAME_BP_USED == 0 || self.start.bp == start.bp)
+            && (self.flags & FRAME_BX_USED == 0 || self.start.bx == start.bx)
     }
 
     /// Whether the words of turn `turn` are the same in `stack`, which was read from
@@ -130,18 +214,28 @@ impl Memory {
         differ == 0
     }
 
-    /// Takes word `turn` of a trace that fits; turns behind its end take the last word again.
+    /// Takes the words of turn `turn` of a trace that fits; behind its end the last word again.
     #[inline(always)]
     pub const fn take(&mut self, trace: &Trace, turn: u64) {
         let last = trace.count.wrapping_sub(1);
-        let from = (if turn < last { turn } else { last }) as usize & (WORDS - 1);
-        let to = turn as usize & (WORDS - 1);
-        let place = trace.places[from];
-        self.values[to] = trace.values[from];
-        self.places[to] = place;
-        let span = (place as u64 & (SPAN as u64 - 1)) + 1;
-        if self.span < span {
-            self.span = span;
+        let mut places = 0;
+        let mut n = 0;
+        while n < AT_ONCE {
+            let word = turn * AT_ONCE as u64 + n as u64;
+            let from = (if word < last { word } else { last }) as usize & (WORDS - 1);
+            let to = word as usize & (WORDS - 1);
+            let place = trace.places[from];
+            self.values[to] = trace.values[from];
+            self.places[to] = place;
+            places |= place as usize;
+            let span = (place as u32 & (SPAN as u32 - 1)) + 1;
+            if self.span < span {
+                self.span = span;
+            }
+            n += 1;
+        }
+        if self.near as u64 == turn && places & !(NEAR - 1) == 0 {
+            self.near += 1;
         }
     }
 
@@ -149,7 +243,15 @@ impl Memory {
     #[inline(always)]
     #[must_use]
     pub const fn turns(trace: &Trace) -> u64 {
-        (trace.count + AT_ONCE as u64 - 1) & !(AT_ONCE as u64 - 1)
+        trace.count.div_ceil(AT_ONCE as u64)
+    }
+
+    /// How many turns of [`Memory::same`] compare words that may lie anywhere in the span: those
+    /// behind the first `near` ones.
+    #[inline(always)]
+    #[must_use]
+    pub const fn far(&self) -> u32 {
+        (self.count as u32 / AT_ONCE as u32).saturating_sub(self.near)
     }
 }
 

@@ -53,6 +53,10 @@ impl Thread {
         self.registers[usize::from(REG_BX)]
     }
 
+    fn start(&self) -> Start {
+        Start { generation: 1, ip: self.ip, sp: self.sp, bp: self.bp(), bx: self.bx() }
+    }
+
     /// Addresses, status, last frame and what was read.
     fn walk(&self) -> (Vec<u64>, u16, Frame, Box<Trace>) {
         let trace =
@@ -78,15 +82,15 @@ impl Thread {
             return None;
         }
         let mut memory = Box::new(Memory {
-            ip: self.ip,
-            sp: self.sp,
-            bp: self.bp(),
-            bx: self.bx(),
+            start: self.start(),
             hash: 1,
             flags: frame.flags,
             status,
-            count: Memory::turns(&trace) as u16,
+            count: Memory::turns(&trace) as u16 * AT_ONCE as u16,
+            near: 0,
+            found: 0,
             span: 0,
+            reserved: 0,
             values: [0; WORDS],
             places: [0; WORDS],
         });
@@ -98,15 +102,22 @@ impl Thread {
 
     /// Whether the thread has the remembered stack, as the kernel side finds out.
     fn repeats(&self, memory: &Memory) -> bool {
-        if !memory.begins(self.ip, self.sp, self.bp(), self.bx()) {
+        if !memory.begins(&self.start()) {
             return false;
         }
-        let mut stack = Box::new([0; SPAN]);
-        for (index, slot) in stack.iter_mut().take(memory.span as usize).enumerate() {
-            let Some(word) = self.word((self.sp & !7) + 8 * index as u64) else { return false };
-            *slot = word;
-        }
-        (0..u64::from(memory.count) / AT_ONCE as u64).all(|turn| memory.same(&stack, turn))
+        let copy = |words: usize| {
+            let mut stack = Box::new([0x0bad; SPAN]);
+            for (index, slot) in stack.iter_mut().take(words).enumerate() {
+                *slot = self.word((self.sp & !7) + 8 * index as u64)?;
+            }
+            Some(stack)
+        };
+        let same = |words: usize, mut turns: std::ops::Range<u32>| {
+            copy(words).is_some_and(|stack| turns.all(|turn| memory.same(&stack, turn.into())))
+        };
+        let span = memory.span as usize;
+        let (near, far) = (memory.near, memory.far());
+        same(span.min(NEAR), 0..near) && (far == 0 || same(span, near..near + far))
     }
 }
 
@@ -234,7 +245,7 @@ proptest! {
     }
 }
 
-/// A function that pushes rbp, called by one that uses it, called by the outermost.
+/// A function that pushes rbp, called by one that uses it and pushes it too, called by the outermost.
 fn chain() -> Thread {
     let mut stack = vec![0; 96];
     stack[3] = SP + 64; // The caller's rbp.
@@ -260,18 +271,19 @@ fn what_the_walk_did_not_look_at_may_change() {
     assert_eq!(thread.walk().0, [CODE + 3, CODE + 21, CODE + 37]);
     assert_eq!(thread.walk().1, STACK_COMPLETE);
     let memory = thread.memory().unwrap();
-    assert_eq!((memory.count, memory.span), (4, 8), "four words, as far as the eighth");
+    assert_eq!((memory.count, memory.span), (4, 8), "three words and one again, up to the eighth");
     let free = [
         Change::Register(usize::from(REG_BP), 0),
         Change::Register(usize::from(REG_BX), 0),
         Change::Word(2, 9),
         Change::Word(5, 9),
+        // What the second one saved of rbp, which the outermost has no use for.
+        Change::Word(8, 9),
     ];
     assert!(changed(&thread, &free).repeats(&memory));
     for counts in [
         Change::Word(3, SP + 80),
         Change::Word(4, CODE + 1),
-        Change::Word(8, 9),
         Change::Word(9, CODE + 1),
         Change::Ip(CODE + 4),
         Change::Sp(SP + 8),
@@ -287,6 +299,7 @@ fn registers_count_where_the_walk_used_them() {
     thread.registers[usize::from(REG_BP)] = SP + 64;
     let memory = thread.memory().unwrap();
     assert!(!changed(&thread, &[Change::Register(usize::from(REG_BP), SP + 72)]).repeats(&memory));
+    assert!(!memory.begins(&Start { generation: 2, ..thread.start() }), "other tables");
 
     let base = Rule { cfa_reg: REG_BX, ra: 0xff, cfa_off: 8, ..Rule::default() };
     thread.rules = vec![base, Rule { cfa_reg: 12, ..base }];
@@ -314,4 +327,80 @@ fn what_lies_elsewhere_or_cannot_be_read_is_not_remembered() {
     thread.stack[far as usize + 1] = CODE + 37;
     assert_eq!(thread.walk().1, STACK_COMPLETE);
     assert!(thread.memory().is_none(), "too far from the stack pointer");
+}
+
+#[test]
+fn what_lies_far_from_the_stack_pointer_counts_too() {
+    let mut thread = chain();
+    thread.stack.resize(SPAN, 0);
+    let far = 3 * NEAR as u64;
+    thread.stack[3] = SP + 8 * far;
+    thread.stack[far as usize + 1] = CODE + 37;
+    let memory = thread.memory().unwrap();
+    assert_eq!((memory.near, memory.far()), (0, 1));
+    assert!(thread.repeats(&memory));
+    assert!(!changed(&thread, &[Change::Word(far as usize + 1, CODE + 38)]).repeats(&memory));
+    // Eight frames more near by: two turns.
+    thread.rows[0] = simple_row(false, 8, None, None).unwrap();
+    thread.rows.truncate(1);
+    thread.rows.resize(8, simple_row(false, 8 * (far as i64 - 12), None, None).unwrap());
+    thread.rows[7] = special_row(SPECIAL_END);
+    thread.stack = vec![CODE + 5; SPAN];
+    thread.stack[10] = CODE + 16 + 5;
+    thread.stack[far as usize - 2] = CODE + 7 * 16 + 5;
+    let memory = thread.memory().unwrap();
+    assert_eq!((memory.near, memory.far(), memory.count), (2, 1, 12));
+    assert!(thread.repeats(&memory));
+    for at in [4, 9, 10, far as usize - 2] {
+        assert!(!changed(&thread, &[Change::Word(at, 1)]).repeats(&memory), "{at}");
+    }
+}
+
+fn no_memory() -> Memory {
+    Memory {
+        start: Start::default(),
+        hash: 0,
+        flags: 0,
+        status: 0,
+        count: 0,
+        near: 0,
+        found: 0,
+        span: 0,
+        reserved: 0,
+        values: [0; WORDS],
+        places: [0; WORDS],
+    }
+}
+
+/// How many of these stacks, all of one set, are found again, and how many are copied.
+fn found_and_copied(stacks: impl IntoIterator<Item = u64>) -> (usize, usize) {
+    let ways = [no_memory(); WAYS];
+    let mut set = Box::new(Set { last: 0, missed: 0, taken: 0, seldom: 0, reserved: 0, ways });
+    let (mut found, mut copied) = (0, 0);
+    for stack in stacks {
+        if let Some(memory) = set.ways.iter_mut().find(|memory| memory.hash == stack) {
+            memory.found = 1;
+            found += 1;
+        } else if let Some(way) = set.miss(stack) {
+            set.ways[way] = Memory { hash: stack, count: 4, ..no_memory() };
+            copied += 1;
+        }
+    }
+    (found, copied)
+}
+
+#[test]
+fn stacks_that_take_turns_are_remembered_and_many_of_them_cost_little() {
+    assert_eq!(found_and_copied([1; 100]), (98, 1), "the same one again");
+    let (found, copied) = found_and_copied((0..1000).map(|n| 1 + n % 2));
+    assert!(found > 980 && copied == 2, "two in turns: {found}, {copied}");
+    let (found, copied) = found_and_copied((0..1000).map(|n| 1 + n / 100));
+    assert!(found > 950 && copied <= 20, "one after the other: {found}, {copied}");
+    let (_, copied) = found_and_copied((0..1000).map(|n| 1 + n % 7));
+    assert!(copied <= 250, "more than there is room for: {copied}");
+    let (found, copied) = found_and_copied(1..1000);
+    assert!(found == 0 && copied <= 12, "each of them new: {copied}");
+    let then_two = (1..1000).chain((0..4000).map(|n| 1001 + n % 2));
+    let (found, _) = found_and_copied(then_two);
+    assert!(found > 3000, "after many new ones two in turns: {found}");
 }

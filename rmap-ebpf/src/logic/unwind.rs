@@ -55,8 +55,11 @@ pub struct Frame {
     pub ip: u64,
     /// rsp.
     pub sp: u64,
-    /// rbp, or [`LOST`].
+    /// rbp, or [`LOST`]; holds as long as `bp_at` is 0.
     pub bp: u64,
+    /// Where rbp was saved by a frame within. It is read only if it is asked for: most code has its
+    /// own use for the register, and what it saves of that says nothing of the stack.
+    pub bp_at: u64,
     /// rbx as it was in the innermost frame, or [`LOST`]; holds as long as `bx_at` is 0.
     pub bx: u64,
     /// Where rbx was saved by a frame within. It is read only if a rule asks for it, which only
@@ -75,7 +78,8 @@ impl Frame {
     #[inline(always)]
     #[must_use]
     pub const fn innermost(ip: u64, sp: u64, bp: u64, bx: u64) -> Self {
-        Self { ip, sp, bp, bx, bx_at: 0, context: 0, flags: FRAME_LEAF | FRAME_BP_OWN, reserved: 0 }
+        let flags = FRAME_LEAF | FRAME_BP_OWN;
+        Self { ip, sp, bp, bp_at: 0, bx, bx_at: 0, context: 0, flags, reserved: 0 }
     }
 
     /// The address whose row holds: a return address may already be in the next function, if the
@@ -86,18 +90,23 @@ impl Frame {
         self.ip.wrapping_sub((self.flags & FRAME_LEAF == 0) as u64)
     }
 
-    /// rbp, on which the walk depends from now on.
+    /// rbp, on which the walk depends from now on; `None` if what was saved cannot be read.
     #[inline(always)]
-    const fn use_bp(&mut self) -> u64 {
+    fn use_bp<E: Env>(&mut self, env: &mut E) -> Option<u64> {
+        if self.bp_at != 0 {
+            return env.read(self.bp_at);
+        }
         self.flags |= (self.flags & FRAME_BP_OWN) << 1;
-        self.bp
+        Some(self.bp)
     }
 
-    /// rbp is what was saved, or lost.
+    /// rbp is what was saved there.
     #[inline(always)]
-    const fn restore_bp(&mut self, value: u64) {
+    const fn save_bp(&mut self, at: u64) {
         self.flags &= !FRAME_BP_OWN;
-        self.bp = value;
+        // No register is saved at 0, and then nothing is known of it.
+        self.bp = LOST;
+        self.bp_at = at;
     }
 
     /// How a walk that found the outermost frame ended.
@@ -153,7 +162,12 @@ pub fn step<E: Env>(env: &mut E, frame: &mut Frame, row: u32) -> u16 {
             None => STACK_UNSUPPORTED,
         },
         kind if kind <= ROW_BP => {
-            let base = if kind == ROW_BP { frame.use_bp() } else { frame.sp };
+            let base = if kind == ROW_BP {
+                let Some(bp) = frame.use_bp(env) else { return STACK_UNREADABLE };
+                bp
+            } else {
+                frame.sp
+            };
             let cfa = base.wrapping_add(payload_cfa(payload));
             if cfa <= frame.sp {
                 return STACK_INCONSISTENT;
@@ -162,8 +176,7 @@ pub fn step<E: Env>(env: &mut E, frame: &mut Frame, row: u32) -> u16 {
             let (up_bp, up_bx) = (payload_bp(payload), payload_bx(payload));
             let Some(ra) = env.read(cfa.wrapping_sub(8)) else { return STACK_UNREADABLE };
             if up_bp != 8 {
-                let Some(bp) = env.read(cfa.wrapping_sub(up_bp)) else { return STACK_UNREADABLE };
-                frame.restore_bp(bp);
+                frame.save_bp(cfa.wrapping_sub(up_bp));
             }
             if up_bx != 8 {
                 frame.bx_at = cfa.wrapping_sub(up_bx);
@@ -221,18 +234,20 @@ fn by_rule<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
     };
     let bp_kind = rule.saved & 15;
     let bx_kind = rule.saved >> 4;
-    let old_bp = if bp_kind == SAVED_AT_BP || bx_kind == SAVED_AT_BP { frame.use_bp() } else { 0 };
+    let old_bp = if bp_kind == SAVED_AT_BP || bx_kind == SAVED_AT_BP {
+        let Some(bp) = frame.use_bp(env) else { return STACK_UNREADABLE };
+        bp
+    } else {
+        0
+    };
     if bp_kind == SAVED_LOST {
-        frame.restore_bp(LOST);
+        frame.save_bp(0);
     } else if bp_kind == SAVED_AT_CFA {
-        let at = cfa.wrapping_add(rule.bp_off as i64 as u64);
-        let Some(bp) = env.read(at) else { return STACK_UNREADABLE };
-        frame.restore_bp(bp);
+        frame.save_bp(cfa.wrapping_add(rule.bp_off as i64 as u64));
     } else if bp_kind == SAVED_AT_BP {
         // GCC says so of over-aligned frames even behind the `pop %rbp` at their end: then rbp
         // is the caller's and may point anywhere. Only a walk that needs it ends.
-        let at = old_bp.wrapping_add(rule.bp_off as i64 as u64);
-        frame.restore_bp(env.read(at).unwrap_or(LOST));
+        frame.save_bp(old_bp.wrapping_add(rule.bp_off as i64 as u64));
     }
     if bx_kind == SAVED_LOST {
         frame.bx = LOST;
@@ -260,14 +275,12 @@ fn to_other_stack<E: Env>(env: &mut E, frame: &mut Frame, rule: &Rule) -> u16 {
     if rule.flags & RULE_APPROXIMATE != 0 {
         frame.flags |= FRAME_APPROXIMATE;
     }
-    let bp = frame.use_bp();
+    let Some(bp) = frame.use_bp(env) else { return STACK_UNREADABLE };
     if bp == 0 {
         return frame.end();
     }
-    let (Some(saved), Some(ra)) = (env.read(bp), env.read(bp.wrapping_add(8))) else {
-        return STACK_NO_ROW;
-    };
-    frame.restore_bp(saved);
+    let Some(ra) = env.read(bp.wrapping_add(8)) else { return STACK_NO_ROW };
+    frame.save_bp(bp);
     leave(frame, ra, bp.wrapping_add(16))
 }
 
@@ -291,7 +304,8 @@ fn register<E: Env>(env: &mut E, frame: &mut Frame, number: u8) -> Result<u64, u
     let value = if number == REG_SP {
         return Ok(frame.sp);
     } else if number == REG_BP {
-        Some(frame.use_bp())
+        let Some(bp) = frame.use_bp(env) else { return Err(STACK_UNREADABLE) };
+        Some(bp)
     } else if number == REG_BX && frame.bx_at == 0 {
         frame.flags |= FRAME_BX_USED;
         Some(frame.bx)
@@ -339,8 +353,7 @@ fn special<E: Env>(env: &mut E, frame: &mut Frame, payload: u32) -> u16 {
 #[inline(always)]
 fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     let context = frame.sp;
-    let (Some(bp), Some(sp), Some(ip)) = (
-        env.read(context.wrapping_add(GREGS_BP)),
+    let (Some(sp), Some(ip)) = (
         env.read(context.wrapping_add(GREGS_SP)),
         env.read(context.wrapping_add(GREGS_IP)),
     ) else {
@@ -348,7 +361,7 @@ fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     };
     frame.ip = ip;
     frame.sp = sp;
-    frame.restore_bp(bp);
+    frame.save_bp(context.wrapping_add(GREGS_BP));
     frame.bx_at = context.wrapping_add(GREGS_BX);
     frame.context = context;
     frame.flags |= FRAME_LEAF;
@@ -384,8 +397,7 @@ fn taken_down<E: Env>(env: &mut E, frame: &mut Frame) -> bool {
         return false;
     }
     if pops {
-        let Some(bp) = env.read(frame.sp) else { return false };
-        frame.restore_bp(bp);
+        frame.save_bp(frame.sp);
     }
     leave(frame, ra, at.wrapping_add(8)) == STEP_NEXT
 }
@@ -405,7 +417,7 @@ fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     }
     if !found {
         frame.flags |= FRAME_APPROXIMATE;
-        let bp = frame.use_bp();
+        let Some(bp) = frame.use_bp(env) else { return STACK_UNREADABLE };
         // By convention the outermost frame has a frame pointer of 0 (System V ABI, 3.4.1).
         if bp == 0 {
             return frame.end();
@@ -413,9 +425,7 @@ fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
         if bp < frame.sp || bp & 7 != 0 {
             return STACK_NO_ROW;
         }
-        let (Some(saved), Some(word)) = (env.read(bp), env.read(bp.wrapping_add(8))) else {
-            return STACK_NO_ROW;
-        };
+        let Some(word) = env.read(bp.wrapping_add(8)) else { return STACK_NO_ROW };
         (ra, sp) = (word, bp.wrapping_add(16));
         if ra == 0 {
             return frame.end();
@@ -423,7 +433,7 @@ fn guess<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
         if !is_return_address(env, ra) {
             return STACK_NO_ROW;
         }
-        frame.restore_bp(saved);
+        frame.save_bp(bp);
     }
     frame.flags |= FRAME_APPROXIMATE;
     // Nobody knows whether the code saved rbx.

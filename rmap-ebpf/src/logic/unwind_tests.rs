@@ -37,6 +37,12 @@ impl Env for World {
     }
 }
 
+/// Address, stack pointer and rbp of a frame.
+fn registers(world: &mut World, frame: &Frame) -> (u64, u64, u64) {
+    let bp = { *frame }.use_bp(world).unwrap();
+    (frame.ip, frame.sp, bp)
+}
+
 /// Eight bytes that end with `call rel32`.
 const CALL: u64 = 0x0000_0000_e800_0000;
 
@@ -46,10 +52,24 @@ fn pushed_registers_are_restored_and_rbx_only_when_asked_for() {
     let mut frame = Frame::innermost(1, 0x1000, 7, 8);
     let row = simple_row(false, 32, Some(-16), Some(-24)).unwrap();
     assert_eq!(step(&mut world, &mut frame, row), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x1020, 0xb0));
+    assert_eq!(registers(&mut world, &frame), (0x400, 0x1020, 0xb0));
     assert_eq!((frame.bx, frame.bx_at, frame.flags), (8, 0x1008, 0));
     assert_eq!(register(&mut world, &mut frame, REG_BX), Ok(0xb1));
     assert_eq!(frame.lookup_address(), 0x3ff);
+}
+
+#[test]
+fn a_saved_rbp_that_cannot_be_read_ends_only_a_walk_that_needs_it() {
+    let mut world = World::with(&[(0x1018, 0x400), (0x1028, 0x500)]);
+    let mut frame = Frame::innermost(1, 0x1000, 7, 8);
+    let row = simple_row(false, 32, Some(-16), None).unwrap();
+    assert_eq!(step(&mut world, &mut frame, row), STEP_NEXT);
+    let mut needs = frame;
+    let plain = simple_row(false, 16, None, None).unwrap();
+    assert_eq!(step(&mut world, &mut frame, plain), STEP_NEXT);
+    assert_eq!(frame.ip, 0x500);
+    let by_rbp = simple_row(true, 16, Some(-16), None).unwrap();
+    assert_eq!(step(&mut world, &mut needs, by_rbp), STACK_UNREADABLE);
 }
 
 #[test]
@@ -58,7 +78,7 @@ fn the_frame_pointer_leads_over_a_frame_of_unknown_size() {
     let mut frame = Frame::innermost(1, 0x1000, 0x2000, 0);
     let row = simple_row(true, 16, Some(-16), None).unwrap();
     assert_eq!(step(&mut world, &mut frame, row), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x2010, 0x3000));
+    assert_eq!(registers(&mut world, &frame), (0x400, 0x2010, 0x3000));
 }
 
 #[test]
@@ -89,7 +109,7 @@ fn a_rule_may_read_the_cfa_and_find_rbp_beside_rbp() {
     });
     let mut frame = Frame::innermost(1, 0x1000, 0x2000, 0);
     assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x5000, 0xb0));
+    assert_eq!(registers(&mut world, &frame), (0x400, 0x5000, 0xb0));
     assert_eq!(frame.bx_at, 0x2000 - 24);
     assert_eq!(step(&mut world, &mut frame, rule_row(1)), STACK_UNSUPPORTED, "no such rule");
 }
@@ -133,7 +153,7 @@ fn below_a_signal_stands_an_exact_address_and_a_stack_that_may_fall() {
     let mut frame = Frame::innermost(1, 0x9000, 0, 0);
     frame.flags = 0;
     assert_eq!(step(&mut world, &mut frame, special_row(SPECIAL_SIGNAL)), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x1000, 0xb0));
+    assert_eq!(registers(&mut world, &frame), (0x400, 0x1000, 0xb0));
     assert_eq!(frame.lookup_address(), 0x400);
     assert_eq!(register(&mut world, &mut frame, REG_BX), Ok(0xb1));
     assert_eq!(
@@ -172,7 +192,7 @@ fn without_rows_a_leaf_returns_to_the_word_at_its_stack_pointer() {
     world.rows.insert(0x407, ROW_NONE);
     let mut frame = Frame::innermost(1, 0x1000, 0xb0, 0);
     assert_eq!(step(&mut world, &mut frame, ROW_NONE), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x408, 0x1008, 0xb0));
+    assert_eq!(registers(&mut world, &frame), (0x408, 0x1008, 0xb0));
     assert_eq!((frame.flags, frame.bx), (FRAME_APPROXIMATE | FRAME_BP_OWN, LOST));
 }
 
@@ -187,7 +207,7 @@ fn without_rows_the_frame_pointer_is_followed_if_a_call_is_there() {
     world.memory.insert(0x400, CALL);
     frame = start;
     assert_eq!(step(&mut world, &mut frame, ROW_NONE), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x408, 0x2010, 0xb0));
+    assert_eq!(registers(&mut world, &frame), (0x408, 0x2010, 0xb0));
     world.memory.insert(0x400, 0);
     world.rows.insert(0x407, special_row(SPECIAL_JIT));
     frame = start;
@@ -209,7 +229,8 @@ fn code_that_takes_its_frame_down_at_once_has_its_caller_for_sure() {
     let start = Frame { ip: 0x600, sp: 0x1000, bp: 0xb0, bx: 0xb1, ..Frame::default() };
     let mut frame = start;
     assert_eq!(step(&mut world, &mut frame, special_row(SPECIAL_JIT)), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp, frame.bx), (0x408, 0x1020, 0xb0, 0xb1));
+    assert_eq!(registers(&mut world, &frame), (0x408, 0x1020, 0xb0));
+    assert_eq!(frame.bx, 0xb1);
     assert_eq!(frame.flags & FRAME_APPROXIMATE, 0);
     // Not where the thread is about to run something else, nor where no call leads to.
     frame = Frame { flags: FRAME_LEAF, ..start };
@@ -231,7 +252,7 @@ fn code_that_pops_its_frame_pointer_at_once_has_its_caller_for_sure() {
     let start = Frame { ip: 0x600, sp: 0x1000, bp: 0x1000, ..Frame::default() };
     let mut frame = start;
     assert_eq!(step(&mut world, &mut frame, special_row(SPECIAL_JIT)), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x408, 0x1010, 0xb2));
+    assert_eq!(registers(&mut world, &frame), (0x408, 0x1010, 0xb2));
     assert_eq!(frame.flags & FRAME_APPROXIMATE, 0);
     world.memory.insert(0x400, 0);
     frame = start;
@@ -270,7 +291,7 @@ fn a_threads_own_stack_leads_to_that_of_its_task() {
     let start = Frame { ip: 0x900, sp: 0x8000, bp: 0x3000, ..Frame::default() };
     let mut frame = start;
     assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
-    assert_eq!((frame.ip, frame.sp, frame.bp), (0x400, 0x2008, 0x3000));
+    assert_eq!(registers(&mut world, &frame), (0x400, 0x2008, 0x3000));
     assert_eq!(frame.flags, FRAME_REGISTERS_USED);
     // The register has been given to something else: only frame pointers are left.
     for lost in [Some(0x5008), None] {
@@ -278,7 +299,7 @@ fn a_threads_own_stack_leads_to_that_of_its_task() {
         world.registers.extend(lost.map(|value| (6, value)));
         frame = start;
         assert_eq!(step(&mut world, &mut frame, rule_row(0)), STEP_NEXT);
-        assert_eq!((frame.ip, frame.sp, frame.bp), (0x500, 0x3010, 0xb0));
+        assert_eq!(registers(&mut world, &frame), (0x500, 0x3010, 0xb0));
         assert_ne!(frame.flags & FRAME_APPROXIMATE, 0);
     }
     frame = Frame { bp: 0, ..start };
@@ -311,7 +332,8 @@ proptest! {
             world.memory.insert(sp.wrapping_add(slot * 8), word);
         }
         world.rules = std::vec![Rule::read_from_bytes(&rule).unwrap(); 4];
-        let mut frame = Frame { ip, sp, bp, bx: 0, bx_at: 1, context, flags, reserved: 0 };
+        let mut frame =
+            Frame { ip, sp, bp, bp_at: 0, bx: 0, bx_at: 1, context, flags, reserved: 0 };
         for _ in 0..8 {
             if step(&mut world, &mut frame, row) != STEP_NEXT {
                 break;

@@ -178,7 +178,7 @@ fn close(ctx: &PerfEventContext) -> u32 {
     record.stack = match record.syscall {
         // The program that is being loaded has no code of its own to name yet.
         call::EXECVE | call::EXECVEAT => 0,
-        _ => stack::capture_again(registers, mm, thread),
+        _ => stack::capture_again(registers, mm, thread.slot),
     };
     if !emit::put(record) {
         loss::fault(record);

@@ -3,7 +3,7 @@
 //!
 //! Comes in: what to trace. Goes out: the outcome.
 
-use std::{ffi::OsString, future, io, time::Duration};
+use std::{ffi::OsString, future, io, ops::RangeInclusive, thread, time::Duration};
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use aya::maps::{MapData, RingBuf};
@@ -29,10 +29,13 @@ use crate::{
     report::{Exit, Mode},
 };
 
-/// How long the ring is left alone after it was emptied. As long as records wait in it the kernel
-/// wakes nobody, and a wake-up for each record would cost the command more than the probes do.
-/// There is no rest while raw stacks come: a thousand of them fill the ring.
-const REST: Duration = Duration::from_millis(1);
+/// How long one processor at its full fault rate takes to fill about a quarter of the ring. For so
+/// long the ring may be left alone: as long as records wait in it the kernel wakes nobody, and a
+/// wake-up (which is an interrupt for another processor, and on a virtual machine more than that)
+/// costs the command ten times what the probes of a fault do.
+const QUARTER: Duration = Duration::from_millis(40);
+/// The bounds of what is left of that where there are more processors.
+const REST: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(20);
 
 /// How long the ring is left unread at most on kernels that put programs aside: there whoever would
 /// have woken rmap may have been left out.
@@ -164,7 +167,9 @@ async fn trace(
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
-    let mut rested = time::Instant::now();
+    let rest = rest();
+    // Until when the ring is left alone, and whether records are waited for that must not wait.
+    let (mut resting, mut urgent) = (None, false);
     while stops || collector.watches_unstopped() && !let_go {
         tokio::select! {
             message = messages.recv(), if stops => match message {
@@ -172,16 +177,20 @@ async fn trace(
                 // The engine's thread has ended, and its end of the channel with it.
                 None => stops = false,
             },
-            ready = async {
-                time::sleep_until(rested).await;
-                collector.ring().readable().await
-            } => {
-                let mut ready = ready.map_err(system("wait for the ring buffer"))?;
-                ready.clear_ready();
-                drop(ready);
-                if !collector.drain() {
-                    rested = time::Instant::now() + REST;
+            ready = collector.ring().readable() => {
+                ready.map_err(system("wait for the ring buffer"))?.clear_ready();
+                // Where records wait already, only one that must not wait wakes anybody: a raw
+                // stack. Its process lacks tables, and a thousand of them fill the ring.
+                if urgent || resting.is_some() {
+                    urgent = collector.drain();
+                    resting = None;
+                } else {
+                    resting = Some(time::Instant::now() + rest);
                 }
+            }
+            () = sleep_until(resting) => {
+                urgent = collector.drain();
+                resting = None;
             }
             () = time::sleep(UNREAD), if may_be_left_out => {
                 collector.drain();
@@ -213,6 +222,12 @@ async fn trace(
     let pids = if mode == Mode::Run { vec![pid] } else { named };
     let (report, record_error) = collector.finish(words, pids, exit);
     Ok(Outcome { report, record_error, status })
+}
+
+/// How long the ring is left alone when the first record has come.
+fn rest() -> Duration {
+    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u32);
+    (QUARTER / processors).clamp(*REST.start(), *REST.end())
 }
 
 async fn tick(interval: &mut Option<time::Interval>) {
