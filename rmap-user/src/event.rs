@@ -74,6 +74,32 @@ pub enum Body {
     Missing(Missing),
 }
 
+/// Faults of one thread, one after the other, that differ in nothing but their addresses and times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultRun {
+    /// The first event; its body is [`Body::Fault`].
+    pub first: Event,
+    /// From each address to the next one, in bytes.
+    pub stride: i64,
+    /// When each of them happened.
+    pub times_ns: Vec<u64>,
+}
+
+impl FaultRun {
+    /// The events one by one.
+    pub fn events(&self) -> impl Iterator<Item = Event> {
+        let mut next = self.first.clone();
+        self.times_ns.iter().map(move |time_ns| {
+            next.time_ns = *time_ns;
+            let event = next.clone();
+            if let Body::Fault(fault) = &mut next.body {
+                fault.address = fault.address.wrapping_add_signed(self.stride);
+            }
+            event
+        })
+    }
+}
+
 /// What is known of events that were lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::event::{Body, Event, StackEnd};
+use crate::event::{Body, Event, FaultRun, StackEnd};
 use crate::model::{Arch, How, KnownStack, Ledger, MmKey, PAGE, Path, Processes, StackRef, Stacks};
 use crate::reconcile::{self, Context, History, reconcile};
 use crate::report::{self, Lost, Mode, Report, SnapshotKind};
@@ -162,6 +162,15 @@ impl Investigation {
         if let Body::Exit { group_dead: true, .. } = event.body {
             self.ended(event.pid);
         }
+    }
+
+    /// Adds faults of one run.
+    pub fn faults(&mut self, run: &FaultRun) {
+        if self.chronicles.is_some() {
+            return run.events().for_each(|event| self.event(&event));
+        }
+        self.last_ns = run.times_ns.iter().fold(self.last_ns, |last, time_ns| last.max(*time_ns));
+        self.processes.faults(run);
     }
 
     /// Adds a snapshot. Counts of what was lost so far must be given before it.

@@ -353,10 +353,9 @@ fn special<E: Env>(env: &mut E, frame: &mut Frame, payload: u32) -> u16 {
 #[inline(always)]
 fn signal<E: Env>(env: &mut E, frame: &mut Frame) -> u16 {
     let context = frame.sp;
-    let (Some(sp), Some(ip)) = (
-        env.read(context.wrapping_add(GREGS_SP)),
-        env.read(context.wrapping_add(GREGS_IP)),
-    ) else {
+    let (Some(sp), Some(ip)) =
+        (env.read(context.wrapping_add(GREGS_SP)), env.read(context.wrapping_add(GREGS_IP)))
+    else {
         return STACK_UNREADABLE;
     };
     frame.ip = ip;

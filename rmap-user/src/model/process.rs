@@ -16,7 +16,9 @@ use super::mapping::Actor;
 use super::owners::PAGE;
 use super::path::{MmKey, StackRef};
 use super::space::{AddressSpace, Ledger};
-use crate::event::{Body, Event, FileChange, Fork, Missing, MmId, Rss, Stack, StackEnd, StackHash};
+use crate::event::{
+    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, Rss, Stack, StackEnd, StackHash,
+};
 
 /// A process.
 #[derive(Clone, Debug)]
@@ -132,10 +134,10 @@ impl Stacks {
         }
     }
 
-    fn count_fault(&mut self, stack: Option<StackRef>) {
+    fn count_faults(&mut self, stack: Option<StackRef>, count: u64) {
         match stack.and_then(|stack| self.stacks.get_mut(stack.0 as usize)) {
-            Some(stack) => stack.faults += 1,
-            None => self.faults_without += 1,
+            Some(stack) => stack.faults += count,
+            None => self.faults_without += count,
         }
     }
 }
@@ -270,7 +272,7 @@ impl Processes {
                 // What the kernel does while it loads a program has no code path to be found, and
                 // a space that nobody announces is not the program's.
                 if announced && !loading {
-                    self.stacks.count_fault(actor.stack);
+                    self.stacks.count_faults(actor.stack, 1);
                 }
             }
             Body::Map(call) => {
@@ -294,6 +296,26 @@ impl Processes {
                 }
             }
         }
+    }
+
+    /// Applies faults of one run: as if each of them came for itself.
+    pub fn faults(&mut self, run: &FaultRun) {
+        if self.whole(run).is_none() {
+            run.events().for_each(|event| self.event(&event));
+        }
+    }
+
+    /// Applies a run at once; `None`, and nothing is done, if that is not the same.
+    fn whole(&mut self, run: &FaultRun) -> Option<()> {
+        let Body::Fault(fault) = &run.first.body else { return None };
+        if fault.syscall.is_some_and(|number| self.arch.syscall(number) == Some(Syscall::Exec)) {
+            return None;
+        }
+        let key = *self.by_mm.get(&run.first.mm)?;
+        let (space, actor) = self.acting(key, &run.first, fault.stack)?;
+        space.first_writes(fault, run, actor)?;
+        self.stacks.count_faults(actor.stack, run.times_ns.len() as u64);
+        Some(())
     }
 
     /// A process that was met with no event of its birth.

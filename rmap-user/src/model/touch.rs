@@ -9,12 +9,16 @@ use super::mapping::{Actor, InstanceId, Vma};
 use super::owners::{HUGE, Owner, PAGE, page_down};
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::event::{Fault, FileId};
+use crate::event::{Fault, FaultRun, FileId};
 
 /// `fault_around_bytes` of the kernel (`mm/memory.c`), as it is unless debugfs changed it.
 const FAULT_AROUND: u64 = 64 << 10;
 /// A stack does not grow by more than this at once: the usual limit of stacks, with room.
 const STACK_REACH: u64 = 256 << 20;
+
+/// The strides of a run that goes from page to page.
+const UP: i64 = PAGE as i64;
+const DOWN: i64 = -UP;
 
 /// Bytes of a file, or of shared memory, that a fault wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +114,45 @@ impl AddressSpace {
         let pages = block_of(page, &outcome, vma.as_ref());
         let bytes = pages.start.wrapping_sub(of.base)..pages.end.wrapping_sub(of.base);
         Some(Written { file: of.id?, bytes, cause: outcome.cause })
+    }
+
+    /// Applies a run of faults at once, of which `fault` is the first: the ones that are most of all
+    /// faults, first writes to one page of private memory after the other. `None`, and nothing is
+    /// done, if it is another one, or if there is more to look at than that.
+    pub fn first_writes(&mut self, fault: &Fault, run: &FaultRun, actor: Actor) -> Option<()> {
+        let more = u64::try_from(run.times_ns.len()).ok()?.checked_sub(1)?;
+        let page = page_down(fault.address);
+        let (start, last) = match run.stride {
+            UP => (page, page.checked_add(more.checked_mul(PAGE)?)?),
+            DOWN => (page.checked_sub(more.checked_mul(PAGE)?)?, page),
+            _ => return None,
+        };
+        let pages = start..last.checked_add(PAGE)?;
+        let (range, vma) = self.mappings.vmas().find(page)?;
+        let inside = range.start <= pages.start && pages.end <= range.end;
+        let came = fault.access.is_some_and(|access| !access.present);
+        let alone = fault.entry.is_none_or(|entry| entry.window.is_none());
+        if !(inside && vma.is_private_anonymous() && came && alone && self.lazy_free.is_empty()) {
+            return None;
+        }
+        let outcome = classify(fault, Some(vma), false)?;
+        let plain = matches!(outcome.cause, Cause::FirstWrite | Cause::KernelWrite)
+            && outcome.reach == Reach::Block(1)
+            && outcome.resident
+            && outcome.dirty
+            && !outcome.guess;
+        if !plain {
+            return None;
+        }
+        let instance = vma.instance;
+        let path = self.paths.intern(actor.stack, outcome.cause);
+        self.owners.claim(pages, Some(path), Some(path));
+        let times = &run.times_ns;
+        let (first_ns, last_ns) = (times.iter().min()?, times.iter().max()?);
+        let stats = self.mappings.stats_mut(instance, path);
+        stats.add(more + 1, more + 1, actor.tid, *first_ns);
+        stats.add(0, 0, actor.tid, *last_ns);
+        Some(())
     }
 
     fn claim_page(&mut self, page: u64, path: PathId, outcome: &Outcome, clean: bool) {

@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use super::varint::{Bad, Reader, put, put_bytes, put_signed, put_signed_option};
 use crate::event::{
-    Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, Missing,
+    Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
     MissingPages, MmId, Rss, Stack, StackEnd, StackHash,
 };
 use crate::investigate::ProcessFacts;
@@ -31,6 +31,15 @@ pub enum Input {
     Code(u32, u64, Vec<Code>),
     /// The names that a program wrote for its own code, as they stand in its perf map file.
     Written(MmKey, Vec<u8>),
+}
+
+/// What [`Unbatch::next_joined`] gives.
+#[derive(Debug)]
+pub(super) enum Joined {
+    /// One input.
+    Input(Input),
+    /// Faults.
+    Run(FaultRun),
 }
 
 /// One executable mapping.
@@ -89,6 +98,16 @@ struct Template {
     window: u32,
     syscall: Option<i64>,
     stack: Option<StackHash>,
+}
+
+/// The bit of [`Template::bits`] that says whether the neighbours were read.
+const WINDOW: u32 = 10;
+
+impl Template {
+    /// Whether a bit is set.
+    const fn has(&self, bit: u32) -> bool {
+        self.bits & (1 << bit) != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -575,6 +594,29 @@ impl<'a> Unbatch<'a> {
         Ok(Some(input))
     }
 
+    /// The next input, or all of the next run of faults at once, if nothing but addresses and times
+    /// differs in it.
+    pub(super) fn next_joined(&mut self) -> Result<Option<Joined>, Bad> {
+        let Some(first) = self.next()? else { return Ok(None) };
+        let first = match (self.run, first) {
+            // Neighbours are told from each fault's own address on.
+            (Some((number, ..)), Input::Event(first)) if !self.templates[number].0.has(WINDOW) => {
+                first
+            }
+            (_, first) => return Ok(Some(Joined::Input(first))),
+        };
+        let Some((number, stride, left)) = self.run.take() else {
+            return Ok(Some(Joined::Input(Input::Event(first))));
+        };
+        let mut times_ns = vec![first.time_ns];
+        for _ in 0..left {
+            times_ns.push(self.time()?);
+        }
+        let (_, address) = &mut self.templates[number];
+        *address = address.wrapping_add_signed(stride.wrapping_mul(left as i64));
+        Ok(Some(Joined::Run(FaultRun { first, stride, times_ns })))
+    }
+
     fn time(&mut self) -> Result<u64, Bad> {
         self.time = self.time.wrapping_add_signed(self.from.signed()?);
         Ok(self.time)
@@ -612,7 +654,7 @@ impl<'a> Unbatch<'a> {
     }
 
     fn fault(&mut self, template: &Template, address: u64) -> Result<Input, Bad> {
-        let flag = |at: u32| template.bits & (1 << at) != 0;
+        let flag = |at: u32| template.has(at);
         let [file, anon, swap, shmem] = template.delta;
         let window = template.window.rotate_left(place(address));
         let fault = Fault {
@@ -629,7 +671,7 @@ impl<'a> Unbatch<'a> {
             entry: flag(7).then_some(Entry {
                 huge: flag(8),
                 dirty: flag(9),
-                window: flag(10).then_some(window),
+                window: flag(WINDOW).then_some(window),
             }),
             same_page: flag(11).then_some(flag(12)),
             syscall: template.syscall,

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::batch::{Code, Input, Unbatch};
+use super::batch::{Code, Input, Joined, Unbatch};
 use super::course::Collector;
 use super::frame::{self, Frames};
 use super::moment::{Cut, Survey};
@@ -20,7 +20,7 @@ use super::plausible::Limits;
 use super::tape::{self, Named};
 use super::varint::{Bad, Reader};
 use super::{Ending, Error, Opening};
-use crate::event::Body;
+use crate::event::{Body, FaultRun};
 use crate::investigate::{Closing, Findings, Investigation, Target};
 use crate::model::{Arch, MmKey};
 use crate::report::course::Course;
@@ -56,7 +56,8 @@ pub struct Reading {
 pub fn load(path: &Path, reading: &Reading) -> Result<Loaded, Error> {
     let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
     if reading.at == At::End {
-        let plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+        let symbols = Arc::clone(&reading.symbols);
+        let plan = Plan { symbols, joined: true, ..Plan::default() };
         return guarded(|at| Ok(play(open()?, plan, at)?.load()));
     }
     if !File::open(path)?.metadata()?.is_file() {
@@ -86,7 +87,7 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course), E
 /// # Errors
 /// What is wrong with the bytes, and where.
 pub fn read(from: impl Read) -> Result<Loaded, Error> {
-    guarded(|at| Ok(play(from, Plan::default(), at)?.load()))
+    guarded(|at| Ok(play(from, Plan { joined: true, ..Plan::default() }, at)?.load()))
 }
 
 /// The last resort: what is checked should leave nothing on which the model fails.
@@ -101,6 +102,12 @@ pub fn fuzz_entry(bytes: &[u8]) {
     let mut at = 0;
     let plan = Plan { course: true, ..Plan::default() };
     let played = play(bytes, plan, &mut at);
+    let joined = play(bytes, Plan { joined: true, ..Plan::default() }, &mut at);
+    assert_eq!(
+        joined.as_ref().map(|played| &played.findings.report).map_err(ToString::to_string),
+        played.as_ref().map(|played| &played.findings.report).map_err(ToString::to_string),
+        "runs of faults mean what their faults mean"
+    );
     let first = played.as_ref().ok().and_then(|played| {
         let mut segments = played.findings.report.processes.iter().flat_map(|p| &p.segments);
         segments.next().map(|segment| segment.start.clone())
@@ -141,13 +148,18 @@ pub(super) struct Around {
     skipped: u64,
 }
 
+/// Who takes a run of faults at once.
+type TakeRun<S> = fn(&mut S, &FaultRun);
+
 /// Goes through a recording: `begin` is told how it begins, and what that gives is shown every
-/// input, with how many come before it, and the names.
+/// input, with how many come before it, and the names. Who has a `run` is not shown the faults of
+/// a run one by one, and told no number that means anything.
 fn walk<S>(
     from: impl Read,
     place: &mut u64,
     begin: impl FnOnce(&Opening) -> S,
     mut input: impl FnMut(&mut S, u64, Input),
+    run: Option<TakeRun<S>>,
     mut names: impl FnMut(&mut S, &[u8]) -> Result<(), Bad>,
 ) -> Result<(S, Around), Error> {
     let mut frames = Frames::open(from)?;
@@ -172,7 +184,21 @@ fn walk<S>(
         match frame.kind {
             frame::BATCH => {
                 let mut inputs = Unbatch::new(&frame.payload, frames.version);
-                while let Some(next) = inputs.next().map_err(bad)? {
+                loop {
+                    let next = if let Some(run) = run {
+                        match inputs.next_joined().map_err(bad)? {
+                            Some(Joined::Input(input)) => Some(input),
+                            Some(Joined::Run(faults)) => {
+                                limits.check_run(&faults).map_err(bad)?;
+                                run(&mut state, &faults);
+                                continue;
+                            }
+                            None => None,
+                        }
+                    } else {
+                        inputs.next().map_err(bad)?
+                    };
+                    let Some(next) = next else { break };
                     limits.check(&next, frames.at).map_err(bad)?;
                     input(&mut state, number, next);
                     number += 1;
@@ -198,7 +224,7 @@ fn arch(opening: &Opening) -> Arch {
 /// Finds where the state that is asked for ends.
 fn survey(from: impl Read, at: At, place: &mut u64) -> Result<Option<Cut>, Error> {
     let add = |survey: &mut Survey, number, input| survey.add(number, &input);
-    let (survey, around) = walk(from, place, |_| Survey::default(), add, |_, _| Ok(()))?;
+    let (survey, around) = walk(from, place, |_| Survey::default(), add, None, |_, _| Ok(()))?;
     let ended_ns = around.ending.map(|ending| ending.ended_ns);
     survey.cut(at, around.opening.started_ns, ended_ns).map_err(Error::NotThere)
 }
@@ -214,6 +240,8 @@ pub(super) struct Plan {
     pub course: bool,
     /// Where symbols are looked for that it lacks.
     pub symbols: Arc<Folders>,
+    /// Faults of one run are taken at once, unless somebody wants to see each of them.
+    pub joined: bool,
 }
 
 /// A session that was played to its end, or to a moment.
@@ -250,7 +278,8 @@ pub(super) fn play_beside(
     place: &mut u64,
     mut beside: impl FnMut(&Input, Arch),
 ) -> Result<Played, Error> {
-    let Plan { cut, targets, course, symbols } = plan;
+    let Plan { cut, targets, course, symbols, joined } = plan;
+    let joined = joined && cut.is_none() && targets.is_empty() && !course;
     let begin = |opening: &Opening| {
         let mut replay = Replay::new(opening);
         if let Some(cut) = cut {
@@ -272,7 +301,9 @@ pub(super) fn play_beside(
         }
     };
     let names = |(replay, ..): &mut State, payload: &[u8]| replay.add_names(payload);
-    let ((replay, collector, _), around) = walk(from, place, begin, input, names)?;
+    let run: TakeRun<State> = |(replay, ..), run| replay.run(run);
+    let run = joined.then_some(run);
+    let ((replay, collector, _), around) = walk(from, place, begin, input, run, names)?;
     let cut_at = (around.cut || around.ending.is_none()).then_some(around.end);
     let opening = around.opening;
     let mut ending = around.ending.unwrap_or_else(|| Ending {
@@ -320,6 +351,11 @@ impl Replay {
             last_ns: opening.started_ns,
             first_pid: None,
         }
+    }
+
+    fn run(&mut self, run: &FaultRun) {
+        self.last_ns = run.times_ns.iter().fold(self.last_ns, |last, time_ns| last.max(*time_ns));
+        self.investigation.faults(run);
     }
 
     fn input(&mut self, input: Input) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::batch::Input;
 use super::varint::Bad;
-use crate::event::{Body, Event, Missing};
+use crate::event::{Body, Event, FaultRun, Missing};
 use crate::model::{Arch, MapOp};
 use crate::snapshot::{Moment, Snapshot};
 
@@ -26,6 +26,9 @@ const WORK_BY_BYTE: u64 = 1 << 12;
 const CODE_FREE: u64 = 1 << 22;
 /// Work for each that a process has, whenever more come or are inherited.
 const CODE_WORK: u64 = 8;
+
+const BEYOND: Bad = Bad("a time beyond all times");
+const OUTSIDE: Bad = Bad("a fault outside of user space");
 
 /// What was asked for so far.
 #[derive(Debug)]
@@ -71,6 +74,21 @@ impl Limits {
         Ok(())
     }
 
+    /// Checks a run of faults, as [`Limits::check`] does each of them.
+    pub(super) fn check_run(&mut self, run: &FaultRun) -> Result<(), Bad> {
+        let Body::Fault(fault) = &run.first.body else { return Err(Bad("a run of no faults")) };
+        if run.times_ns.iter().any(|time_ns| *time_ns > i64::MAX as u64) {
+            return Err(BEYOND);
+        }
+        // The first one outside is outside by less than what wraps around.
+        let last =
+            i128::from(fault.address) + i128::from(run.stride) * (run.times_ns.len() as i128 - 1);
+        if fault.address >= USER_END || !(0..i128::from(USER_END)).contains(&last) {
+            return Err(OUTSIDE);
+        }
+        Ok(())
+    }
+
     /// More executable mappings of a process, which are compared with all that it had.
     fn code(&mut self, pid: u32, more: u64, read: u64) -> Result<u64, Bad> {
         let known = self.code.entry(pid).or_default();
@@ -84,12 +102,10 @@ impl Limits {
 
     fn event(&mut self, event: &Event, read: u64) -> Result<u64, Bad> {
         if event.time_ns > i64::MAX as u64 {
-            return Err(Bad("a time beyond all times"));
+            return Err(BEYOND);
         }
         match &event.body {
-            Body::Fault(fault) if fault.address >= USER_END => {
-                Err(Bad("a fault outside of user space"))
-            }
+            Body::Fault(fault) if fault.address >= USER_END => Err(OUTSIDE),
             Body::Missing(Missing::Pages(pages)) if pages.start >= USER_END => {
                 Err(Bad("pages outside of user space"))
             }

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::batch::{Batch, Input, Unbatch};
+use super::batch::{Batch, Input, Joined, Unbatch};
 use super::frame;
 use super::*;
 use crate::event::{
@@ -503,7 +503,106 @@ fn file_of(batch: &[u8]) -> Vec<u8> {
     file
 }
 
+/// A fault of whose page alone the page table tells, as a run of faults needs it.
+fn plain_fault(time_ns: u64, address: u64, change: impl FnOnce(&mut Fault)) -> Input {
+    let Input::Event(mut event) = fault(time_ns, address) else { panic!("a fault") };
+    if let Body::Fault(fault) = &mut event.body {
+        fault.entry = fault.entry.map(|entry| Entry { window: None, ..entry });
+        fault.same_page = None;
+        change(fault);
+    }
+    Input::Event(event)
+}
+
+/// A run of faults over the memory that [`session`] maps, and over what lies beside it.
+fn run_of_faults() -> impl Strategy<Value = Vec<Input>> {
+    let kind = 0..6_u8;
+    let stride = prop_oneof![4 => Just(1_i64), 2 => Just(-1), 1 => -3_i64..4];
+    (kind, -20_i64..300, stride, 1..40_i64, 0..1000_u64, 1..50_u64).prop_map(
+        |(kind, page, stride, count, time, pace)| {
+            let one = |n: i64| {
+                let address = 0x7000_0123_i64 + ((page + n * stride) << 12);
+                plain_fault(2000 + time + n as u64 * pace, address as u64, |fault| match kind {
+                    0 => fault.access = Some(Access { write: false, ..fault.access.unwrap() }),
+                    1 => fault.access = Some(Access { present: true, ..fault.access.unwrap() }),
+                    2 => (fault.kernel, fault.syscall) = (true, Some(0)),
+                    3 => fault.stack = None,
+                    _ => {}
+                })
+            };
+            (0..count).map(one).collect()
+        },
+    )
+}
+
+/// A call that gives up or changes a part of that memory.
+fn call() -> impl Strategy<Value = Vec<Input>> {
+    let number = prop_oneof![Just((28, 4)), Just((28, 8)), Just((11, 0)), Just((10, 1))];
+    (number, 0..256_u64, 1..64_u64, 0..1000_u64).prop_map(
+        |((syscall, third), page, pages, time)| {
+            let call = |entry| MapCall {
+                syscall,
+                entry,
+                result: 0,
+                args: [0x7000_0000 + (page << 12), pages << 12, third, 0, 0, 0],
+                stack: Some(StackHash(99)),
+                file: None,
+            };
+            [true, false].map(|entry| event(2000 + time, Body::Map(call(entry)))).to_vec()
+        },
+    )
+}
+
+#[test]
+fn faults_one_page_after_the_other_are_taken_at_once() {
+    let faults: Vec<_> =
+        (0..100).map(|n| plain_fault(2000 + n * n, 0x7000_0000 + (n << 12), |_| {})).collect();
+    let next = event(90_000, Body::Exec { old_tid: 7 });
+    let bytes = bytes_of(&faults.iter().cloned().chain([next.clone()]).collect::<Vec<_>>());
+    let mut from = Unbatch::new(&bytes, frame::VERSION);
+    let Ok(Some(Joined::Run(run))) = from.next_joined() else { panic!("a run") };
+    assert_eq!(run.events().map(Input::Event).collect::<Vec<_>>(), faults);
+    let Ok(Some(Joined::Input(then))) = from.next_joined() else { panic!("an event") };
+    assert_eq!(then, next);
+    assert!(from.next_joined().unwrap().is_none());
+    // The next fault goes on from where the run ended.
+    let (runs, last) = (faults.iter().chain(&faults), plain_fault(1, 0x7000_0000, |_| {}));
+    let bytes = bytes_of(&runs.cloned().chain([last]).collect::<Vec<_>>());
+    let (mut one_by_one, mut joined) =
+        (Unbatch::new(&bytes, frame::VERSION), Unbatch::new(&bytes, frame::VERSION));
+    while let Some(next) = joined.next_joined().unwrap() {
+        let inputs = match next {
+            Joined::Input(input) => vec![input],
+            Joined::Run(run) => run.events().map(Input::Event).collect(),
+        };
+        inputs.into_iter().for_each(|input| assert_eq!(one_by_one.next(), Ok(Some(input))));
+    }
+    assert_eq!(one_by_one.next(), Ok(None));
+}
+
 proptest! {
+    // Whether a run means the same as its faults is asked there.
+    #[test]
+    fn runs_of_faults_mean_what_their_faults_mean(
+        parts in proptest::collection::vec(
+            prop_oneof![4 => run_of_faults(), 1 => call()],
+            1..12,
+        ),
+        shared in any::<bool>(),
+    ) {
+        let mut inputs = session();
+        if let Some(Input::Event(Event { body: Body::Map(call), .. })) = inputs.get_mut(3)
+            && shared
+        {
+            call.args[3] = 0x21;
+        }
+        let before = inputs.iter().position(|input| matches!(input, Input::Lost(_))).unwrap();
+        inputs.splice(4..before, parts.into_iter().flatten());
+        let file = file_of(&bytes_of(&inputs));
+        prop_assert!(read(file.as_slice()).is_ok());
+        fuzz_entry(&file);
+    }
+
     #[test]
     fn any_batch_is_a_report_or_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         fuzz_entry(&file_of(&bytes));
