@@ -1,7 +1,8 @@
 //! Whole programs: how much longer they take, and how much more processor time, when watched.
 //!
 //! Comes in: programs of this machine. Goes out: pairs of runs, in turns: nobody, rmap, and the
-//! peers that are installed. The watcher's own start and report are part of its run.
+//! peers that are installed. Two times are taken: that of the program itself, by `timed.c`, which is
+//! watched with it, and that of the whole call, the watcher's own start and report among it.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -26,6 +27,19 @@ pub struct Cost {
     pub wall: f64,
     /// User and system seconds of all processes that ended.
     pub cpu: f64,
+    /// Seconds by the clock of the program itself; `None` if that was not measured.
+    pub own: Option<f64>,
+}
+
+/// Medians over pairs of runs, watched to not watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Ratios {
+    /// The whole call, by the clock, and its deviation.
+    pub wall: (f64, f64),
+    /// Processor time of all.
+    pub cpu: f64,
+    /// The program itself, by the clock, and its deviation.
+    pub own: Option<(f64, f64)>,
 }
 
 /// What came of a program: by watcher, or why it was left out.
@@ -37,18 +51,25 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Medians over pairs of runs, watched to not watched, and the deviation of the first.
-    pub fn ratios(&self, watcher: &str) -> Result<(f64, f64, f64), String> {
+    /// What a watcher makes of it.
+    pub fn ratios(&self, watcher: &str) -> Result<Ratios, String> {
         let of = |name: &str| {
             let found = self.runs.iter().find(|(watcher, _)| *watcher == name);
             found.map_or(Err("not run".to_owned()), |(_, runs)| runs.clone())
         };
         let (with, none) = (of(watcher)?, of("nobody")?);
-        let ratios = |of: fn(&Cost) -> f64| -> Vec<f64> {
-            with.iter().zip(&none).map(|(with, none)| of(with) / of(none).max(0.001)).collect()
+        let ratios = |of: fn(&Cost) -> Option<f64>| -> Option<Vec<f64>> {
+            let pairs = with.iter().zip(&none);
+            pairs.map(|(with, none)| Some(of(with)? / of(none)?.max(0.001))).collect()
         };
-        let wall = ratios(|cost| cost.wall);
-        Ok((median(&wall), deviation(&wall), median(&ratios(|cost| cost.cpu))))
+        let both = |ratios: Vec<f64>| (median(&ratios), deviation(&ratios));
+        let wall = ratios(|cost| Some(cost.wall)).unwrap_or_default();
+        let cpu = ratios(|cost| Some(cost.cpu)).unwrap_or_default();
+        Ok(Ratios {
+            wall: both(wall),
+            cpu: median(&cpu),
+            own: ratios(|cost| cost.own).filter(|own| !own.is_empty()).map(both),
+        })
     }
 }
 
@@ -108,7 +129,13 @@ fn watchers(rmap: &Path, place: &Path) -> Vec<(&'static str, Vec<String>)> {
 }
 
 /// Runs a program under each watcher in turn.
-pub fn run(rmap: &Path, place: &Path, program: &Program, runs: usize) -> Result<Outcome> {
+pub fn run(
+    rmap: &Path,
+    place: &Path,
+    timed: &Path,
+    program: &Program,
+    runs: usize,
+) -> Result<Outcome> {
     let mut outcome = Outcome { name: program.name, runs: Vec::new() };
     let watchers = watchers(rmap, place);
     for (name, words) in &watchers {
@@ -121,16 +148,20 @@ pub fn run(rmap: &Path, place: &Path, program: &Program, runs: usize) -> Result<
         return Ok(outcome);
     }
     // One run to warm the page cache, which does not count.
-    let _ = cost(&program.arguments);
+    let _ = cost(&program.arguments, None);
+    let told = place.join("seconds.txt");
+    let timer = [timed, told.as_path()].map(|path| path.display().to_string());
     for _ in 0..runs {
-        for ((_, words), (_, costs)) in watchers.iter().zip(&mut outcome.runs) {
+        for ((name, words), (_, costs)) in watchers.iter().zip(&mut outcome.runs) {
             let Ok(so_far) = costs else { continue };
-            let mut all: Vec<String> = words.iter().chain(&program.arguments).cloned().collect();
-            // heaptrack looks for programs by their paths alone.
-            if let Some(path) = steps::which(&program.arguments[0]) {
-                all[words.len()] = path.display().to_string();
+            let mut arguments = program.arguments.clone();
+            // heaptrack looks for programs by their paths alone, and watches one process.
+            if let Some(path) = steps::which(&arguments[0]) {
+                arguments[0] = path.display().to_string();
             }
-            match cost(&all) {
+            let timer = if *name == "heaptrack" { &[][..] } else { &timer[..] };
+            let all: Vec<String> = [words.as_slice(), timer, &arguments].concat();
+            match cost(&all, (!timer.is_empty()).then_some(told.as_path())) {
                 Ok(cost) => so_far.push(cost),
                 Err(error) => *costs = Err(format!("{error:#}")),
             }
@@ -139,8 +170,8 @@ pub fn run(rmap: &Path, place: &Path, program: &Program, runs: usize) -> Result<
     Ok(outcome)
 }
 
-/// What one command takes.
-fn cost(words: &[String]) -> Result<Cost> {
+/// What one command takes. `told`: where `timed.c` writes the time of the program itself.
+fn cost(words: &[String], told: Option<&Path>) -> Result<Cost> {
     let (program, arguments) = words.split_first().context("no command")?;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -149,7 +180,12 @@ fn cost(words: &[String]) -> Result<Cost> {
     let status = command.status().with_context(|| format!("cannot start {program}"))?;
     let wall = start.elapsed().as_secs_f64();
     anyhow::ensure!(status.success(), "{program} ended with {status}");
-    Ok(Cost { wall, cpu: children() - before })
+    let read = |told: &Path| -> Result<f64> {
+        let text = std::fs::read_to_string(told)
+            .with_context(|| format!("cannot read {}", told.display()))?;
+        text.trim().parse().with_context(|| format!("{} holds no time: {text}", told.display()))
+    };
+    Ok(Cost { wall, cpu: children() - before, own: told.map(read).transpose()? })
 }
 
 /// Processor seconds of all children that were waited for.
