@@ -85,7 +85,54 @@ pub struct FaultRun {
     pub times_ns: Vec<u64>,
 }
 
+/// Bytes of a page: runs go from one to the next.
+const PAGE: u64 = 4096;
+
 impl FaultRun {
+    /// Most faults of a run that is still to be applied.
+    const MOST: usize = 4096;
+
+    /// Begins with an event, if it is the first write to a page, and tells of no neighbours. `times`
+    /// is memory to be used again.
+    #[must_use]
+    pub fn begin(event: &Event, times: &mut Vec<u64>) -> Option<Self> {
+        let Body::Fault(fault) = &event.body else { return None };
+        let writes = fault.access.is_some_and(|access| access.write && !access.present);
+        let alone = fault.entry.is_none_or(|entry| entry.window.is_none());
+        (writes && alone).then(|| {
+            let mut times_ns = std::mem::take(times);
+            times_ns.clear();
+            times_ns.push(event.time_ns);
+            Self { first: event.clone(), stride: 0, times_ns }
+        })
+    }
+
+    /// Takes the next event, if it goes on in the same way, page by page; false, and nothing is done,
+    /// if not.
+    pub fn take(&mut self, event: &Event) -> bool {
+        let (Body::Fault(first), Body::Fault(next)) = (&self.first.body, &event.body) else {
+            return false;
+        };
+        let of = |event: &Event| (event.pid, event.tid, event.mm);
+        let count = self.times_ns.len();
+        if of(event) != of(&self.first) || count >= Self::MOST {
+            return false;
+        }
+        let distance = next.address.wrapping_sub(first.address) as i64;
+        let goes_on = match count {
+            1 => distance.unsigned_abs() == PAGE,
+            _ => distance == self.stride.wrapping_mul(count as i64),
+        };
+        if !goes_on || (Fault { address: first.address, ..next.clone() }) != *first {
+            return false;
+        }
+        if count == 1 {
+            self.stride = distance;
+        }
+        self.times_ns.push(event.time_ns);
+        true
+    }
+
     /// The events one by one.
     pub fn events(&self) -> impl Iterator<Item = Event> {
         let mut next = self.first.clone();

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::batch::Code;
 use super::writer::{FileNames, Recorder};
 use super::{Ending, Error};
-use crate::event::Event;
+use crate::event::{Event, FaultRun};
 use crate::investigate::{Closing, Findings, Investigation, ProcessFacts, RawStack};
 use crate::model::MmKey;
 use crate::report::{Lost, Report};
@@ -20,6 +20,10 @@ use crate::symbol::{self, Binary, Folders, Module, ModuleMap};
 /// An investigation with a recorder beside it.
 pub struct Tape {
     investigation: Investigation,
+    /// Faults that the investigation is still to be given, all at once.
+    run: Option<FaultRun>,
+    /// Memory for the next one.
+    times: Vec<u64>,
     recorder: Option<Recorder>,
     /// Each file under each of its names; keeping the files keeps their addresses theirs.
     files: HashMap<(*const Binary, String), (u32, Arc<Binary>)>,
@@ -29,19 +33,37 @@ impl Tape {
     /// Without a recorder it is the investigation alone.
     #[must_use]
     pub fn new(investigation: Investigation, recorder: Option<Recorder>) -> Self {
-        Self { investigation, recorder, files: HashMap::new() }
+        Self { investigation, run: None, times: Vec::new(), recorder, files: HashMap::new() }
     }
 
-    /// As [`Investigation::event`].
+    /// As [`Investigation::event`]; what has come so far counts from [`Tape::settle`] on.
     pub fn event(&mut self, event: &Event) {
         if let Some(recorder) = &self.recorder {
             recorder.add(|batch| batch.event(event));
         }
-        self.investigation.event(event);
+        if self.run.as_mut().is_some_and(|run| run.take(event)) {
+            return;
+        }
+        self.settle();
+        self.run = FaultRun::begin(event, &mut self.times);
+        if self.run.is_none() {
+            self.investigation.event(event);
+        }
+    }
+
+    /// Gives the investigation all that has come. Whoever asks it anything does that before.
+    pub fn settle(&mut self) {
+        let Some(run) = self.run.take() else { return };
+        match run.times_ns.len() {
+            1 => self.investigation.event(&run.first),
+            _ => self.investigation.faults(&run),
+        }
+        self.times = run.times_ns;
     }
 
     /// As [`Investigation::snapshot`].
     pub fn snapshot(&mut self, snapshot: &Snapshot) {
+        self.settle();
         if let Some(recorder) = &self.recorder {
             recorder.add(|batch| batch.snapshot(snapshot));
         }
@@ -50,6 +72,7 @@ impl Tape {
 
     /// As [`Investigation::process`].
     pub fn process(&mut self, pid: u32, facts: ProcessFacts) {
+        self.settle();
         if let Some(recorder) = &self.recorder {
             recorder.add(|batch| batch.process(pid, &facts));
         }
@@ -58,6 +81,7 @@ impl Tape {
 
     /// As [`Investigation::lost`].
     pub fn lost(&mut self, lost: Lost) {
+        self.settle();
         if let Some(recorder) = &self.recorder {
             recorder.add(|batch| batch.lost(&lost));
         }
@@ -114,12 +138,13 @@ impl Tape {
     /// kept the recording from being whole. `aside` is called as soon as the investigation needs
     /// no more.
     pub fn finish(
-        self,
+        mut self,
         closing: Closing,
         modules: &HashMap<MmKey, ModuleMap>,
         aside: impl FnOnce(),
     ) -> (Report, Option<Error>) {
-        let Self { investigation, recorder, files } = self;
+        self.settle();
+        let Self { investigation, recorder, files, .. } = self;
         let ending = Ending {
             pids: closing.pids.clone(),
             ended_ns: closing.ended_ns,

@@ -165,10 +165,14 @@ impl Collector {
         for event in self.stream.rest() {
             self.event(&event);
         }
+        self.investigation.settle();
         raw
     }
 
     fn event(&mut self, event: &Event) {
+        if !matches!(event.body, Body::Fault(_)) {
+            self.investigation.settle();
+        }
         match &event.body {
             Body::RawStack(raw) if raw.check => return self.check(event.pid, raw.as_ref().clone()),
             Body::RawStack(raw) => return self.finish_stack(event, raw),

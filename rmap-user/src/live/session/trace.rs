@@ -3,7 +3,7 @@
 //!
 //! Comes in: what to trace. Goes out: the outcome.
 
-use std::{ffi::OsString, future, io, ops::RangeInclusive, thread, time::Duration};
+use std::{ffi::OsString, future, io, ops::RangeInclusive, time::Duration};
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use aya::maps::{MapData, RingBuf};
@@ -167,7 +167,7 @@ async fn trace(
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
-    let rest = rest();
+    let rest = rest(aya::util::online_cpus().map_or(usize::MAX, |processors| processors.len()));
     // Until when the ring is left alone, and whether records are waited for that must not wait.
     let (mut resting, mut urgent) = (None, false);
     while stops || collector.watches_unstopped() && !let_go {
@@ -224,10 +224,11 @@ async fn trace(
     Ok(Outcome { report, record_error, status })
 }
 
-/// How long the ring is left alone when the first record has come.
-fn rest() -> Duration {
-    let processors = thread::available_parallelism().map_or(1, |count| count.get() as u32);
-    (QUARTER / processors).clamp(*REST.start(), *REST.end())
+/// How long the ring is left alone when the first record has come, on so many processors (all of
+/// them: who is traced may run on others than rmap).
+fn rest(processors: usize) -> Duration {
+    let share = QUARTER / u32::try_from(processors.max(1)).unwrap_or(u32::MAX);
+    share.clamp(*REST.start(), *REST.end())
 }
 
 async fn tick(interval: &mut Option<time::Interval>) {
@@ -279,4 +280,16 @@ async fn begin(
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_processors_leave_the_ring_alone_for_less() {
+        let millis = |processors| rest(processors).as_millis();
+        assert_eq!([1, 2, 4, 40, 128, usize::MAX].map(millis), [20, 20, 10, 1, 1, 1]);
+        assert_eq!(millis(0), 20, "a number that cannot be");
+    }
 }
