@@ -5,14 +5,15 @@
 //! the investigation's, so whoever feeds one feeds the other.
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use super::batch::Code;
 use super::writer::{FileNames, Recorder};
 use super::{Ending, Error};
-use crate::event::{Event, FaultRun};
+use crate::event::{Body, Event, FaultRun};
 use crate::investigate::{Closing, Findings, Investigation, ProcessFacts, RawStack};
-use crate::model::MmKey;
+use crate::model::{MmKey, PAGE};
 use crate::report::{Lost, Report};
 use crate::snapshot::Snapshot;
 use crate::symbol::{self, Binary, Folders, Module, ModuleMap};
@@ -24,6 +25,8 @@ pub struct Tape {
     run: Option<FaultRun>,
     /// Memory for the next one.
     times: Vec<u64>,
+    /// Thread and address of the last fault.
+    last: (u32, u64),
     recorder: Option<Recorder>,
     /// Each file under each of its names; keeping the files keeps their addresses theirs.
     files: HashMap<(*const Binary, String), (u32, Arc<Binary>)>,
@@ -33,7 +36,14 @@ impl Tape {
     /// Without a recorder it is the investigation alone.
     #[must_use]
     pub fn new(investigation: Investigation, recorder: Option<Recorder>) -> Self {
-        Self { investigation, run: None, times: Vec::new(), recorder, files: HashMap::new() }
+        Self {
+            investigation,
+            run: None,
+            times: Vec::new(),
+            last: (0, 0),
+            recorder,
+            files: HashMap::new(),
+        }
     }
 
     /// As [`Investigation::event`]; what has come so far counts from [`Tape::settle`] on.
@@ -45,10 +55,19 @@ impl Tape {
             return;
         }
         self.settle();
-        self.run = FaultRun::begin(event, &mut self.times);
+        if self.goes_on(event) {
+            self.run = FaultRun::begin(event, &mut self.times);
+        }
         if self.run.is_none() {
             self.investigation.event(event);
         }
+    }
+
+    /// Whether an event is a fault one page beside the last one: only then a run may begin.
+    fn goes_on(&mut self, event: &Event) -> bool {
+        let Body::Fault(fault) = &event.body else { return false };
+        let (tid, address) = mem::replace(&mut self.last, (event.tid, fault.address));
+        tid == event.tid && address.abs_diff(fault.address) == PAGE
     }
 
     /// Gives the investigation all that has come. Whoever asks it anything does that before.
