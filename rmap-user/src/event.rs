@@ -123,7 +123,7 @@ impl FaultRun {
             1 => distance.unsigned_abs() == PAGE,
             _ => distance == self.stride.wrapping_mul(count as i64),
         };
-        if !goes_on || (Fault { address: first.address, ..next.clone() }) != *first {
+        if !goes_on || (Fault { address: first.address, ..*next }) != *first {
             return false;
         }
         if count == 1 {
