@@ -81,8 +81,9 @@ fn take(
     if let Some((start, set)) = &mut before {
         let mut way = 0;
         while way < WAYS {
+            let likely = set.is_likely(way);
             let memory = &mut set.ways[way];
-            if unwind::repeats(registers, start, memory, scratch) {
+            if likely && unwind::repeats(registers, start, memory, scratch) {
                 if config::CHECK_UNWIND.load() != 0 && has_room() {
                     raw(registers, mm, memory.hash, memory.status, place);
                 }

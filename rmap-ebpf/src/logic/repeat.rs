@@ -131,8 +131,20 @@ pub struct Set {
 
 /// [`Set::seldom`] at best and at worst.
 const SELDOM: (u32, u32) = (3, 255);
+/// From here on a walk that was never found is looked for in one of eight cases only.
+const DOUBTFUL: u32 = 15;
 
 impl Set {
+    /// Whether it is worth to compare what is in a way: not where stacks drive each other out, as
+    /// long as it was never found. A comparison in vain costs a quarter of a short walk.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_likely(&self, way: usize) -> bool {
+        // Not every eighth: of stacks that take turns those would always be the same ones.
+        let eighth = self.missed.wrapping_mul(0x9e37_79b9) >> 29 == 0;
+        self.ways[way & (WAYS - 1)].found != 0 || self.seldom < DOUBTFUL || eighth
+    }
+
     /// A stack that user space knows was not found here and had to be walked: whether it is to be
     /// remembered, and then in which way. One that comes twice in a row is, and of those that take
     /// turns one now and then. Where there are more of them than ways, copying them costs more than
