@@ -87,12 +87,7 @@ impl Thread {
             flags: frame.flags,
             status,
             count: Memory::turns(&trace) as u16 * AT_ONCE as u16,
-            near: 0,
-            found: 0,
-            span: 0,
-            reserved: 0,
-            values: [0; WORDS],
-            places: [0; WORDS],
+            ..no_memory()
         });
         for turn in 0..Memory::turns(&trace) {
             memory.take(&trace, turn);

@@ -62,6 +62,16 @@ enum Image {
     MayBeAnother,
 }
 
+/// What came of a drain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drained {
+    /// There were raw stacks.
+    pub(super) raw: bool,
+    /// It ended though records may be left, because others write as fast as it reads. Of those nobody
+    /// is woken.
+    pub(super) behind: bool,
+}
+
 /// One session's state.
 pub(super) struct Collector {
     probes: Probes,
@@ -135,8 +145,8 @@ impl Collector {
         self.stream.ring()
     }
 
-    /// Takes what is in the ring, and says whether there were raw stacks.
-    pub(super) fn drain(&mut self) -> bool {
+    /// Takes what is in the ring.
+    pub(super) fn drain(&mut self) -> Drained {
         let mut raw = false;
         self.stream.look(&self.probes);
         let mut left = DRAIN_MAX;
@@ -166,7 +176,7 @@ impl Collector {
             self.event(&event);
         }
         self.investigation.settle();
-        raw
+        Drained { raw, behind: left == 0 }
     }
 
     fn event(&mut self, event: &Event) {

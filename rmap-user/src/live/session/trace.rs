@@ -11,7 +11,7 @@ use tokio::{io::unix::AsyncFd, sync::mpsc, time};
 
 use super::{
     Check, Error, Outcome, Watch,
-    collector::Collector,
+    collector::{Collector, Drained},
     facts, load, log,
     observer::{Forwarder, Message},
     pulse::Pulse,
@@ -182,15 +182,13 @@ async fn trace(
                 // Where records wait already, only one that must not wait wakes anybody: a raw
                 // stack. Its process lacks tables, and a thousand of them fill the ring.
                 if urgent || resting.is_some() {
-                    urgent = collector.drain();
-                    resting = None;
+                    (urgent, resting) = next(collector.drain());
                 } else {
                     resting = Some(time::Instant::now() + rest);
                 }
             }
             () = sleep_until(resting) => {
-                urgent = collector.drain();
-                resting = None;
+                (urgent, resting) = next(collector.drain());
             }
             () = time::sleep(UNREAD), if may_be_left_out => {
                 collector.drain();
@@ -222,6 +220,12 @@ async fn trace(
     let pids = if mode == Mode::Run { vec![pid] } else { named };
     let (report, record_error) = collector.finish(words, pids, exit);
     Ok(Outcome { report, record_error, status })
+}
+
+/// What follows a drain: whether records are waited for that must not wait, and until when the ring is
+/// left alone although nobody will be woken.
+fn next(drained: Drained) -> (bool, Option<time::Instant>) {
+    (drained.raw, drained.behind.then(time::Instant::now))
 }
 
 /// How long the ring is left alone when the first record has come, on so many processors (all of
