@@ -17,17 +17,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
-use super::resolve::{Resolved, resolve};
+use super::resolve::resolve;
 use crate::event::StackEnd;
 use crate::report::{Frame, Stack};
 
 /// Parsers of debug information recurse; memory for it is only used where they do.
 const PARSER_STACK: usize = 64 << 20;
+/// Most files whose debug information is read at once: it can be large.
+const PARSERS: usize = 4;
 
 /// The module of frames whose name the program itself wrote (see [`super::perf_map`]).
 pub const PERF_MAP: &str = "[perf map]";
@@ -137,16 +140,12 @@ pub fn symbolize_keeping<'a>(
         stacks.into_iter().map(|(raw, map)| (raw, places.locate(raw, map))).collect();
 
     let mut stats = Stats::default();
-    let resolved: Vec<Resolved> = places
-        .files
-        .iter()
-        .zip(&places.offsets)
-        .map(|((binary, module), offsets)| {
-            let mut offsets: Vec<u64> = offsets.iter().copied().collect();
-            offsets.sort_unstable();
-            with_stack(|| resolve(binary, module, &offsets, folders))
-        })
-        .collect();
+    let resolved = at_once(places.files.len(), |file| {
+        let (binary, module) = places.files[file];
+        let mut offsets: Vec<u64> = places.offsets[file].iter().copied().collect();
+        offsets.sort_unstable();
+        resolve(binary, module, &offsets, folders)
+    });
     for ((_, module), file) in places.files.iter().zip(&resolved) {
         for frames in file.frames.values() {
             stats.places += 1;
@@ -205,14 +204,34 @@ fn bare(module: &str, offset: u64) -> Frame {
     Frame { module: module.to_owned(), offset: format!("{offset:#x}"), ..Frame::default() }
 }
 
-/// Runs `work` on a thread with room for recursion, or here if there can be none.
-fn with_stack<T: Send>(work: impl Fn() -> T + Sync) -> T {
-    let on_thread = thread::scope(|scope| {
-        let name = "rmap-symbol".to_owned();
-        let builder = thread::Builder::new().name(name).stack_size(PARSER_STACK);
-        builder.spawn_scoped(scope, &work).ok()?.join().ok()
+/// Does pieces of work `0..count`, several at once, on threads with room for recursion; what comes
+/// of each stands in its place. What no thread could do (there can be none, or it panicked) is done
+/// here.
+fn at_once<T: Send + Sync>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let done: Vec<OnceLock<T>> = (0..count).map(|_| OnceLock::new()).collect();
+    let next = AtomicUsize::new(0);
+    let pieces = || {
+        loop {
+            let piece = next.fetch_add(1, Relaxed);
+            let Some(place) = done.get(piece) else { break };
+            place.get_or_init(|| work(piece));
+        }
+    };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(PARSERS).min(count);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads)
+            .map_while(|_| {
+                let name = "rmap-symbol".to_owned();
+                let builder = thread::Builder::new().name(name).stack_size(PARSER_STACK);
+                builder.spawn_scoped(scope, pieces).ok()
+            })
+            .collect();
+        // A panic is told by what is missing.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
     });
-    on_thread.unwrap_or_else(work)
+    let missing =
+        |(piece, done): (usize, OnceLock<T>)| done.into_inner().unwrap_or_else(|| work(piece));
+    done.into_iter().enumerate().map(missing).collect()
 }
 
 impl<'a> Places<'a> {
@@ -283,5 +302,33 @@ impl<'a> Places<'a> {
             file.is_some_and(|file| file.read_exact_at(&mut code, offset).is_ok())
                 && code == SIGRETURN
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn pieces_of_work_stand_in_their_places() {
+        assert!(at_once(0, |piece| piece).is_empty());
+        assert_eq!(at_once(1, |piece| piece), vec![0_usize]);
+        let squares: Vec<usize> = (0..100).map(|piece| piece * piece).collect();
+        assert_eq!(at_once(100, |piece| piece * piece), squares);
+    }
+
+    #[test]
+    fn a_piece_on_which_its_thread_ended_is_done_once_more() {
+        let first = AtomicBool::new(true);
+        let done = at_once(20, |piece| {
+            assert!(
+                piece != 3 || !first.swap(false, Relaxed),
+                "meant to be seen in a test's output"
+            );
+            piece
+        });
+        assert_eq!(done, (0..20).collect::<Vec<_>>());
     }
 }

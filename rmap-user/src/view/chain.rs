@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rustc_hash::FxHashMap;
+
 use crate::report::{Frame, Path, Stack};
 
 use super::paint::{Line, Paint};
@@ -34,7 +36,7 @@ pub enum Key {
 
 /// The report's stacks by id, with the number of the chain of functions of each.
 pub struct Stacks<'a> {
-    by_id: HashMap<u32, (&'a Stack, usize)>,
+    by_id: FxHashMap<u32, (&'a Stack, usize)>,
 }
 
 /// One code path with one cause: what it did, over all the paths that were merged.
@@ -63,8 +65,8 @@ impl<'a> Stacks<'a> {
     /// Numbers the chains of a report.
     pub fn new(stacks: &'a [Stack]) -> Self {
         let mut names: HashMap<(&str, &str), u32> = HashMap::new();
-        let mut chains: HashMap<(Vec<u32>, bool), usize> = HashMap::new();
-        let mut by_id = HashMap::new();
+        let mut chains: FxHashMap<(Vec<u32>, bool), usize> = FxHashMap::default();
+        let mut by_id = FxHashMap::default();
         for stack in stacks {
             let mut chain = Vec::with_capacity(stack.frames.len());
             for frame in &stack.frames {
@@ -93,7 +95,7 @@ impl<'a> Stacks<'a> {
     /// Merges paths by cause and chain: the largest by RSS and Dirty first.
     pub fn merge(&self, paths: impl IntoIterator<Item = &'a Path>) -> Vec<Share<'a>> {
         let mut shares: Vec<Share<'a>> = Vec::new();
-        let mut at: HashMap<(&str, Key), usize> = HashMap::new();
+        let mut at: FxHashMap<(&str, Key), usize> = FxHashMap::default();
         for path in paths {
             let next = shares.len();
             let index = *at.entry((path.cause.as_str(), self.key(path.stack))).or_insert(next);

@@ -97,9 +97,15 @@ pub fn programs(place: &Path, quick: bool) -> Result<Vec<Program>> {
         })
         .collect();
     let (lines, source) = (write("lines.txt", lines)?, write("source.c", source)?);
-    let program = |name, arguments: &[&str]| Program {
-        name,
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+    // Debian's own: another one of that name that a person has put before it may be a script, which
+    // starts a crowd of processes.
+    let program = |name, arguments: &[&str]| {
+        let mut arguments: Vec<String> = arguments.iter().map(|&word| word.to_owned()).collect();
+        let own = Path::new("/usr/bin").join(&arguments[0]);
+        if own.is_file() {
+            arguments[0] = own.display().to_string();
+        }
+        Program { name, arguments }
     };
     let lists = format!("x = [[str(i), i] for i in range({})]", 600_000 * scale);
     let insert = format!(

@@ -15,7 +15,6 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use aya::maps::{MapData, RingBuf};
 use memmap2::{Mmap, MmapOptions};
 
 /// The pages with the positions of one ring.
@@ -25,8 +24,8 @@ pub(super) struct Positions {
 }
 
 impl Positions {
-    /// Those of a ring.
-    pub(super) fn of(ring: &RingBuf<MapData>) -> io::Result<Self> {
+    /// Those of a ring, of which this is the map.
+    pub(super) fn of(ring: &impl AsRawFd) -> io::Result<Self> {
         let page = usize::try_from(procfs::page_size()).map_err(io::Error::other)?;
         let map = |offset: usize| {
             let mut options = MmapOptions::new();
@@ -54,4 +53,25 @@ fn position(page: &Mmap) -> u64 {
     // reference; nobody in this process reads it otherwise.
     let position = unsafe { AtomicU64::from_ptr(page.as_ptr().cast_mut().cast()) };
     position.load(Ordering::Acquire)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_reader_has_the_first_page_and_the_writers_the_second() {
+        // In place of a ring: what the kernel shows of one are two pages as well.
+        let ring = tempfile::tempfile().unwrap();
+        let page = procfs::page_size();
+        ring.set_len(2 * page).unwrap();
+        let positions = Positions::of(&ring).unwrap();
+        assert_eq!((positions.read(), positions.written()), (0, 0));
+        ring.write_all_at(&(3_u64 << 32 | 8).to_ne_bytes(), page).unwrap();
+        ring.write_all_at(&16_u64.to_ne_bytes(), 0).unwrap();
+        assert_eq!(positions.read(), 16);
+        assert_eq!(positions.written(), 3 << 32 | 8, "moves meanwhile");
+    }
 }
