@@ -16,8 +16,9 @@ use crate::snapshot::{PageRun, PageState, Segment};
 
 /// Bytes that one page table maps.
 const TABLE: u64 = 2 << 20;
-/// Frames of which the flags are read at once. Most folios are not larger.
-const TOGETHER: usize = 32;
+/// Frames of which the flags are read at once, from a multiple of their number on. Folios are aligned
+/// to their size in memory too, and most are not larger.
+const TOGETHER: u64 = 32;
 /// No folio that lies in one page table has more frames.
 const LARGEST: u64 = 512;
 /// So many reads are a hundredth of a second. What lies behind is not told.
@@ -30,7 +31,8 @@ pub(super) fn find(
 ) -> Result<Vec<Range<u64>>, Error> {
     let file = task.open("pagemap")?;
     let page = procfs::page_size();
-    let mut flags = Window { frames: Frames::new(&file, page), first: 0, flags: vec![], reads: 0 };
+    let mut flags =
+        Window { frames: Frames::new(&file, page), first: None, flags: vec![], reads: 0 };
     let mut found: Vec<Range<u64>> = Vec::new();
     for segment in segments {
         let first = pages.partition_point(|run| run.range.end <= segment.start);
@@ -76,7 +78,8 @@ pub(super) fn find(
 /// Flags of some frames in a row.
 struct Window<'a> {
     frames: Frames<'a>,
-    first: u64,
+    /// The first of them; `None`: none were read yet.
+    first: Option<u64>,
     flags: Vec<Flags>,
     reads: u32,
 }
@@ -85,32 +88,27 @@ impl Window<'_> {
     /// The frames of the large folio that a frame is part of; `None`: it is none.
     fn folio(&mut self, frame: u64) -> io::Result<Option<Range<u64>>> {
         let (mut start, mut end) = (frame, frame + 1);
-        while self.has(start, Flags::COMPOUND_TAIL, false)? && frame - start < LARGEST {
+        while self.has(start, Flags::COMPOUND_TAIL)? && frame - start < LARGEST {
             start = start.saturating_sub(1);
         }
-        if !self.has(start, Flags::COMPOUND_HEAD, true)? {
+        if !self.has(start, Flags::COMPOUND_HEAD)? {
             return Ok(None);
         }
-        while self.has(end, Flags::COMPOUND_TAIL, true)? && end - start <= LARGEST {
+        while self.has(end, Flags::COMPOUND_TAIL)? && end - start <= LARGEST {
             end += 1;
         }
         Ok((end - start <= LARGEST).then_some(start..end))
     }
 
-    /// Whether a frame has a flag. Where its flags are not read yet, those behind it are read too,
-    /// or those before it.
-    fn has(&mut self, frame: u64, flag: Flags, behind: bool) -> io::Result<bool> {
-        let known = |window: &Self| {
-            let index = usize::try_from(frame.checked_sub(window.first)?).ok()?;
-            window.flags.get(index).map(|flags| flags.contains(flag))
-        };
-        if let Some(has) = known(self) {
-            return Ok(has);
+    /// Whether a frame has a flag. Where its flags are not read yet, those around it are read too.
+    fn has(&mut self, frame: u64, flag: Flags) -> io::Result<bool> {
+        let first = frame / TOGETHER * TOGETHER;
+        if self.first != Some(first) {
+            self.frames.read(first, TOGETHER as usize, &mut self.flags)?;
+            self.first = Some(first);
+            self.reads += 1;
         }
-        let before = if behind { 0 } else { TOGETHER as u64 - 1 };
-        self.first = frame.saturating_sub(before);
-        self.flags = self.frames.read(self.first, TOGETHER)?;
-        self.reads += 1;
-        Ok(known(self).unwrap_or(false))
+        let flags = self.flags.get((frame - first) as usize);
+        Ok(flags.is_some_and(|flags| flags.contains(flag)))
     }
 }

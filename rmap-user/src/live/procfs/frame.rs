@@ -87,7 +87,8 @@ impl<'a> Frames<'a> {
 
     /// The folios of frames in a row; fewer where the kernel has none.
     fn run(&mut self, first: u64, count: usize) -> io::Result<Vec<Folio>> {
-        let flags = self.read(first, count)?;
+        let mut flags = Vec::new();
+        self.read(first, count, &mut flags)?;
         let mut folios = Vec::with_capacity(flags.len());
         for (frame, flags) in (first..).zip(flags) {
             let tail = flags.contains(Flags::COMPOUND_TAIL);
@@ -113,10 +114,10 @@ impl<'a> Frames<'a> {
             return Ok(*dirty);
         }
         let lowest = tail & !(LARGEST_FOLIO - 1);
-        let mut end = tail;
+        let (mut end, mut flags) = (tail, Vec::new());
         while end > lowest {
             let start = end.saturating_sub(BATCH as u64).max(lowest);
-            let flags = self.read(start, usize::try_from(end - start).unwrap_or(BATCH))?;
+            self.read(start, usize::try_from(end - start).unwrap_or(BATCH), &mut flags)?;
             let head = flags.iter().rposition(|f| f.contains(Flags::COMPOUND_HEAD));
             if let Some(index) = head {
                 let dirty = flags[index].contains(Flags::DIRTY);
@@ -128,13 +129,17 @@ impl<'a> Frames<'a> {
         Ok(false)
     }
 
-    /// The flags of so many frames in a row; fewer where the kernel has none.
-    pub(super) fn read(&self, first: u64, count: usize) -> io::Result<Vec<Flags>> {
-        let Some(file) = &self.flags else { return Ok(Vec::new()) };
-        let mut bytes = vec![0; 8 * count];
-        let got = file.read_at(&mut bytes, first.saturating_mul(8))?;
+    /// Puts the flags of so many frames in a row, of [`BATCH`] at most, in place of what is in
+    /// `flags`; fewer where the kernel has none.
+    pub(super) fn read(&self, first: u64, count: usize, flags: &mut Vec<Flags>) -> io::Result<()> {
+        flags.clear();
+        let Some(file) = &self.flags else { return Ok(()) };
+        let mut bytes = [0; 8 * BATCH];
+        let bytes = &mut bytes[..8 * count.min(BATCH)];
+        let got = file.read_at(bytes, first.saturating_mul(8))?;
         let words = bytes[..got].as_chunks().0;
-        Ok(words.iter().map(|b| Flags::parse_info(u64::from_ne_bytes(*b))).collect())
+        flags.extend(words.iter().map(|b| Flags::parse_info(u64::from_ne_bytes(*b))));
+        Ok(())
     }
 }
 
