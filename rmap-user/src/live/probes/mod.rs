@@ -212,19 +212,32 @@ struct Files {
     known: HashSet<MappedFile>,
 }
 
+/// What loads the object. aya reads the kernel's types when it makes one, which takes some ten
+/// milliseconds, and nothing can be told it before.
+#[must_use]
+pub fn loader() -> EbpfLoader<'static> {
+    let mut loader = EbpfLoader::new();
+    // There are no relocations against the kernel's types: `Offsets` replaces them.
+    loader.btf(None);
+    // Storage of tasks, which aya only has to make: no program of user space looks into it.
+    loader.allow_unsupported_maps();
+    loader
+}
+
 impl Probes {
-    /// Loads and attaches. A probe that is needed and cannot be had is an error; one that makes
+    /// Loads and attaches, with what [`loader`] gave. A probe that is needed and cannot be had is an error; one that makes
     /// the report better is told in [`Probes::probes`].
     ///
     /// # Errors
     /// What the kernel refused, in one line.
-    pub fn load(offsets: &Offsets, settings: Settings) -> Result<Self, Error> {
+    pub fn load(
+        loader: EbpfLoader<'static>,
+        offsets: &Offsets,
+        settings: Settings,
+    ) -> Result<Self, Error> {
         let huge = plan::huge_pages();
-        let mut loader = EbpfLoader::new();
-        // There are no relocations against the kernel's types: `offsets` replaces them.
-        loader.btf(None);
-        // Storage of tasks, which aya only has to make: no program of user space looks into it.
-        loader.allow_unsupported_maps();
+        // It borrows the values from here on.
+        let mut loader: EbpfLoader<'_> = loader;
         for (name, value) in offsets.globals() {
             loader.override_global(name, value, true);
         }

@@ -17,7 +17,7 @@ mod signals;
 mod stream;
 mod trace;
 
-use std::{ffi::OsString, io, path::PathBuf, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, thread, time::Duration};
 
 use crate::{
     live::{
@@ -137,11 +137,17 @@ fn run_with(
 /// # Errors
 /// One line that says what is missing and what to do.
 pub fn load(settings: Settings) -> Result<Probes, Error> {
-    if let Some(obstacle) = preflight::check().first_obstacle() {
-        return Err(Error::Obstacle(obstacle));
-    }
-    let offsets = offsets()?;
-    Ok(Probes::load(&offsets, settings)?)
+    // Both read all of the kernel's types, so they do it at the same time.
+    let (loader, offsets) = thread::scope(|scope| {
+        let loader = thread::Builder::new().spawn_scoped(scope, probes::loader);
+        let offsets = match preflight::check().first_obstacle() {
+            Some(obstacle) => Err(Error::Obstacle(obstacle)),
+            None => offsets(),
+        };
+        (loader.ok().and_then(|thread| thread.join().ok()), offsets)
+    });
+    let offsets = offsets?;
+    Ok(Probes::load(loader.unwrap_or_else(probes::loader), &offsets, settings)?)
 }
 
 /// The running kernel's offsets.
