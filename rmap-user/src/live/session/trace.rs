@@ -167,7 +167,10 @@ async fn trace(
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
-    let rest = rest(aya::util::online_cpus().map_or(usize::MAX, |processors| processors.len()));
+    // Where programs are put aside for rmap, and others are left out meanwhile, it reads little at
+    // a time, as if there were very many processors.
+    let processors = if may_be_left_out { None } else { aya::util::online_cpus().ok() };
+    let rest = rest(processors.map_or(usize::MAX, |processors| processors.len()));
     // Until when the ring is left alone, and whether records are waited for that must not wait.
     let (mut resting, mut urgent) = (None, false);
     while stops || collector.watches_unstopped() && !let_go {
