@@ -225,8 +225,8 @@ pub fn loader() -> EbpfLoader<'static> {
 }
 
 impl Probes {
-    /// Loads and attaches, with what [`loader`] gave. A probe that is needed and cannot be had is an error; one that makes
-    /// the report better is told in [`Probes::probes`].
+    /// Loads and attaches, with what [`loader`] gave. A probe that is needed and cannot be had is an
+    /// error; one that makes the report better is told in [`Probes::probes`].
     ///
     /// # Errors
     /// What the kernel refused, in one line.

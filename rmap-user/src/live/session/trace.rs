@@ -167,10 +167,8 @@ async fn trace(
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
-    // Where programs are put aside for rmap, and others are left out meanwhile, it reads little at
-    // a time, as if there were very many processors.
-    let processors = if may_be_left_out { None } else { aya::util::online_cpus().ok() };
-    let rest = rest(processors.map_or(usize::MAX, |processors| processors.len()));
+    let processors = aya::util::online_cpus().map_or(usize::MAX, |processors| processors.len());
+    let rest = rest(processors, may_be_left_out);
     // Until when the ring is left alone, and whether records are waited for that must not wait.
     let (mut resting, mut urgent) = (None, false);
     while stops || collector.watches_unstopped() && !let_go {
@@ -232,8 +230,12 @@ fn next(drained: Drained) -> (bool, Option<time::Instant>) {
 }
 
 /// How long the ring is left alone when the first record has come, on so many processors (all of
-/// them: who is traced may run on others than rmap).
-fn rest(processors: usize) -> Duration {
+/// them: who is traced may run on others than rmap). Where programs are put aside for rmap, and others
+/// are left out meanwhile, it reads little at a time.
+fn rest(processors: usize, may_be_left_out: bool) -> Duration {
+    if may_be_left_out {
+        return *REST.start();
+    }
     let share = QUARTER / u32::try_from(processors.max(1)).unwrap_or(u32::MAX);
     share.clamp(*REST.start(), *REST.end())
 }
@@ -295,8 +297,9 @@ mod tests {
 
     #[test]
     fn more_processors_leave_the_ring_alone_for_less() {
-        let millis = |processors| rest(processors).as_millis();
+        let millis = |processors| rest(processors, false).as_millis();
         assert_eq!([1, 2, 4, 40, 128, usize::MAX].map(millis), [20, 20, 10, 1, 1, 1]);
         assert_eq!(millis(0), 20, "a number that cannot be");
+        assert_eq!(rest(2, true).as_millis(), 1, "programs are put aside for the reader");
     }
 }
