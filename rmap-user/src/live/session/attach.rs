@@ -5,6 +5,8 @@
 
 use std::{collections::HashSet, fs, time::Duration};
 
+use procfs::process::{Process, StatFlags};
+
 use super::{Error, Outcome, Watch, trace, trace::Subject};
 
 /// What `rmap attach` attaches to, and how.
@@ -67,14 +69,23 @@ fn obstacle(pid: u32) -> Option<String> {
                 .to_owned(),
         );
     }
-    // Only kernel threads have none of these lines, zombies apart.
+    // A kernel thread has no such line, and neither has who has given up his memory and is not yet
+    // a zombie (kernel `do_exit`).
     if !status.contains("\nVmSize:") && alone {
-        return Some(
-            "it is a thread of the kernel, which has no memory of its own; name a program's process"
-                .to_owned(),
-        );
+        let why = match is_kernel_thread(pid) {
+            Some(true) => "is a thread of the kernel, which has no memory of its own",
+            Some(false) => "is about to end, and its memory is gone",
+            None => "has just ended",
+        };
+        return Some(format!("it {why}; name a program's process that runs"));
     }
     None
+}
+
+/// `None`: it is no longer there. By the flags in `stat` (`PF_KTHREAD`).
+fn is_kernel_thread(pid: u32) -> Option<bool> {
+    let stat = Process::new(i32::try_from(pid).ok()?).and_then(|process| process.stat()).ok()?;
+    Some(StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD))
 }
 
 #[cfg(test)]
@@ -104,15 +115,28 @@ mod tests {
     }
 
     #[test]
-    fn a_zombie_is_told() {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        let begin = std::time::Instant::now();
-        while obstacle(pid).is_none() {
-            assert!(begin.elapsed() < Duration::from_secs(10), "it does not end");
-            std::thread::sleep(Duration::from_millis(5));
+    fn a_process_that_ends_is_never_said_to_be_the_kernels() {
+        // Many, for the moment between the end of its memory and the zombie is short.
+        for _ in 0..200 {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let pid = child.id();
+            let begin = std::time::Instant::now();
+            loop {
+                match obstacle(pid) {
+                    Some(why) if why.contains("zombie") => break,
+                    Some(why) => assert!(why.contains("about to end"), "{why}"),
+                    None => assert!(begin.elapsed() < Duration::from_secs(60), "it does not end"),
+                }
+            }
+            child.wait().unwrap();
         }
-        assert!(obstacle(pid).unwrap().contains("zombie"), "{:?}", obstacle(pid));
-        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_is_told() {
+        // Process 2 is the kernel's, except where a container has its own numbers.
+        if is_kernel_thread(2) == Some(true) {
+            assert!(obstacle(2).unwrap().contains("thread of the kernel"), "{:?}", obstacle(2));
+        }
     }
 }
