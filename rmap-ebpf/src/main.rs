@@ -15,6 +15,8 @@ mod kernel;
 #[cfg(target_arch = "bpf")]
 mod loss;
 #[cfg(target_arch = "bpf")]
+mod noted;
+#[cfg(target_arch = "bpf")]
 mod parted;
 #[cfg(target_arch = "bpf")]
 mod probes;

@@ -7,16 +7,16 @@
 //! there are two or three, and the next one works where those before it were left out. If none walked,
 //! the stack goes to user space as registers and memory; if none told, the next walk of the thread
 //! finds the stack that nobody took, and the event is counted as lost. On other kernels there is the
-//! one program that tells, and it walks.
+//! one program that tells, and it walks. Forks, execs and ends of threads are told here; mapping calls,
+//! which are more, and which are known at both ends, have more than that: [`crate::noted`].
 //!
-//! Whoever wakes user space is likely to be put aside for it at once. So these programs wake nobody, and
-//! the last one of a mapping call, of which nobody misses anything, does it for all of them.
+//! Whoever wakes user space is likely to be put aside for it at once. So the programs of mapping calls
+//! wake nobody, and the last one, of which nobody misses anything, does it for all of them.
 //!
 //! A tracepoint runs what was attached first first (kernel `func_add`, `bpf_prog_array_copy`).
 
 use aya_ebpf::bindings::task_struct;
 use rmap_ebpf::{abi, logic::hash};
-use zerocopy::{Immutable, IntoBytes};
 
 use crate::{
     arch::UserRegisters,
@@ -30,8 +30,6 @@ use crate::{
 pub enum Turn {
     /// The one that runs first.
     First,
-    /// One in the middle.
-    Again,
     /// The one that runs last.
     Last,
 }
@@ -60,20 +58,16 @@ pub fn keep_stack(turn: Turn, slot: u32, place: Place) {
     let Some(mut thread) = THREADS.get_or_make(task) else { return };
     // SAFETY: as above.
     let thread = unsafe { thread.as_mut() };
-    thread.told = 0;
     let kept = &mut thread.kept;
     let mark = mark(registers);
     let mm = kernel::mm(task);
     match turn {
-        Turn::Again | Turn::Last if kept.mark == mark => return,
-        Turn::First if kept.mark != 0 => {
+        Turn::Last if kept.mark == mark => return,
+        _ if kept.mark != 0 => {
             loss::space(mm, 1);
             emit::count(abi::COUNT_LOST_EVENTS, 1);
         }
         _ => {}
-    }
-    if emit::is_read() {
-        thread.wake = 1;
     }
     kept.hash = stack::capture(registers, mm, slot, place);
     kept.mark = mark;
@@ -87,40 +81,6 @@ pub fn forget_stack() {
     {
         // SAFETY: as above.
         unsafe { thread.as_mut().kept.mark = 0 };
-    }
-}
-
-/// Sends a record of a mapping call.
-#[inline(always)]
-pub fn send<T: IntoBytes + Immutable>(record: &T, mm: u64) {
-    if config::PREEMPTED.load() == 0 {
-        return emit::send(record, mm);
-    }
-    wake_later();
-    emit::send_quietly(record, mm);
-}
-
-/// Notes whether the next record should wake user space.
-#[inline(always)]
-fn wake_later() {
-    if emit::is_read()
-        && let Some(mut thread) = THREADS.get(kernel::current())
-    {
-        // SAFETY: as above.
-        unsafe { thread.as_mut().wake = 1 };
-    }
-}
-
-/// Wakes user space if a record of the mapping call that ends here should have.
-#[inline(always)]
-pub fn wake() {
-    if let Some(mut thread) = THREADS.get(kernel::current()) {
-        // SAFETY: as above.
-        let wake = unsafe { &mut thread.as_mut().wake };
-        if *wake != 0 {
-            *wake = 0;
-            emit::wake();
-        }
     }
 }
 
@@ -139,7 +99,6 @@ pub fn stack(registers: UserRegisters, mm: u64, slot: u32, walked: Place, place:
             return kept.hash;
         }
     }
-    wake_later();
     stack::send_raw(registers, mm, place)
 }
 

@@ -125,7 +125,7 @@ pub enum Place {
 
 impl Place {
     /// What a record from here does about waking user space, as flags of `bpf_ringbuf_output`: of
-    /// mapping calls that are told in parts (see [`crate::parted`]) it is woken afterwards.
+    /// mapping calls that are told in parts (see [`crate::noted`]) it is woken afterwards.
     #[inline(always)]
     pub fn wakes(self) -> u64 {
         if self as u32 >= Self::Call as u32 && !matches!(self, Self::ToldFork | Self::ToldForkAgain)
@@ -223,12 +223,32 @@ pub struct Thread {
     pub bracket: Bracket,
     /// Its process's value in [`TARGETS`].
     pub slot: u32,
-    /// Not 0: user space is to be woken, see [`crate::parted`].
+    /// Not 0: user space is to be woken, see [`crate::noted`].
     pub wake: u32,
     /// What a program has told of the thread that others may tell as well, see [`crate::parted`].
     pub told: u64,
     /// The stack of what it is doing.
     pub kept: Kept,
+    /// The mapping call at whose beginning or end it is, or was last, see [`crate::noted`].
+    pub call: Call,
+}
+
+/// A beginning or an end of a mapping call, see [`crate::noted`].
+#[repr(C)]
+pub struct Call {
+    /// What tells it from the one before; 0: there is none.
+    pub what: u64,
+    /// [`Call::WALKED`], [`Call::TOLD`].
+    pub done: u64,
+    /// What is to be told of it.
+    pub record: abi::MapRecord,
+}
+
+impl Call {
+    /// Its stack was walked, or sent for user space to walk.
+    pub const WALKED: u64 = 1;
+    /// User space was told.
+    pub const TOLD: u64 = 2;
 }
 
 /// A thread that is not traced.

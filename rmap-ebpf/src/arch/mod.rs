@@ -3,6 +3,7 @@
 //! module with the same items:
 //!
 //! * [`UserRegisters`]: the registers at the entry to the kernel;
+//! * [`NOT_YET`]: what their result of a system call is while it runs;
 //! * [`call`]: numbers of system calls, and [`told_otherwise`];
 //! * [`access`]: a fault's error code as `abi::ERROR_` bits;
 //! * [`page_table`]: the walk to the entry of an address.

@@ -54,6 +54,9 @@ pub fn access(error_code: u64) -> u32 {
     error_code as u32
 }
 
+/// What stands for the result of a system call while it runs: `-ENOSYS`, which one may return, too.
+pub const NOT_YET: i64 = -38;
+
 /// The registers with which a task entered the kernel from user mode.
 #[derive(Clone, Copy)]
 pub struct UserRegisters {
@@ -62,6 +65,7 @@ pub struct UserRegisters {
 
 /// Offsets in x86-64's `struct pt_regs` (`arch/x86/include/uapi/asm/ptrace.h`), in bytes.
 mod pt_regs {
+    pub const AX: u64 = 80;
     pub const CX: u64 = 88;
     pub const BP: u64 = 32;
     pub const BX: u64 = 40;
@@ -137,6 +141,12 @@ impl UserRegisters {
     #[inline(always)]
     pub fn syscall(self) -> i64 {
         self.word(pt_regs::ORIG_AX) as i64
+    }
+
+    /// What the system call returned; [`NOT_YET`] until it has (kernel `entry_SYSCALL_64`).
+    #[inline(always)]
+    pub fn returned(self) -> i64 {
+        self.word(pt_regs::AX) as i64
     }
 
     /// The system call's arguments; they stand until it returns.

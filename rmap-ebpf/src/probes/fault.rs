@@ -14,7 +14,7 @@ use crate::{
         self, UserRegisters, call,
         page_table::{self, Leaf},
     },
-    batch, config, emit, kernel, loss, stack,
+    batch, config, emit, kernel, loss, noted, stack,
     state::{Bracket, FAULT_END, FAULTS, Traced, is_busy, traced},
 };
 
@@ -150,6 +150,9 @@ fn close(ctx: &PerfEventContext) -> u32 {
         if now == bracket.frame {
             flags |= abi::FAULT_SAME_PAGE;
         }
+    }
+    if config::PREEMPTED.load() != 0 {
+        noted::catch_up(thread);
     }
     let Some(registers) = UserRegisters::current() else { return 0 };
     let Some(record) = FAULTS.get_ptr_mut(0) else { return 0 };

@@ -9,7 +9,7 @@ use rmap_ebpf::abi::{self, ExecRecord, ExitRecord, ForkRecord};
 
 use crate::{
     arch::UserRegisters,
-    batch, config, emit, kernel,
+    batch, config, emit, kernel, noted,
     parted::{self, Turn},
     state::{Place, SPACES, TARGETS, THREADS, target},
 };
@@ -67,6 +67,7 @@ fn forked(ctx: &RawTracePointContext, turn: Turn, place: Place) -> i32 {
     if parted::is_told(turn, kernel::current(), || u64::from(child_tid) << 1 | 1) {
         return 0;
     }
+    noted::catch_up_current();
     let mm = kernel::mm_of(parent);
     let child_mm = kernel::mm_of(child);
     let mut flags = 0;
@@ -114,6 +115,7 @@ fn executed(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     if target(pid).is_none() || parted::is_told(turn, kernel::current(), || mm) {
         return 0;
     }
+    noted::catch_up_current();
     let _ = SPACES.insert(&mm, &pid, 0);
     let record = ExecRecord {
         header: emit::header(abi::KIND_EXEC, 0, mm),
@@ -145,6 +147,7 @@ fn exited(ctx: &RawTracePointContext, turn: Turn) -> i32 {
     if target(pid).is_none() || parted::is_told(turn, kernel::current(), || 1) {
         return 0;
     }
+    noted::catch_up_current();
     let task: u64 = ctx.arg(0);
     // The last thread has taken itself off `signal->live` by now (kernel `do_exit`). The second
     // argument says the same, but only since 6.16.

@@ -5,17 +5,15 @@
 use aya_ebpf::{
     EbpfContext, helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
-use rmap_ebpf::{
-    abi::{self, MapRecord},
-    logic::hash,
-};
+use rmap_ebpf::abi::{self, MapRecord};
 
 use super::access;
 use crate::{
     arch::{UserRegisters, call},
-    emit,
+    config, emit,
     kernel::{self, File},
-    parted::{self, Turn},
+    noted::{self, End, Rank},
+    stack,
     state::{MAPPED, Place, target},
 };
 
@@ -26,118 +24,116 @@ const ANONYMOUS: u64 = 0x20;
 /// syscall_trace_exit`, kernel `kernel/trace/trace.h`), bytes.
 const RESULT: usize = 16;
 
+/// The beginning of a call.
+const AT_ENTRY: End = End { flags: abi::MAP_ENTRY, result: 0 };
+
 /// `syscalls:sys_enter_*`.
 #[tracepoint]
 pub fn map_enter(_ctx: TracePointContext) -> u32 {
-    tell(abi::MAP_ENTRY, 0, Turn::First, Place::Enter)
+    tell(AT_ENTRY, Rank::Middle, Place::Enter)
 }
 
 /// The same, if the first was left out.
 #[tracepoint]
 pub fn map_enter_again(_ctx: TracePointContext) -> u32 {
-    tell(abi::MAP_ENTRY, 0, Turn::Again, Place::EnterAgain)
+    tell(AT_ENTRY, Rank::Middle, Place::EnterAgain)
 }
 
 /// The same, if both were left out.
 #[tracepoint]
 pub fn map_enter_last(_ctx: TracePointContext) -> u32 {
-    tell(abi::MAP_ENTRY, 0, Turn::Last, Place::EnterLast)
+    tell(AT_ENTRY, Rank::Last, Place::EnterLast)
 }
 
 /// `syscalls:sys_exit_*`.
 #[tracepoint]
 pub fn map_exit(ctx: TracePointContext) -> u32 {
-    tell(0, result(&ctx), Turn::First, Place::Exit)
+    tell(at_exit(&ctx), Rank::Middle, Place::Exit)
 }
 
 /// The same, if the first was left out.
 #[tracepoint]
 pub fn map_exit_again(ctx: TracePointContext) -> u32 {
-    tell(0, result(&ctx), Turn::Again, Place::ExitAgain)
+    tell(at_exit(&ctx), Rank::Middle, Place::ExitAgain)
 }
 
 /// The same, if both were left out.
 #[tracepoint]
 pub fn map_exit_last(ctx: TracePointContext) -> u32 {
-    tell(0, result(&ctx), Turn::Last, Place::ExitLast)
+    tell(at_exit(&ctx), Rank::Last, Place::ExitLast)
 }
 
 /// The stack of either, before them.
 #[tracepoint]
 pub fn call_stack(_ctx: TracePointContext) -> u32 {
-    keep_stack(Turn::First, Place::Call)
+    walk(Rank::First, Place::Call)
 }
 
 /// The same, if the first was left out.
 #[tracepoint]
 pub fn call_stack_again(_ctx: TracePointContext) -> u32 {
-    keep_stack(Turn::Last, Place::CallAgain)
+    walk(Rank::Middle, Place::CallAgain)
 }
 
 /// Behind them: wakes user space.
 #[tracepoint]
 pub fn call_wake(_ctx: TracePointContext) -> u32 {
     if target((bpf_get_current_pid_tgid() >> 32) as u32).is_some() {
-        parted::wake();
+        noted::wake();
     }
     0
 }
 
 #[inline(always)]
-fn keep_stack(turn: Turn, place: Place) -> u32 {
+fn walk(rank: Rank, place: Place) -> u32 {
     if let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32) {
-        parted::keep_stack(turn, slot, place);
+        noted::walk(rank, slot, place, describe);
     }
     0
 }
 
 #[inline(always)]
-fn result(ctx: &TracePointContext) -> i64 {
+fn at_exit(ctx: &TracePointContext) -> End {
     // SAFETY: the verifier checks the offset against what the tracepoint's record may hold.
-    unsafe { *ctx.as_ptr().cast::<u8>().add(RESULT).cast::<i64>() }
+    End { flags: 0, result: unsafe { *ctx.as_ptr().cast::<u8>().add(RESULT).cast::<i64>() } }
 }
 
 #[inline(always)]
-fn tell(flags: u16, result: i64, turn: Turn, place: Place) -> u32 {
-    let id = bpf_get_current_pid_tgid();
-    let Some(slot) = target((id >> 32) as u32) else { return 0 };
-    let Some(registers) = UserRegisters::current() else { return 0 };
-    if parted::is_told(turn, kernel::current(), || name(registers, flags, result)) {
+fn tell(end: End, rank: Rank, place: Place) -> u32 {
+    let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32) else { return 0 };
+    if config::PREEMPTED.load() != 0 {
+        noted::tell(rank, end, place, describe);
         return 0;
     }
-    access::forget(id as u32);
+    let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
-    let hash = parted::stack(registers, mm, slot, Place::Classic, place);
-    let (syscall, args) = (registers.syscall(), registers.arguments());
-    let mut file = File { device: 0, inode: 0 };
-    if syscall == call::MMAP
-        && args[3] & ANONYMOUS == 0
-        && let Some(mapped) = File::of_descriptor(args[4] as u32)
-    {
-        let _ = MAPPED.insert(&mapped, &1, 0);
-        file = mapped;
-    }
-    let record = MapRecord {
-        header: emit::header(abi::KIND_MAP, flags, mm),
-        syscall,
-        result,
-        args,
-        stack: hash,
-        inode: file.inode,
-        device: file.device as u32,
-        reserved: 0,
+    let mut record = MapRecord {
+        stack: stack::capture(registers, mm, slot, Place::Classic),
+        header: emit::header(abi::KIND_MAP, end.flags, mm),
+        result: end.result,
+        ..MapRecord::default()
     };
-    parted::send(&record, mm);
+    describe(&mut record);
+    emit::send(&record, mm);
     0
 }
 
-/// What tells a call, or its end, from the one before; not 0.
+/// Fills in what the call says of itself, and takes note of a file that it maps.
 #[inline(always)]
-fn name(registers: UserRegisters, flags: u16, result: i64) -> u64 {
-    let mut sum = hash::add(hash::START, registers.syscall() as u64 ^ u64::from(flags) << 32);
-    sum = hash::add(sum, result as u64);
-    for argument in registers.arguments() {
-        sum = hash::add(sum, argument);
+fn describe(record: &mut MapRecord) {
+    access::forget(bpf_get_current_pid_tgid() as u32);
+    let Some(registers) = UserRegisters::current() else { return };
+    record.syscall = registers.syscall();
+    record.args = registers.arguments();
+    record.inode = 0;
+    record.device = 0;
+    record.reserved = 0;
+    if record.syscall == call::MMAP
+        && record.args[3] & ANONYMOUS == 0
+        && let Some(file) = File::of_descriptor(record.args[4] as u32)
+    {
+        let _ = MAPPED.insert(&file, &1, 0);
+        record.inode = file.inode;
+        record.device = file.device as u32;
     }
-    sum | 1
 }

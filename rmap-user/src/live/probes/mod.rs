@@ -26,7 +26,10 @@ use aya::{
 use rmap_ebpf::abi;
 
 use crate::{
-    live::unwind::Tables,
+    live::{
+        release::{is_left_out, may_be_preempted},
+        unwind::Tables,
+    },
     report,
     symbol::{Binary, Module},
 };
@@ -243,7 +246,7 @@ impl Probes {
         }
         let follow = u8::from(settings.follow);
         let check_unwind = u8::from(settings.check_unwind);
-        let preempted = crate::live::release::may_be_preempted();
+        let preempted = may_be_preempted();
         let leaves_out = u8::from(preempted);
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
@@ -274,7 +277,8 @@ impl Probes {
         let refused = plan::load(&mut ebpf, offsets, preempted);
         plan::join_fault_ends(&mut ebpf)?;
         for planned in PLAN {
-            let attached = planned.programs(preempted).try_for_each(|program| {
+            let mut programs = planned.programs(preempted).filter(|name| !is_left_out(name));
+            let attached = programs.try_for_each(|program| {
                 plan::attach(&mut ebpf, planned, program, offsets, &refused, &mut tracepoints)
             });
             let why_not = match attached {
