@@ -46,6 +46,7 @@ impl Drop for Swap {
 /// A group of processes that may have only so much memory.
 pub struct Group {
     dir: PathBuf,
+    limit: PathBuf,
 }
 
 impl Group {
@@ -64,11 +65,10 @@ impl Group {
         }
         let dir = root.join(format!("rmap-test-{}", std::process::id()));
         std::fs::create_dir(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
-        let group = Self { dir };
-        let path = group.dir.join(file);
+        let group = Self { limit: dir.join(file), dir };
         // Where the controller does not serve there is no such file, and none can be made.
-        std::fs::write(&path, limit.to_string())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
+        std::fs::write(&group.limit, limit.to_string())
+            .map_err(|error| format!("{}: {error}", group.limit.display()))?;
         Ok(group)
     }
 
@@ -76,6 +76,12 @@ impl Group {
     #[must_use]
     pub fn members(&self) -> PathBuf {
         self.dir.join("cgroup.procs")
+    }
+
+    /// The file that a number of bytes is written into to have another limit.
+    #[must_use]
+    pub fn limit(&self) -> &Path {
+        &self.limit
     }
 }
 

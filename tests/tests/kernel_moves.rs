@@ -146,8 +146,8 @@ fn what_a_group_under_pressure_lost_is_debited_and_told_as_reclaim() {
     };
     let file = machine.scratch().join("pressed");
     let mut rmap = rmap_run(machine.scratch());
-    rmap.args(["sh", "-c", "echo $$ > \"$1\" && exec \"$2\" \"$3\"", "sh"]);
-    rmap.arg(group.members()).arg(workload::build("pressed")).arg(&file);
+    rmap.args(["sh", "-c", "echo $$ > \"$1\" && exec \"$2\" \"$3\" \"$4\"", "sh"]);
+    rmap.arg(group.members()).arg(workload::build("pressed")).arg(&file).arg(group.limit());
     let job = Job::end(machine.scratch(), Running::start(&mut rmap, None));
     job.expect_kernel_sizes();
     // Whatever is there still belongs to who brought it; the rest is debited.

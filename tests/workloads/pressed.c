@@ -1,5 +1,7 @@
 /* More memory than the limit of its group of processes: pages of a file are read through a
- * mapping, fresh memory is filled, and the kernel takes back what it likes. Argument: a file. */
+ * mapping, fresh memory is filled, and the kernel takes back what it likes. Then the limit is raised,
+ * so that nothing more is taken while the process looks at itself and ends. Arguments: a file, and the
+ * file of the limit. */
 #include "truth.h"
 
 #define FILE_PAGES ((size_t)3072)
@@ -10,8 +12,8 @@ WRITES(fill, 0, PAGES, 1)
 
 int main(int argc, char **argv)
 {
-    if (argc < 2)
-        die("usage: pressed FILE");
+    if (argc < 3)
+        die("usage: pressed FILE LIMIT");
     int fd = file_make(argv[1], FILE_PAGES);
     /* The file's pages are charged to whoever brings them. */
     if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
@@ -21,6 +23,9 @@ int main(int argc, char **argv)
     if (!read_file(file))
         die("the file holds zeros");
     fill(memory);
+    int limit = open(argv[2], O_WRONLY);
+    if (limit < 0 || write(limit, "1073741824", 10) != 10)
+        die("the limit cannot be raised");
     truth_number("file_pages", FILE_PAGES);
     truth_number("memory_pages", PAGES);
     truth_smaps("file", file);
