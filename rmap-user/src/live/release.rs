@@ -12,7 +12,7 @@ pub fn may_be_preempted() -> bool {
 }
 
 /// Whether a test wants rmap to do without a program, as if the kernel left it out each time because it
-/// is put aside: see [`LEFT_OUT`].
+/// is put aside: `RMAP_TEST_LEFT_OUT`, in debug builds only.
 #[must_use]
 pub fn is_left_out(program: &str) -> bool {
     LEFT_OUT.as_ref().is_some_and(|programs| programs.split(',').any(|name| name == program))
