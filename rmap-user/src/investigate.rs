@@ -313,7 +313,7 @@ impl Investigation {
             })
             .collect();
         unwind.bytes = unwind_bytes(&processes, &stacks);
-        let report = Report {
+        let mut report = Report {
             schema: report::SCHEMA.to_owned(),
             rmap_version: env!("CARGO_PKG_VERSION").to_owned(),
             host: closing.host,
@@ -327,6 +327,7 @@ impl Investigation {
                 exit: closing.exit,
             },
             coverage: report::Coverage { probes: closing.probes, lost: self.lost, unwind },
+            totals: report::Totals::default(),
             processes,
             stacks: stacks
                 .iter()
@@ -337,6 +338,7 @@ impl Investigation {
                 })
                 .collect(),
         };
+        report.sum_up();
         debug_assert!(report::check_identity(&report).is_ok());
         Findings { report, stacks, spaces, stories }
     }
@@ -426,7 +428,7 @@ impl Investigation {
         };
         let before = |of: fn(&Segment) -> u64| case.before.iter().map(of).sum();
         let rss_bytes = sum(|s| s.rss_bytes, before(|s| s.rss));
-        report::Process {
+        let mut shown = report::Process {
             pid: process.pid,
             parent_pid: process.parent_pid.or(case.facts.parent_pid).unwrap_or(0),
             command: std::mem::take(&mut case.facts.command),
@@ -442,7 +444,10 @@ impl Investigation {
             gone: gone(&process.past, &ledger, numbers),
             released: released(&process.past, &ledger, numbers),
             segments,
-        }
+            breakdown: report::Breakdown::default(),
+        };
+        shown.sum_up();
+        shown
     }
 
     /// How the walks ended, in faults.

@@ -3,7 +3,11 @@
 //! Comes in: nothing; `live` takes snapshots from `/proc`, a recording holds them. Goes out: the
 //! types. All addresses and sizes are bytes.
 
+mod breakdown;
+
 use std::ops::Range;
+
+pub use breakdown::{Breakdown, Measure};
 
 /// Why a snapshot was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,8 +65,21 @@ pub struct Snapshot {
     /// segment and one page table as a whole, private copies of pages of theirs included. Looked
     /// for on kernels of which a fault maps such a folio at once.
     pub folios: Vec<Range<u64>>,
+    /// Its threads, in the order of their ids; empty if they were not read.
+    pub threads: Vec<Thread>,
     /// Highest resident size so far (`VmHWM` of `status`), 0 if it could not be read.
     pub peak_rss: u64,
+}
+
+/// One thread at the moment of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    /// Its id.
+    pub tid: u32,
+    /// Its name (`comm`). Not safe to print as is.
+    pub name: String,
+    /// Where its stack is in use; `None` if it ran, or may not be traced.
+    pub stack_pointer: Option<u64>,
 }
 
 /// One mapping with the sizes that smaps gives.
@@ -94,6 +111,8 @@ pub struct Segment {
     pub lazy_free: u64,
     /// `Private_Hugetlb` + `Shared_Hugetlb`, never part of `rss`.
     pub hugetlb: u64,
+    /// How it divides: private, shared, huge, locked.
+    pub breakdown: Breakdown,
     /// `VmFlags`.
     pub vm_flags: VmFlags,
 }

@@ -113,6 +113,7 @@ impl Memory {
             segments,
             pages: Some(pages),
             folios: Vec::new(),
+            threads: Vec::new(),
             peak_rss: 0,
         }
     }

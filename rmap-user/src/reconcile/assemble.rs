@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
+use super::breakdown::shown;
 use super::pattern::{History, pattern};
 use super::reason::{Reason, Residuals};
 use super::tally::{Count, Setting, Tally};
@@ -98,18 +99,9 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
         .zip(residuals)
         .enumerate()
         .map(|(at, ((segment, parts), residuals))| report::Segment {
-            start: format!("{:#x}", segment.start),
-            end: format!("{:#x}", segment.end),
-            perms: segment.perms.clone(),
-            offset: segment.offset,
-            device: format!("{:02x}:{:02x}", segment.device.0, segment.device.1),
-            inode: segment.inode,
-            name: segment.name.clone(),
-            size_bytes: segment.size(),
             rss_bytes: report::BeforeAfter { before: before[at].0, after: segment.rss },
             dirty_bytes: report::BeforeAfter { before: before[at].1, after: segment.dirty },
             swap_bytes: report::BeforeAfter { before: before[at].2, after: segment.swap },
-            hugetlb_bytes: segment.hugetlb,
             pattern: pattern(segment, &(context.history)(segment)),
             mapped_by: mapped_by(space, segment, context.started_ns),
             paths: paths(space, parts, context.started_ns),
@@ -125,6 +117,7 @@ pub fn reconcile(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
                     },
                 })
                 .collect(),
+            ..shown(segment)
         })
         .collect();
     Reconciled { segments, elsewhere }

@@ -198,6 +198,7 @@ mod tests {
                 segments: Vec::new(),
                 pages: Some(self.mapped.keys().map(run).collect()),
                 folios: large.map(|folio| address(folio.start)..address(folio.end)).collect(),
+                threads: Vec::new(),
                 peak_rss: 0,
             }
         }

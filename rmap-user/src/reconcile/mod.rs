@@ -6,6 +6,7 @@
 //! in pages and owners.
 
 mod assemble;
+mod breakdown;
 mod dirtied;
 mod folio;
 mod holders;
@@ -17,6 +18,7 @@ mod settle;
 mod tally;
 
 pub use assemble::{Context, Reconciled, reconcile};
+pub use breakdown::shown;
 pub use holders::{Holder, holders};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};

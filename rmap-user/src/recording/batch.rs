@@ -6,6 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
+use super::breakdown::{breakdown, put_breakdown, put_threads, threads};
 use super::varint::{Bad, Reader, put, put_bytes, put_signed, put_signed_option};
 use crate::event::{
     Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
@@ -14,7 +15,9 @@ use crate::event::{
 use crate::investigate::ProcessFacts;
 use crate::model::{HUGE, MmKey};
 use crate::report::Lost;
-use crate::snapshot::{Moment, PageKind, PageRun, PageState, Segment, Snapshot, VmFlags};
+use crate::snapshot::{
+    Breakdown, Moment, PageKind, PageRun, PageState, Segment, Snapshot, VmFlags,
+};
 
 /// One input of an investigation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,7 +365,9 @@ impl Batch {
                 put(out, size);
             }
             put_bytes(out, segment.vm_flags.as_str().as_bytes());
+            put_breakdown(out, &segment.breakdown);
         }
+        put_threads(out, &snapshot.threads);
         // 0: the pages were not read.
         let Some(pages) = &snapshot.pages else { return put(out, 0) };
         put(out, pages.len() as u64 + 1);
@@ -787,6 +792,7 @@ impl<'a> Unbatch<'a> {
 
     fn snapshot(&mut self) -> Result<Snapshot, Bad> {
         let time_ns = self.time()?;
+        let has_breakdown = self.version >= 4;
         let from = &mut self.from;
         let pid = from.small()?;
         let moment = MOMENTS.get(usize::from(from.byte()?));
@@ -813,8 +819,10 @@ impl<'a> Unbatch<'a> {
                 lazy_free: from.number()?,
                 hugetlb: from.number()?,
                 vm_flags: VmFlags::parse(&from.text()?),
+                breakdown: if has_breakdown { breakdown(from)? } else { Breakdown::default() },
             });
         }
+        let threads = if has_breakdown { threads(from)? } else { Vec::new() };
         let mut folios = Vec::new();
         let pages = match from.number()?.checked_sub(1) {
             None => None,
@@ -842,7 +850,7 @@ impl<'a> Unbatch<'a> {
                 Some(pages)
             }
         };
-        Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, peak_rss })
+        Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, threads, peak_rss })
     }
 }
 

@@ -12,10 +12,12 @@
 //! * [`explain`]: a file becomes the story of a segment;
 //! * `frame`: the file as a sequence of checked frames;
 //! * `batch`: inputs as bytes; `varint`: numbers as bytes;
+//! * `breakdown`: the measures of a segment and threads as bytes;
 //! * `moment`: which inputs make up the state at a moment;
 //! * `plausible`: values that no kernel gives.
 
 mod batch;
+mod breakdown;
 mod course;
 mod explain;
 mod frame;

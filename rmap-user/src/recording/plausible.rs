@@ -174,7 +174,8 @@ impl Limits {
                 return Err(Bad("a segment that is empty or no whole pages"));
             }
             let sizes = [segment.rss, segment.dirty, segment.swap, segment.lazy_free];
-            sum = sizes.iter().fold(sum, |sum, size| sum.saturating_add(*size));
+            let parts = segment.breakdown.iter().map(|(_, bytes)| bytes);
+            sum = sizes.into_iter().chain(parts).fold(sum, u64::saturating_add);
         }
         if sum > 4 * USER_END {
             return Err(Bad("segments larger than user space"));

@@ -100,6 +100,7 @@ fn session() -> Vec<Input> {
         segments: vec![segment(base, base + (256 << 12), 256 << 12)],
         pages: Some(vec![PageRun { range: base..base + (256 << 12), kind }]),
         folios: vec![base..base + (16 << 12), base + (32 << 12)..base + (64 << 12)],
+        threads: Vec::new(),
         peak_rss: 1 << 20,
     }));
     inputs.push(event(90_100, Body::Exit { group_dead: true, code: 0 }));
@@ -185,6 +186,7 @@ fn others() -> Vec<Input> {
             segments: vec![Segment { vm_flags: VmFlags::parse("rd wr"), ..segment(0, 4096, 0) }],
             pages: None,
             folios: Vec::new(),
+            threads: Vec::new(),
             peak_rss: 0,
         }),
     ]

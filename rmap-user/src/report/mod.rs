@@ -4,6 +4,7 @@
 //! are the JSON's own. Sizes are bytes, addresses are lower-case hex strings with `0x`, times are
 //! nanoseconds since the start of the session. `docs/report.md` describes every field.
 
+mod breakdown;
 mod check;
 pub mod course;
 pub mod story;
@@ -12,6 +13,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
+pub use breakdown::{Breakdown, Totals};
 pub use check::{IdentityError, check_identity};
 pub use story::{Explanation, Story};
 
@@ -31,6 +33,9 @@ pub struct Report {
     pub session: Session,
     /// What was seen, and what was lost.
     pub coverage: Coverage,
+    /// The sums over all processes.
+    #[serde(default)]
+    pub totals: Totals,
     /// The first process is the command (or the first PID).
     pub processes: Vec<Process>,
     /// Every stack that is named above, in the order of its id.
@@ -209,6 +214,9 @@ pub struct Process {
     pub dirty_bytes: BeforeAfter,
     /// Σ Swap of smaps.
     pub swap_bytes: BeforeAfter,
+    /// How RSS divides: the sums over the segments.
+    #[serde(flatten)]
+    pub breakdown: Breakdown,
     /// Highest resident size (`VmHWM`).
     pub peak_rss_bytes: u64,
     /// In the order of their addresses.
@@ -261,6 +269,15 @@ pub struct Segment {
     /// `Private_Hugetlb` + `Shared_Hugetlb`, which are part of no other size.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub hugetlb_bytes: u64,
+    /// How RSS divides.
+    #[serde(flatten)]
+    pub breakdown: Breakdown,
+    /// `THPeligible`: the kernel may use huge pages here (since Linux 5.0).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thp_eligible: Option<bool>,
+    /// `VmFlags`, two letters each, blanks between them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub vm_flags: String,
     /// What the sizes show; `None` where they show nothing of note.
     pub pattern: Option<Pattern>,
     /// Who made the mapping.

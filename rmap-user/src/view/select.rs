@@ -53,12 +53,16 @@ impl Selection {
                 process.rss_bytes = sum(process, |s| s.rss_bytes);
                 process.dirty_bytes = sum(process, |s| s.dirty_bytes);
                 process.swap_bytes = sum(process, |s| s.swap_bytes);
+                process.sum_up();
             }
             report.processes.retain(|process| !process.segments.is_empty());
             if report.processes.is_empty() {
                 let asked = self.segments.join(", ");
                 return Err(NothingMeant { what: "segment", asked, option: "--segment" });
             }
+        }
+        if !self.is_all() {
+            report.sum_up();
         }
         let named: HashSet<u32> = named_stacks(&report).collect();
         report.stacks.retain(|stack| named.contains(&stack.id));

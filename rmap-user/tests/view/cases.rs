@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use rmap::report::{
-    BeforeAfter, Coverage, Exit, Frame, Gone, Host, Lost, MappedBy, Mode, Path, Pattern, Probe,
-    Process, Released, Report, SCHEMA, Segment, Session, SnapshotKind, Stack, Unexplained, Unwind,
+    BeforeAfter, Breakdown, Coverage, Exit, Frame, Gone, Host, Lost, MappedBy, Mode, Path, Pattern,
+    Probe, Process, Released, Report, SCHEMA, Segment, Session, SnapshotKind, Stack, Totals,
+    Unexplained, Unwind,
 };
 
 const KIB: u64 = 1024;
@@ -65,11 +66,7 @@ fn segment(start: u64, perms: &str, name: &str, [size, rss, dirty]: [u64; 3]) ->
         rss_bytes: to(rss),
         dirty_bytes: to(dirty),
         swap_bytes: to(0),
-        hugetlb_bytes: 0,
-        pattern: None,
-        mapped_by: None,
-        paths: Vec::new(),
-        unexplained: Vec::new(),
+        ..Segment::default()
     }
 }
 
@@ -129,6 +126,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         rss_bytes,
         dirty_bytes: sum(|s| s.dirty_bytes),
         swap_bytes: sum(|s| s.swap_bytes),
+        breakdown: Breakdown::default(),
         peak_rss_bytes: rss_bytes.after,
         segments,
         gone: Vec::new(),
@@ -156,6 +154,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             at_ns: None,
             exit: Some(Exit::Code(0)),
         },
+        totals: Totals::default(),
         coverage: Coverage {
             probes: vec![
                 probe("tp_btf:page_fault_user"),

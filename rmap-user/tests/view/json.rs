@@ -28,7 +28,8 @@ fn json_is_as_it_was() {
 
 /// Every object of `rmap.report/1` with its fields, as the schema fixes them.
 const FIELDS: &[(&str, &str)] = &[
-    ("", "schema rmap_version host session coverage processes stacks"),
+    ("", "schema rmap_version host session coverage totals processes stacks"),
+    ("/totals", "rss_bytes dirty_bytes swap_bytes"),
     ("/host", "kernel arch page_bytes cpus"),
     ("/session", "mode command pids started_at duration_ns exit"),
     ("/session/exit", "code"),

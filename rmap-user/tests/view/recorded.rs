@@ -197,6 +197,19 @@ fn recordings_of_the_first_version_are_read() {
     assert!(functions.any(|function| function == "fill_rows"));
 }
 
+/// The second version holds no Pss; that is not known then, and not 0.
+#[test]
+fn recordings_of_the_second_version_leave_open_what_they_do_not_hold() {
+    let path = path("version-2");
+    assert_eq!(std::fs::read(&path).unwrap()[8..10], [2, 0]);
+    let loaded = rmap::input::load(&path, &reading()).unwrap();
+    assert_eq!((loaded.cut_at, loaded.skipped), (None, 0));
+    assert_eq!(check_identity(&loaded.report), Ok(()));
+    let totals = loaded.report.totals;
+    assert_eq!((totals.breakdown.pss_bytes, totals.breakdown.locked_bytes), (None, None));
+    assert!(totals.breakdown.anonymous_bytes > Some(0) && totals.rss_bytes > 0);
+}
+
 #[test]
 fn the_difference_of_recordings_is_as_it_was() {
     let (a, b) = (load("plain").0, load("more").0);

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use rmap::report::{
-    BeforeAfter, Frame, Gone, Path, Process, Released, Report, Segment, SnapshotKind, Stack,
-    Unexplained, check_identity,
+    BeforeAfter, Breakdown, Frame, Gone, Path, Process, Released, Report, Segment, SnapshotKind,
+    Stack, Unexplained, check_identity,
 };
 use rmap::view::order::Sort;
 use rmap::view::{Style, table, text};
@@ -133,9 +133,6 @@ fn segment() -> impl Strategy<Value = Segment> {
                 rss_bytes: rss,
                 dirty_bytes: dirty,
                 swap_bytes: swap,
-                hugetlb_bytes: 0,
-                pattern: None,
-                mapped_by: None,
                 paths: paths
                     .into_iter()
                     .map(|(stack, cause, rss_bytes, dirty_bytes)| Path {
@@ -159,6 +156,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                         candidates: Vec::new(),
                     })
                     .collect(),
+                ..Segment::default()
             }
         })
 }
@@ -210,6 +208,7 @@ fn process() -> impl Strategy<Value = Process> {
             rss_bytes: rss,
             dirty_bytes: dirty,
             swap_bytes: swap,
+            breakdown: Breakdown::default(),
             peak_rss_bytes: rss.after,
             segments,
             gone: more

@@ -154,6 +154,7 @@ mod tests {
             segments: vec![segment],
             pages: Some(vec![PageRun { range: 0x20_1000..0x20_4000, kind: KIND }]),
             folios: Vec::new(),
+            threads: Vec::new(),
             peak_rss: 0,
         }
     }

@@ -17,6 +17,7 @@ mod pagemap;
 mod pages;
 mod scan;
 mod smaps;
+mod threads;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -54,8 +55,13 @@ pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snap
         Some(pages) if faulted && maps_whole_folios() => folios::find(&task, &segments, pages)?,
         _ => Vec::new(),
     };
+    // A process that was just forked, or runs another program, has one thread.
+    let threads = match moment {
+        Moment::Forked | Moment::Executed => Vec::new(),
+        _ => threads::read(pid),
+    };
     let peak_rss = peak_rss(&task);
-    Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, peak_rss })
+    Ok(Snapshot { time_ns, pid, moment, segments, pages, folios, threads, peak_rss })
 }
 
 /// The segments alone, for callers that need no times and no pages.

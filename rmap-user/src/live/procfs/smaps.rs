@@ -11,7 +11,7 @@
 //! The kernel writes a newline in a name as `\012` and every other byte as it is. Bytes that are
 //! not UTF-8 are kept here in the same notation.
 
-use crate::snapshot::{Segment, VmFlags};
+use crate::snapshot::{Measure, Segment, VmFlags};
 
 /// Longest line that is accepted: a path of `PATH_MAX` bytes, each escaped, and the columns.
 const MAX_LINE: usize = 4 * 4096 + 256;
@@ -31,14 +31,9 @@ pub struct TextError {
 pub(super) struct Parser {
     segments: Vec<Segment>,
     lines: usize,
-    /// Of the segment under way, which of the sizes that must be there were seen.
-    seen: u8,
+    /// Rss of the segment under way was seen.
+    seen: bool,
 }
-
-const SEEN_RSS: u8 = 1;
-const SEEN_SHARED_DIRTY: u8 = 2;
-const SEEN_PRIVATE_DIRTY: u8 = 4;
-const SEEN_ALL: u8 = SEEN_RSS | SEEN_SHARED_DIRTY | SEEN_PRIVATE_DIRTY;
 
 impl Parser {
     /// Takes one line without its newline.
@@ -64,10 +59,14 @@ impl Parser {
     }
 
     fn end_segment(&mut self) -> Result<(), TextError> {
-        if !self.segments.is_empty() && self.seen != SEEN_ALL {
+        let complete = |segment: &Segment| {
+            let dirty = [Measure::SharedDirty, Measure::PrivateDirty];
+            self.seen && dirty.iter().all(|measure| segment.breakdown.get(*measure).is_some())
+        };
+        if self.segments.last().is_some_and(|segment| !complete(segment)) {
             return Err(self.error("a segment ends without Rss, Shared_Dirty and Private_Dirty"));
         }
-        self.seen = 0;
+        self.seen = false;
         Ok(())
     }
 
@@ -84,22 +83,36 @@ impl Parser {
             segment.vm_flags = VmFlags::parse(&escaped(value));
             return Ok(());
         }
-        let wanted: (&mut u64, u8) = match key {
-            b"Rss" => (&mut segment.rss, SEEN_RSS),
-            b"Shared_Dirty" => (&mut segment.dirty, SEEN_SHARED_DIRTY),
-            b"Private_Dirty" => (&mut segment.dirty, SEEN_PRIVATE_DIRTY),
-            b"Swap" => (&mut segment.swap, 0),
-            b"Anonymous" => (&mut segment.anonymous, 0),
-            b"LazyFree" => (&mut segment.lazy_free, 0),
-            b"Shared_Hugetlb" | b"Private_Hugetlb" => (&mut segment.hugetlb, 0),
+        if key == b"THPeligible" {
+            let eligible = decimal(value.trim_ascii()).ok_or_else(|| error("neither 0 nor 1"))?;
+            segment.breakdown.set_thp_eligible(eligible != 0);
+            return Ok(());
+        }
+        let size = || kilobytes(value).ok_or_else(|| error("a size that is not a number of kB"));
+        if let Some(measure) = Measure::of_smaps(key) {
+            let size = size()?;
+            if segment.breakdown.get(measure).is_some() {
+                return Err(error("a field is there twice"));
+            }
+            segment.breakdown.set(measure, size);
+            if matches!(measure, Measure::SharedDirty | Measure::PrivateDirty) {
+                segment.dirty = segment.dirty.checked_add(size).ok_or_else(|| error(BEYOND))?;
+            }
+            return Ok(());
+        }
+        let wanted = match key {
+            b"Rss" if self.seen => return Err(error("a field is there twice")),
+            b"Rss" => {
+                self.seen = true;
+                &mut segment.rss
+            }
+            b"Swap" => &mut segment.swap,
+            b"Anonymous" => &mut segment.anonymous,
+            b"LazyFree" => &mut segment.lazy_free,
+            b"Shared_Hugetlb" | b"Private_Hugetlb" => &mut segment.hugetlb,
             _ => return Ok(()),
         };
-        let size = kilobytes(value).ok_or_else(|| error("a size that is not a number of kB"))?;
-        if self.seen & wanted.1 != 0 {
-            return Err(error("a field is there twice"));
-        }
-        self.seen |= wanted.1;
-        *wanted.0 = wanted.0.checked_add(size).ok_or_else(|| error("a size beyond 64 bits"))?;
+        *wanted = wanted.checked_add(size()?).ok_or_else(|| error(BEYOND))?;
         Ok(())
     }
 
@@ -107,6 +120,8 @@ impl Parser {
         TextError { line: self.lines, what }
     }
 }
+
+const BEYOND: &str = "a size beyond 64 bits";
 
 /// Whether the segments rise and do not overlap, as those of a process that stands still do.
 pub(super) fn is_ordered(segments: &[Segment]) -> bool {
@@ -205,6 +220,7 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::Breakdown;
     use proptest::prelude::*;
 
     fn parse(text: &[u8]) -> Result<Vec<Segment>, TextError> {
@@ -254,6 +270,16 @@ VmFlags: rd wr sh mr mw me ms zz
             lazy_free: 2 << 10,
             hugetlb: 6 << 20,
             vm_flags: VmFlags::parse("rd wr sh mr mw me ms zz"),
+            breakdown: {
+                let mut breakdown = Breakdown::default();
+                breakdown.set(Measure::Pss, 12 << 10);
+                breakdown.set(Measure::SharedClean, 0);
+                breakdown.set(Measure::SharedDirty, 4 << 10);
+                breakdown.set(Measure::PrivateClean, 0);
+                breakdown.set(Measure::PrivateDirty, 8 << 10);
+                breakdown.set_thp_eligible(false);
+                breakdown
+            },
         };
         assert_eq!(parse(ONE).unwrap(), [segment]);
     }
