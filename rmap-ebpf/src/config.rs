@@ -61,6 +61,12 @@ globals! {
     TABLE_FILES: u64 = 0;
     /// Offset of `file.f_inode`; 0: files are not known by their inodes.
     FILE_INODE: u64 = 0;
+    /// Offset of `task_struct.ptrace`.
+    TASK_PTRACE: u64 = 0;
+    /// Offset of `task_struct.parent`, which is the tracer of a traced task.
+    TASK_PARENT: u64 = 0;
+    /// The process of rmap's tracer.
+    TRACER: u32 = 0;
     /// 1: children of traced processes are traced as well.
     FOLLOW: u8 = 1;
     /// 1: huge pages may appear, so the page table is looked at after every anonymous fault.

@@ -29,6 +29,21 @@ pub struct ProcessFacts {
     pub parent_pid: Option<u32>,
 }
 
+impl ProcessFacts {
+    /// Takes what is newer: a title that the process gave itself, the names of a new program. Who
+    /// made it stays, though its parent may have ended before it; and so does a name of which
+    /// nothing is left at its exit.
+    fn update(&mut self, newer: Self) {
+        if !newer.command.is_empty() {
+            self.command = newer.command;
+        }
+        if !newer.exe.is_empty() {
+            self.exe = newer.exe;
+        }
+        self.parent_pid = self.parent_pid.or(newer.parent_pid);
+    }
+}
+
 /// What the end of a session adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closing {
@@ -179,14 +194,19 @@ impl Investigation {
         let index = self.place(snapshot);
         // The state at a moment is of a process that still stands.
         let exits = snapshot.moment == Moment::AtExit && self.at_ns.is_none();
-        let last = exits && self.processes.dies_with(index);
+        let dies = self.processes.dies_with(index);
+        let last = exits && dies;
+        // What went of a memory that several processes run in is reported with its owner, and if
+        // that ends first, with the one that inherits it.
+        let others =
+            self.processes.own_space(index).is_none() || snapshot.moment == Moment::AtExit && !dies;
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
-        // A vfork child shows its parent's memory, which is the parent's to report.
-        let Some((space, files)) = self.processes.own_space_and_files(index) else { return };
+        let Some((space, files)) = self.processes.space_and_files(index) else { return };
         reconcile::absorb(space, files, snapshot);
         let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
-        let told = self.chronicles.as_ref().is_some_and(|told| told.knows(space.key));
+        // A memory has one story, its owner's.
+        let told = !others && self.chronicles.as_ref().is_some_and(|told| told.knows(space.key));
         if born && self.at_ns.is_none() && !told {
             return;
         }
@@ -226,23 +246,25 @@ impl Investigation {
             }
         }
         let mut ledger = Ledger::default();
-        for (path, pages, instances) in space.mappings.gone() {
-            add_gone(&mut ledger, space.paths.get(path), pages, instances);
-        }
-        for (path, pages) in reconciled.elsewhere {
-            add_gone(&mut ledger, space.paths.get(path), pages, 1);
-        }
-        for (stack, how, bytes) in space.released() {
-            *ledger.released.entry((stack, how)).or_default() += bytes;
+        if !others {
+            for (path, pages, instances) in space.mappings.gone() {
+                add_gone(&mut ledger, space.paths.get(path), pages, instances);
+            }
+            for (path, pages) in reconciled.elsewhere {
+                add_gone(&mut ledger, space.paths.get(path), pages, 1);
+            }
+            for (stack, how, bytes) in space.released() {
+                *ledger.released.entry((stack, how)).or_default() += bytes;
+            }
         }
         let segments = reconciled.segments;
         let rss: u64 = segments.iter().map(|segment| segment.rss_bytes.after).sum();
         if last && rss > 0 {
             ledger.released.insert((None, How::Exit), rss);
         }
-        let key = Some(space.key);
+        let key = (!others).then_some(space.key);
         case.result = Some(Outcome { kind, time_ns: snapshot.time_ns, key, segments, ledger });
-        if kind == SnapshotKind::AtExit {
+        if kind == SnapshotKind::AtExit && dies {
             // Nothing of it can change any more, so its pages need no room.
             drop(self.processes.take_space(index));
         }
@@ -251,7 +273,7 @@ impl Investigation {
     /// Adds what is known of a process. May be called again, for example after an exec.
     pub fn process(&mut self, pid: u32, facts: ProcessFacts) {
         let index = self.processes.meet(pid, self.last_ns);
-        self.cases.entry(index).or_default().facts = facts;
+        self.cases.entry(index).or_default().facts.update(facts);
     }
 
     /// Sets what was lost so far, over the whole session. Processes without a snapshot at their

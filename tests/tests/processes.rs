@@ -68,3 +68,17 @@ fn copies_after_a_fork_are_told_from_reuse_by_the_last_owner() {
     assert!(reused.causes.iter().eq(["fork-reuse"]), "{}", job.show("parent"));
     assert_eq!(reused.touched, job.truth.number("parent_reused") * PAGE, "{}", job.show("parent"));
 }
+
+#[test]
+fn a_process_is_named_by_the_title_that_it_gave_itself() {
+    let machine = begin!();
+    let job = machine.job("titles", &[]);
+    let name = |number: &str| {
+        let pid = u32::try_from(job.truth.number(number)).unwrap_or_default();
+        facts::process(job.report(), pid).command.as_str()
+    };
+    assert_eq!(name("titled"), "worker: one");
+    assert!(name("named").ends_with(" (worker-two)"), "{}", name("named"));
+    let parent = &job.report().processes[0].command;
+    assert!(parent.contains("titles") && !parent.contains("worker"), "{parent}");
+}

@@ -18,6 +18,7 @@ pub mod call {
     pub const READV: i64 = 19;
     pub const WRITEV: i64 = 20;
     pub const RECVFROM: i64 = 45;
+    pub const CLONE: i64 = 56;
     pub const EXECVE: i64 = 59;
     pub const PTRACE: i64 = 101;
     pub const PREADV: i64 = 295;

@@ -8,3 +8,4 @@ mod lifecycle;
 mod mapping;
 mod rss;
 mod table;
+mod tracing;

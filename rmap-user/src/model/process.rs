@@ -3,6 +3,7 @@
 //! Everything is keyed by address space, because a vfork child works in its parent's. The kernel
 //! uses the names of address spaces again, so each fork and exec gives a name its meaning anew.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -156,6 +157,8 @@ pub struct Processes {
     arch: Arch,
     processes: Vec<Process>,
     by_pid: FxHashMap<u32, usize>,
+    /// Processes that live in another's address space (vfork, `CLONE_VM`).
+    guests: BTreeSet<usize>,
     spaces: FxHashMap<MmKey, AddressSpace>,
     by_mm: FxHashMap<MmId, MmKey>,
     provisional: FxHashMap<MmId, Provisional>,
@@ -174,6 +177,7 @@ impl Processes {
             arch,
             processes: Vec::new(),
             by_pid: FxHashMap::default(),
+            guests: BTreeSet::new(),
             spaces: FxHashMap::default(),
             by_mm: FxHashMap::default(),
             provisional: FxHashMap::default(),
@@ -251,9 +255,9 @@ impl Processes {
         self.spaces.get_mut(&process.space?)
     }
 
-    /// The same, with the writers of files.
-    pub fn own_space_and_files(&mut self, index: usize) -> Option<(&mut AddressSpace, &mut Files)> {
-        let process = self.processes.get(index).filter(|process| process.owner)?;
+    /// The address space that a process runs in, be it another's, with the writers of files.
+    pub fn space_and_files(&mut self, index: usize) -> Option<(&mut AddressSpace, &mut Files)> {
+        let process = self.processes.get(index)?;
         Some((self.spaces.get_mut(&process.space?)?, &mut self.files))
     }
 
@@ -533,6 +537,7 @@ impl Processes {
         if fork.same_mm {
             if let Some(process) = self.processes.get_mut(child) {
                 process.space = parent;
+                self.guests.insert(child);
             }
             return;
         }
@@ -590,6 +595,7 @@ impl Processes {
         if let Some(process) = self.processes.get_mut(index) {
             process.ended_ns = Some(event.time_ns);
         }
+        self.guests.remove(&index);
         // The space itself stays for the report; its name is free for others.
         let key = self.processes.get(index).filter(|p| p.owner).and_then(|p| p.space);
         if let Some(key) = key
@@ -613,6 +619,7 @@ impl Processes {
     /// A process leaves its address space; if it was its own and nobody else runs in it, that is
     /// its end.
     fn leave(&mut self, index: usize, how: Option<How>) {
+        self.guests.remove(&index);
         let Some(process) = self.processes.get_mut(index) else { return };
         let Some(key) = process.space.take() else { return };
         if !std::mem::take(&mut process.owner) || self.hand_over(index, key) {
@@ -635,16 +642,17 @@ impl Processes {
     }
 
     fn heir(&self, from: usize, key: MmKey) -> Option<usize> {
-        let heir = self
-            .processes
-            .iter()
-            .position(|p| p.space == Some(key) && p.ended_ns.is_none() && !p.owner);
-        heir.filter(|heir| *heir != from)
+        // The one that came first.
+        self.guests.iter().copied().find(|guest| {
+            let runs = |p: &Process| p.space == Some(key) && p.ended_ns.is_none();
+            *guest != from && self.processes.get(*guest).is_some_and(runs)
+        })
     }
 
     /// Whether another process goes on in an address space, and so owns it now.
     fn hand_over(&mut self, from: usize, key: MmKey) -> bool {
         let Some(heir) = self.heir(from, key) else { return false };
+        self.guests.remove(&heir);
         self.processes[heir].owner = true;
         if let Some(process) = self.processes.get_mut(from) {
             process.owner = false;

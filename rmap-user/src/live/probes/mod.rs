@@ -248,10 +248,12 @@ impl Probes {
         let check_unwind = u8::from(settings.check_unwind);
         let preempted = may_be_preempted();
         let leaves_out = u8::from(preempted);
+        let tracer = std::process::id();
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
         loader
             .override_global("FOLLOW", &follow, true)
+            .override_global("TRACER", &tracer, true)
             .override_global("HUGE_PAGES", &huge_pages, true)
             .override_global("CHECK_UNWIND", &check_unwind, true)
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)

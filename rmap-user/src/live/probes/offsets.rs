@@ -15,7 +15,7 @@ pub struct Offsets {
 }
 
 /// The globals and the members whose offsets they hold.
-const MEMBERS: [(&str, &str, &str); 8] = [
+const MEMBERS: [(&str, &str, &str); 10] = [
     ("TASK_MM", "task_struct", "mm"),
     ("TASK_PID", "task_struct", "pid"),
     ("TASK_TGID", "task_struct", "tgid"),
@@ -23,6 +23,8 @@ const MEMBERS: [(&str, &str, &str); 8] = [
     ("TASK_FLAGS", "task_struct", "flags"),
     ("TASK_SIGNAL", "task_struct", "signal"),
     ("SIGNAL_LIVE", "signal_struct", "live"),
+    ("TASK_PTRACE", "task_struct", "ptrace"),
+    ("TASK_PARENT", "task_struct", "parent"),
     ("MM_PGD", "mm_struct", "pgd"),
 ];
 

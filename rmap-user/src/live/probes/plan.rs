@@ -81,6 +81,9 @@ const AT_ENTRY: &[&str] = &["munmap", "madvise", "mremap", "brk", "shmdt"];
 const AT_EXIT: &[&str] =
     &["mmap", "mremap", "brk", "mprotect", "shmat", "mlock", "mlock2", "mlockall"];
 
+/// Calls by which a thread becomes another's tracer or tracee.
+const TRACING: &[&str] = &["ptrace", "clone"];
+
 /// The plan, in the order in which the probes are attached.
 pub const PLAN: &[Planned] = &[
     Planned {
@@ -217,6 +220,17 @@ pub const PLAN: &[Planned] = &[
         needed: false,
         without: "who mapped a segment and who gave memory back is not known, and memory that \
                   mremap moved has no owner",
+    },
+    Planned {
+        name: "tp:syscalls:sys_enter of ptrace and clone",
+        program: "tracing_enter",
+        before: &[],
+        again: &["tracing_enter_again"],
+        behind: &[],
+        at: At::Calls("sys_enter_", TRACING),
+        gives: "programs that trace others, of which rmap's tracer lets go",
+        needed: false,
+        without: "programs that trace others by ptrace (debuggers, leak sanitizers) fail under rmap",
     },
 ];
 

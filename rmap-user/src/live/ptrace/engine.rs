@@ -12,19 +12,15 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::child::{Child, Plan};
-use super::exe::{Kind, Kinds};
-use super::sys::{self, Stop, Wait};
+use super::round::Taken;
+use super::sys::{self, Stop};
 use super::table::{Birth, Table};
 use super::task::{Fate, Kin};
+use super::yielding::Asking;
 use super::{Error, Observer, Shared, Started, Status};
 
 /// How long a process's exit may wait for its other threads, see [`Engine::settle`].
 const SETTLE: Duration = Duration::from_secs(2);
-
-pub(super) const USES_PTRACE: &str = "the program uses ptrace itself, so the processes it creates are left \
-                           to it: no snapshots of them at exec, fork or exit";
-pub(super) const LEAK_CHECK: &str = "the program has a leak sanitizer, which traces its own threads, so it \
-                          is let go: no snapshots of it and its descendants at exec, fork or exit";
 
 /// What a tracer thread begins with.
 pub(super) enum Subject {
@@ -67,7 +63,7 @@ pub(super) fn run(
         table: Table::default(),
         unclaimed: HashMap::new(),
         refused: Vec::new(),
-        kinds: Kinds::default(),
+        asking: Vec::new(),
         status: None,
     };
     match subject {
@@ -103,9 +99,10 @@ pub(super) struct Engine<'a> {
     /// New processes that stand before their first instruction, of which the parent's stop was
     /// not seen yet, with the parent of `/proc`.
     unclaimed: HashMap<u32, u32>,
-    /// New processes to be let go at their first stop.
-    refused: Vec<u32>,
-    pub(super) kinds: Kinds,
+    /// Threads to be let go at their next stop: the first one of a new process, for instance.
+    pub(super) refused: Vec<u32>,
+    /// Threads that stand until another process is let go of.
+    pub(super) asking: Vec<Asking>,
     status: Option<Status>,
 }
 
@@ -130,23 +127,10 @@ impl<'a> Engine<'a> {
 
     /// Until nobody is left, or to the order to detach.
     fn follow_all(mut self) -> Result<Option<Status>, Error> {
+        let mut signals = 0;
         while !self.shared.detach.load(Ordering::SeqCst) {
-            match sys::peek().map_err(|source| Error::Wait { source })? {
-                Wait::Stopped(tid, stop) => self.stopped(tid, stop),
-                Wait::Dead(tid, status) => {
-                    self.dead(tid, status);
-                    if Some(tid) == self.command
-                        && let Some((child, plan)) = self.launching.take()
-                    {
-                        let signal = match status {
-                            Status::Signal(signal) => Some(signal),
-                            Status::Code(_) => None,
-                        };
-                        return Err(plan.failure(child, signal));
-                    }
-                }
-                Wait::Interrupted => {}
-                Wait::Nothing => return Ok(self.status),
+            if !self.round(&mut signals)? {
+                return Ok(self.status);
             }
         }
         if self.launching.is_none() {
@@ -156,21 +140,25 @@ impl<'a> Engine<'a> {
     }
 
     /// Answers a tracee's stop that was not taken yet.
-    pub(super) fn stopped(&mut self, tid: u32, mut stop: Stop) {
+    pub(super) fn stopped(&mut self, tid: u32, stop: Stop) {
         // Only the delivery of a signal must not be taken, lest the signal is lost with rmap. An
         // exec by another thread than the leader must be: before, the kernel takes requests for
         // it as meant for the former leader and refuses them (looks_like_a_spurious_pid).
-        if stop.event != 0 {
-            // A kill may have brought it to its exit meanwhile, so what is taken counts.
-            match sys::take_stop(tid) {
-                Some(taken) => stop = taken,
-                None => return,
-            }
+        if stop.event == 0 {
+            self.answer(Taken { tid, stop, message: None });
+        } else if let Some(taken) = Taken::take(tid) {
+            self.answer(taken);
         }
-        if !self.admit(tid, stop.event) {
+    }
+
+    /// Answers a stop.
+    pub(super) fn answer(&mut self, taken: Taken) {
+        let Taken { tid, stop, .. } = taken;
+        if !self.admit(tid, stop) {
             return;
         }
         match stop.event {
+            0 if stop.signal == libc::SIGSTOP && self.asked(tid) => {}
             // A signal on its way: it goes on with all that is known of it (siginfo).
             0 => sys::deliver(tid, stop.signal),
             sys::EVENT_STOP => match stop.signal {
@@ -178,23 +166,21 @@ impl<'a> Engine<'a> {
                 _ => sys::resume(tid),
             },
             libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE => {
-                let vfork = stop.event == libc::PTRACE_EVENT_VFORK;
-                if let Some(new) = message_tid(tid) {
-                    self.created(tid, new, vfork);
-                }
+                self.made(taken);
                 sys::resume(tid);
             }
-            libc::PTRACE_EVENT_EXEC => self.executed(tid),
+            libc::PTRACE_EVENT_EXEC => self.executed(tid, taken.message_tid().unwrap_or(tid)),
             libc::PTRACE_EVENT_EXIT => self.exiting(tid),
             _ => sys::resume(tid),
         }
     }
 
     /// A tracee's first stop tells of its process. False if it is to be left as it is.
-    fn admit(&mut self, tid: u32, event: i32) -> bool {
+    fn admit(&mut self, tid: u32, stop: Stop) -> bool {
         if let Some(at) = self.refused.iter().position(|&refused| refused == tid) {
             self.refused.swap_remove(at);
-            sys::detach(tid);
+            // A signal that is under delivery is delivered.
+            sys::detach(tid, if stop.event == 0 { stop.signal } else { 0 });
             return false;
         }
         if self.table.process_of(tid).is_none() {
@@ -205,11 +191,11 @@ impl<'a> Engine<'a> {
             };
             if kin.pid != tid {
                 self.table.add_thread(kin.pid, tid);
-            } else if event == sys::EVENT_STOP {
+            } else if stop.event == sys::EVENT_STOP {
                 self.unclaimed.insert(tid, kin.parent);
                 return false;
             } else if !self.adopt(kin.parent, tid, false) {
-                sys::detach(tid);
+                sys::detach(tid, 0);
                 return false;
             }
         }
@@ -222,6 +208,13 @@ impl<'a> Engine<'a> {
         let birth = self.table.process(tid).and_then(|process| process.birth.take());
         if let Some(Birth { parent, shares_mm }) = birth {
             self.observer.forked(parent, tid, tid, shares_mm);
+        }
+    }
+
+    /// A tracee stands at the event of its new thread or process.
+    pub(super) fn made(&mut self, taken: Taken) {
+        if let Some(new) = taken.message_tid() {
+            self.created(taken.tid, new, taken.stop.event == libc::PTRACE_EVENT_VFORK);
         }
     }
 
@@ -255,7 +248,7 @@ impl<'a> Engine<'a> {
             self.announce(new);
             sys::resume(new);
         } else {
-            sys::detach(new);
+            sys::detach(new, 0);
         }
     }
 
@@ -266,39 +259,13 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn executed(&mut self, pid: u32) {
-        let former_tid = message_tid(pid).unwrap_or(pid);
+    fn executed(&mut self, pid: u32, former_tid: u32) {
         self.table.exec(pid);
         if Some(pid) == self.command && self.launching.take().is_some() {
             // An owner that is gone does not need to know.
             let _ = self.started.send(Started { pid, tid: sys::own_tid() });
         }
         self.observer.executed(pid, pid, former_tid);
-        self.go_on_after_exec(pid);
-    }
-
-    /// Follows the new program as far as it may be, and lets it go on.
-    pub(super) fn go_on_after_exec(&mut self, pid: u32) {
-        match if self.follow { self.kinds.of(pid) } else { Kind::Ordinary } {
-            Kind::LeakCheck => {
-                self.observer.unfollowed(pid, LEAK_CHECK);
-                self.table.remove_process(pid);
-                sys::detach(pid);
-                return;
-            }
-            kind => {
-                let threads_only = !self.follow || kind == Kind::UsesPtrace;
-                if let Some(process) = self.table.process(pid)
-                    && process.threads_only != threads_only
-                {
-                    process.threads_only = threads_only;
-                    sys::set_options(pid, options(threads_only));
-                }
-                if kind == Kind::UsesPtrace {
-                    self.observer.unfollowed(pid, USES_PTRACE);
-                }
-            }
-        }
         sys::resume(pid);
     }
 
@@ -355,7 +322,11 @@ impl<'a> Engine<'a> {
         !settled && (by_signal() || sys::in_exit_group(tid))
     }
 
-    fn dead(&mut self, tid: u32, status: Status) {
+    /// A tracee has ended.
+    ///
+    /// # Errors
+    /// It was the command, before it could exec.
+    pub(super) fn dead(&mut self, tid: u32, status: Status) -> Result<(), Error> {
         if Some(tid) == self.command {
             let mut reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
             sys::reap(tid);
@@ -373,10 +344,15 @@ impl<'a> Engine<'a> {
             self.observer.ended(pid, status);
         }
         self.claim_all();
+        if Some(tid) == self.command
+            && let Some((child, plan)) = self.launching.take()
+        {
+            let signal = match status {
+                Status::Signal(signal) => Some(signal),
+                Status::Code(_) => None,
+            };
+            return Err(plan.failure(child, signal));
+        }
+        Ok(())
     }
-}
-
-/// The tid that an event is about.
-fn message_tid(tid: u32) -> Option<u32> {
-    sys::event_message(tid).and_then(|message| u32::try_from(message).ok())
 }

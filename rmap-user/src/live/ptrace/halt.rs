@@ -13,8 +13,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::engine::{Engine, LEAK_CHECK, USES_PTRACE, options};
-use super::exe::Kind;
+use super::engine::{Engine, options};
 use super::{sys, task};
 
 /// How long the threads that stand already wait for one that does not.
@@ -57,14 +56,7 @@ impl Engine<'_> {
     /// Takes a process that runs, and tells the observer while it stands. One that may not be
     /// stopped is told as it runs.
     pub(super) fn attach(&mut self, pid: u32) {
-        let kind = self.kinds.of(pid);
-        if kind == Kind::LeakCheck {
-            self.observer.unfollowed(pid, LEAK_CHECK);
-            self.observer.attached(pid, living(pid), false);
-            return;
-        }
-        let threads_only = !self.follow || kind == Kind::UsesPtrace;
-        let refusal = self.seize_all(pid, threads_only);
+        let refusal = self.seize_all(pid, !self.follow);
         let seized = self.table.process(pid).is_some();
         if let Some(refusal) = &refusal {
             self.observer.unfollowed(pid, &refusal.text());
@@ -75,9 +67,6 @@ impl Engine<'_> {
             }
             return;
         }
-        if self.follow && kind == Kind::UsesPtrace {
-            self.observer.unfollowed(pid, USES_PTRACE);
-        }
         self.observer.about_to_stop(pid);
         let halted = self.halt(pid, true);
         if !halted.all {
@@ -87,7 +76,7 @@ impl Engine<'_> {
         let tid = halted.tid.unwrap_or_else(|| living(pid));
         self.observer.attached(pid, tid, halted.all && refusal.is_none());
         if halted.executed {
-            self.go_on_after_exec(pid);
+            sys::resume(pid);
         }
         self.go_on(pid);
     }
@@ -166,7 +155,7 @@ impl Engine<'_> {
 
     /// Stops all threads of a process. `new`: the observer does not know the process yet, so a
     /// program that it executes meanwhile is its first one.
-    fn halt(&mut self, pid: u32, new: bool) -> Halted {
+    pub(super) fn halt(&mut self, pid: u32, new: bool) -> Halted {
         let deadline = Instant::now() + PATIENCE;
         let mut rest = Duration::from_micros(20);
         let mut asked = HashSet::new();
@@ -199,6 +188,7 @@ impl Engine<'_> {
                         halted.tid = Some(tid);
                     }
                     None if executed && tid == pid => halted.tid = Some(tid),
+                    None if self.is_asking(tid) => halted.tid = Some(tid),
                     None if asked.insert(tid) => {
                         sys::interrupt(tid);
                         halted.all = false;
@@ -228,11 +218,11 @@ impl Engine<'_> {
 }
 
 /// How a process stands.
-struct Halted {
+pub(super) struct Halted {
     /// A thread that stands.
-    tid: Option<u32>,
+    pub(super) tid: Option<u32>,
     /// No thread runs.
-    all: bool,
+    pub(super) all: bool,
     /// It executed another program meanwhile, and stands behind that.
     executed: bool,
 }

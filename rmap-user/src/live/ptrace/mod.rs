@@ -14,8 +14,8 @@
 //!   with `WNOWAIT` and not taken, so the signal is not lost when rmap is killed in that moment.
 //!   Detaching is therefore nothing but the end of the tracer thread: the kernel releases its
 //!   tracees, as it does when rmap is killed.
-//! * A process of which the program uses ptrace itself keeps its children for itself, see
-//!   [`Observer::unfollowed`].
+//! * A process that another one traces by ptrace, or is about to, is let go when that happens, see
+//!   [`Observer::yielded`]. The tracer thread learns of it from the probes.
 //!
 //! Only the tracer thread may make ptrace requests, and it alone waits for its children
 //! (`__WNOTHREAD`), so other children of rmap are never taken away from their owners.
@@ -26,14 +26,15 @@
 mod child;
 mod engine;
 mod error;
-mod exe;
 mod halt;
 mod inherited;
+mod round;
 mod sys;
 mod table;
 mod task;
 #[cfg(test)]
 mod tests;
+mod yielding;
 
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,6 +113,9 @@ pub trait Observer: Send {
     /// nobody changes it any more, unless `shares_mm`: another followed process lives on in it.
     /// Read `/proc/TID/…`, not `/proc/PID/…`: the leader may be a zombie, which shows no memory.
     fn exiting(&mut self, pid: u32, tid: u32, last_thread: bool, shares_mm: bool);
+    /// The process stands for the last time before rmap lets it go to another tracer, for the
+    /// reason in the text; it is not stopped any more. `stood` as above.
+    fn yielded(&mut self, pid: u32, tid: u32, stood: bool, reason: &str);
     /// Something of this process will not be seen, and why: see the text.
     fn unfollowed(&mut self, pid: u32, reason: &str);
     /// The process is gone. Of processes let go for good, only the command itself is reported.

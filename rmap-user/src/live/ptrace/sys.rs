@@ -52,10 +52,34 @@ pub(super) struct Stop {
     pub(super) event: i32,
 }
 
+impl Stop {
+    /// Whether the event says more by its message: a new tid, or a former one.
+    pub(super) const fn has_message(self) -> bool {
+        matches!(
+            self.event,
+            libc::PTRACE_EVENT_FORK
+                | libc::PTRACE_EVENT_VFORK
+                | libc::PTRACE_EVENT_CLONE
+                | libc::PTRACE_EVENT_EXEC
+        )
+    }
+}
+
 /// Waits for this thread's children and tracees, and takes nothing away: a stop is shown until
 /// the tracee goes on, a zombie until [`reap`].
 pub(super) fn peek() -> io::Result<Wait> {
     wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT)
+}
+
+/// [`peek`] without blocking. The kernel shows the tracee that was seized last
+/// (`ptrace_link` puts it first in the list that `do_wait` walks).
+pub(super) fn peek_now() -> io::Result<Wait> {
+    wait(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT | libc::WNOHANG)
+}
+
+/// What one tracee has to show, without blocking; nothing is taken.
+pub(super) fn peek_at(tid: u32) -> io::Result<Wait> {
+    wait(libc::P_PID, tid, libc::WEXITED | libc::WNOWAIT | libc::WNOHANG)
 }
 
 /// The stop that a tracee is in, if it was not taken.
@@ -149,14 +173,70 @@ pub(super) fn listen(tid: u32) {
     let _ = request(libc::PTRACE_LISTEN, tid, 0);
 }
 
-/// Lets a standing tracee go for good.
-pub(super) fn detach(tid: u32) {
-    let _ = request(libc::PTRACE_DETACH, tid, 0);
+/// Lets a standing tracee go for good, with a signal, or with none (0).
+pub(super) fn detach(tid: u32, signal: i32) {
+    let _ = request(libc::PTRACE_DETACH, tid, signal as usize);
 }
 
-/// Changes what a standing tracee stops for, and whether new ones are taken with it.
-pub(super) fn set_options(tid: u32, options: i32) {
-    let _ = request(libc::PTRACE_SETOPTIONS, tid, options as usize);
+/// What a thread asks for that the probes stopped in a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing any more.
+    Nothing,
+    /// To make a process that is not traced.
+    Untraced,
+    /// To be traced by its parent.
+    Tracer,
+    /// To trace another thread.
+    Tracee(u32),
+}
+
+/// What a thread asks for that stands at the delivery of a SIGSTOP; `None` if it is not the probes'.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn asked(tid: u32) -> Option<Asked> {
+    // From include/uapi/asm-generic/siginfo.h: the kernel itself. Of all signals it sends this one
+    // never by itself to tracees that were seized.
+    const SI_KERNEL: i32 = 0x80;
+    let pid = nix::unistd::Pid::from_raw(tid.cast_signed());
+    if nix::sys::ptrace::getsiginfo(pid).ok()?.si_code != SI_KERNEL {
+        return None;
+    }
+    let Ok(registers) = nix::sys::ptrace::getregs(pid) else { return Some(Asked::Nothing) };
+    let refused = i64::from(-libc::EPERM).cast_unsigned();
+    Some(match (registers.orig_rax.cast_signed(), registers.rax == refused) {
+        (libc::SYS_clone, _) => Asked::Untraced,
+        (libc::SYS_ptrace, true) if registers.rdi == u64::from(libc::PTRACE_TRACEME) => {
+            Asked::Tracer
+        }
+        (libc::SYS_ptrace, true) => {
+            u32::try_from(registers.rsi).map_or(Asked::Nothing, Asked::Tracee)
+        }
+        _ => Asked::Nothing,
+    })
+}
+
+/// The probes know no other machine yet.
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn asked(_: u32) -> Option<Asked> {
+    None
+}
+
+/// Puts a standing thread back before the system call that has just failed. False if it is gone.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn repeat_call(tid: u32) -> bool {
+    /// Bytes of `syscall`, as the kernel goes back itself (`arch_do_signal_or_restart`).
+    const CALL: u64 = 2;
+    let pid = nix::unistd::Pid::from_raw(tid.cast_signed());
+    let Ok(mut registers) = nix::sys::ptrace::getregs(pid) else { return false };
+    registers.rax = registers.orig_rax;
+    registers.rip = registers.rip.wrapping_sub(CALL);
+    nix::sys::ptrace::setregs(pid, registers).is_ok()
+}
+
+/// See [`asked`].
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn repeat_call(_: u32) -> bool {
+    false
 }
 
 /// What the event is about: a new tid, a former tid, or an exit status.

@@ -10,8 +10,18 @@ use std::collections::{HashMap, HashSet};
 pub(super) struct Table {
     processes: HashMap<u32, Process>,
     /// Every thread that was not reaped, with its process.
-    threads: HashMap<u32, u32>,
+    threads: HashMap<u32, Thread>,
     memories: u64,
+    /// Threads that were ever added.
+    added: u64,
+}
+
+/// A followed thread.
+#[derive(Clone, Copy, Debug)]
+struct Thread {
+    process: u32,
+    /// Lower: followed for longer.
+    age: u64,
 }
 
 /// A followed process.
@@ -48,7 +58,7 @@ pub(super) struct Exit {
 impl Table {
     /// The process of a thread.
     pub(super) fn process_of(&self, tid: u32) -> Option<u32> {
-        self.threads.get(&tid).copied()
+        self.threads.get(&tid).map(|thread| thread.process)
     }
 
     /// A process by its PID.
@@ -72,7 +82,7 @@ impl Table {
                 leaderless: false,
             },
         );
-        self.threads.insert(pid, pid);
+        self.insert_thread(pid, pid);
     }
 
     /// A process that ran before, of which each thread is to be added. Its leader may be dead.
@@ -92,25 +102,45 @@ impl Table {
 
     /// The threads of a process that were not reaped.
     pub(super) fn threads_of(&self, pid: u32) -> Vec<u32> {
-        let own = self.threads.iter().filter(|(_, owner)| **owner == pid);
+        let own = self.threads.iter().filter(|(_, thread)| thread.process == pid);
         own.map(|(tid, _)| *tid).collect()
+    }
+
+    /// When a thread was added, for sorting: the oldest first, the unknown last.
+    pub(super) fn age(&self, tid: u32) -> u64 {
+        self.threads.get(&tid).map_or(u64::MAX, |thread| thread.age)
+    }
+
+    /// All threads that were not reaped, the oldest first.
+    pub(super) fn by_age(&self) -> Vec<u32> {
+        let mut threads: Vec<_> = self.threads.iter().map(|(tid, t)| (t.age, *tid)).collect();
+        threads.sort_unstable();
+        threads.into_iter().map(|(_, tid)| tid).collect()
+    }
+
+    fn insert_thread(&mut self, pid: u32, tid: u32) {
+        self.added += 1;
+        self.threads.insert(tid, Thread { process: pid, age: self.added });
     }
 
     /// A new thread; known already is no error.
     pub(super) fn add_thread(&mut self, pid: u32, tid: u32) {
-        if let Some(process) = self.processes.get_mut(&pid)
-            && self.threads.insert(tid, pid).is_none()
-        {
+        if self.threads.contains_key(&tid) {
+            return;
+        }
+        if let Some(process) = self.processes.get_mut(&pid) {
             process.alive.insert(tid);
             process.leaderless &= tid != pid;
+            self.insert_thread(pid, tid);
         }
     }
 
     /// Exec: one thread stays, with the process's number, in a new memory.
     pub(super) fn exec(&mut self, pid: u32) {
         let memory = self.new_memory();
-        self.threads.retain(|_, owner| *owner != pid);
-        self.threads.insert(pid, pid);
+        let age = self.age(pid);
+        self.threads.retain(|_, thread| thread.process != pid);
+        self.threads.insert(pid, Thread { process: pid, age });
         if let Some(process) = self.processes.get_mut(&pid) {
             process.alive = HashSet::from([pid]);
             process.memory = memory;
@@ -148,9 +178,9 @@ impl Table {
     /// A thread was reaped. Gives its process if that ended by it: the leader is reaped last,
     /// unless it was dead before anybody followed it.
     pub(super) fn reaped(&mut self, tid: u32) -> Option<u32> {
-        let pid = self.threads.remove(&tid)?;
+        let pid = self.threads.remove(&tid)?.process;
         let leaderless = self.processes.get(&pid).is_some_and(|process| process.leaderless);
-        if pid == tid || leaderless && !self.threads.values().any(|owner| *owner == pid) {
+        if pid == tid || leaderless && !self.threads.values().any(|thread| thread.process == pid) {
             self.remove_process(pid);
             return Some(pid);
         }
@@ -161,7 +191,7 @@ impl Table {
     /// A process is not followed any more.
     pub(super) fn remove_process(&mut self, pid: u32) {
         self.processes.remove(&pid);
-        self.threads.retain(|_, owner| *owner != pid);
+        self.threads.retain(|_, thread| thread.process != pid);
     }
 
     fn new_memory(&mut self) -> u64 {
@@ -214,6 +244,20 @@ mod tests {
         assert_eq!(table.exit(10, 11), exit(true, false));
         assert_eq!(table.reaped(11), Some(10));
         assert!(table.process(10).is_none());
+    }
+
+    #[test]
+    fn threads_are_listed_by_age_and_keep_it_through_exec() {
+        let mut table = Table::default();
+        table.add_process(30, None, false);
+        table.add_thread(30, 20);
+        table.add_process(10, None, false);
+        table.add_thread(30, 20);
+        table.exec(30);
+        assert_eq!(table.by_age(), [30, 10]);
+        table.add_thread(10, 5);
+        assert_eq!(table.by_age(), [30, 10, 5]);
+        assert!(table.age(30) < table.age(5) && table.age(5) < table.age(99));
     }
 
     #[test]

@@ -308,12 +308,19 @@ impl Collector {
             }
             Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood, done),
             Stop::Leaving { pid, tid, stood } => self.part(pid, tid, stood, done),
+            // From now on it is looked at while it runs.
+            Stop::Yielded { pid, tid } => {
+                self.look(pid, tid, Moment::Periodic);
+                self.tell(pid, tid);
+                self.read_names(pid, tid);
+                self.unstopped.insert(pid);
+            }
             Stop::Executed { pid, tid } => {
                 self.running.insert(pid);
                 self.read_names(pid, tid);
                 self.look(pid, tid, Moment::Executed);
                 self.begin_names(pid, tid);
-                self.tell(pid);
+                self.tell(pid, tid);
                 self.foresee(pid);
             }
             // Its parent forked before its own tracing began, and was stopped behind that.
@@ -324,10 +331,11 @@ impl Collector {
                 self.running.insert(pid);
                 self.look(pid, tid, Moment::Forked);
                 self.begin_names(pid, tid);
-                self.tell(pid);
+                self.tell(pid, tid);
             }
             Stop::Exiting { pid, tid } => {
                 self.look(pid, tid, Moment::AtExit);
+                self.tell(pid, tid);
                 self.read_names(pid, tid);
                 self.perf_maps.remove(&pid);
             }
@@ -350,9 +358,9 @@ impl Collector {
         troubles.join("; ")
     }
 
-    /// Names and kin of a process.
-    fn tell(&mut self, pid: u32) {
-        let facts = facts::read(pid);
+    /// Names and kin of a process; `tid` is a thread of it that has its memory.
+    fn tell(&mut self, pid: u32, tid: u32) {
+        let facts = facts::read(tid);
         self.investigation.process(
             pid,
             ProcessFacts {
@@ -437,6 +445,7 @@ impl Collector {
             if let Ok(snapshot) = self.take(pid, pid, Moment::Periodic) {
                 self.count_lost();
                 self.see(&snapshot);
+                self.tell(pid, pid);
                 self.running.insert(pid);
             } else {
                 self.unstopped.remove(&pid);
@@ -449,6 +458,7 @@ impl Collector {
         for pid in mem::take(&mut self.running) {
             if self.probes.is_traced(pid) {
                 self.look(pid, pid, Moment::Live);
+                self.tell(pid, pid);
                 self.read_names(pid, pid);
             }
         }

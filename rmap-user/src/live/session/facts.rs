@@ -23,7 +23,8 @@ pub(super) struct Facts {
 /// Most bytes of a command line that are kept.
 const COMMAND_MAX: usize = 4096;
 
-/// Reads what there is; a process that is gone has nothing.
+/// Reads what there is; a process that is gone has nothing. `pid` may be any thread of it that has
+/// its memory.
 pub(super) fn read(pid: u32) -> Facts {
     let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let parent = text("status")
@@ -38,12 +39,24 @@ pub(super) fn read(pid: u32) -> Facts {
         .filter(|part| !part.is_empty())
         .map(String::from_utf8_lossy)
         .collect();
-    let command =
-        if parts.is_empty() { text("comm").trim_end().to_owned() } else { parts.join(" ") };
     let exe = fs::read_link(format!("/proc/{pid}/exe"))
         .map(|path| path.to_string_lossy().into_owned())
         .unwrap_or_default();
+    let comm = text("comm");
+    let comm = comm.trim_end_matches('\n');
+    let command = match parts.as_slice() {
+        [] => comm.to_owned(),
+        _ if is_own_name(comm, &parts, &exe) => format!("{} ({comm})", parts.join(" ")),
+        _ => parts.join(" "),
+    };
     Facts { parent, command, exe }
+}
+
+/// Whether a process gave itself its short name (`PR_SET_NAME`). The kernel takes the first 15 bytes
+/// of the program's or the script's file name.
+fn is_own_name(comm: &str, parts: &[impl AsRef<str>], exe: &str) -> bool {
+    let known = parts.iter().map(AsRef::as_ref).chain([exe]).any(|text| text.contains(comm));
+    !comm.is_empty() && !known
 }
 
 /// The machine.
@@ -66,6 +79,17 @@ mod tests {
         assert!(facts.parent > 0);
         assert!(!facts.command.is_empty());
         assert!(facts.exe.starts_with('/'));
+    }
+
+    #[test]
+    fn a_short_name_of_its_own_is_recognised() {
+        let is_own = |comm: &str, words: &[&str], exe| super::is_own_name(comm, words, exe);
+        assert!(!is_own("sleep", &["sleep", "1"], "/usr/bin/sleep"));
+        assert!(!is_own("a_long_name_of_", &["a title"], "/bin/a_long_name_of_a_program"));
+        assert!(!is_own("script.py", &["/usr/bin/python3", "./script.py"], "/usr/bin/python3.11"));
+        assert!(!is_own("nginx", &["nginx: worker process"], "/usr/sbin/nginx"));
+        assert!(is_own("worker-1", &["./server", "-v"], "/srv/server"));
+        assert!(!is_own("", &["x"], "/x"));
     }
 
     #[test]

@@ -62,6 +62,13 @@ pub(super) enum Stop {
         /// All of it stands.
         stood: bool,
     },
+    /// A process that rmap lets go to another tracer.
+    Yielded {
+        /// The process.
+        pid: u32,
+        /// A thread that has its memory.
+        tid: u32,
+    },
     /// A program was loaded.
     Executed {
         /// The process.
@@ -76,7 +83,7 @@ pub(super) enum Stop {
         /// Its thread.
         tid: u32,
     },
-    /// The last thread of a process exits, and with it the memory.
+    /// The last thread of a process exits, and with it the memory if nobody else runs in it.
     Exiting {
         /// The process.
         pid: u32,
@@ -132,10 +139,15 @@ impl Observer for Forwarder {
         }
     }
 
-    fn exiting(&mut self, pid: u32, tid: u32, last_thread: bool, shares_mm: bool) {
-        if last_thread && !shares_mm {
+    fn exiting(&mut self, pid: u32, tid: u32, last_thread: bool, _shares_mm: bool) {
+        if last_thread {
             self.stop(Stop::Exiting { pid, tid });
         }
+    }
+
+    fn yielded(&mut self, pid: u32, tid: u32, _stood: bool, reason: &str) {
+        self.stop(Stop::Yielded { pid, tid });
+        self.unfollowed(pid, reason);
     }
 
     fn unfollowed(&mut self, pid: u32, reason: &str) {

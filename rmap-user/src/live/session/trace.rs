@@ -25,7 +25,6 @@ use crate::{
         ptrace::{self, Launch, Status, Tracer},
         release,
     },
-    output,
     recording::{Opening, Recorder},
     report::{Exit, Mode},
 };
@@ -133,8 +132,7 @@ async fn trace(
         .record
         .as_deref()
         .map(|path| {
-            let file = output::keep(path).map_err(|error| Error::Obstacle(error.to_string()))?;
-            Recorder::begin(file, &opening()).map_err(|error| {
+            Recorder::create(path, &opening()).map_err(|error| {
                 Error::Obstacle(format!("cannot write {}: {error}", path.display()))
             })
         })
@@ -160,12 +158,7 @@ async fn trace(
         let why = collector.troubles();
         return Err(Error::Obstacle(format!("cannot attach to any of the processes: {why}")));
     }
-    let default = collector.watches_unstopped().then_some(UNSTOPPED_INTERVAL);
-    let mut interval = watch.interval.or(default).map(|period| {
-        let mut interval = time::interval_at(time::Instant::now() + period, period);
-        interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-        interval
-    });
+    let mut interval = watch.interval.map(every);
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
@@ -174,6 +167,9 @@ async fn trace(
     // Until when the ring is left alone, and whether records are waited for that must not wait.
     let (mut resting, mut urgent) = (None, false);
     while stops || collector.watches_unstopped() && !let_go {
+        if interval.is_none() && collector.watches_unstopped() {
+            interval = Some(every(UNSTOPPED_INTERVAL));
+        }
         tokio::select! {
             message = messages.recv(), if stops => match message {
                 Some(message) => collector.handle(message),
@@ -240,6 +236,13 @@ fn rest(processors: usize, may_be_left_out: bool) -> Duration {
     }
     let share = QUARTER / u32::try_from(processors.max(1)).unwrap_or(u32::MAX);
     share.clamp(*REST.start(), *REST.end())
+}
+
+/// Ticks, the first one after a whole period.
+fn every(period: Duration) -> time::Interval {
+    let mut interval = time::interval_at(time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    interval
 }
 
 async fn tick(interval: &mut Option<time::Interval>) {

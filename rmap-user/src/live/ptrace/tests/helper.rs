@@ -50,6 +50,7 @@ impl Observer for Stall {
     fn exiting(&mut self, _: u32, _: u32, _: bool, _: bool) {
         std::thread::sleep(Duration::from_secs(600));
     }
+    fn yielded(&mut self, _: u32, _: u32, _: bool, _: &str) {}
     fn unfollowed(&mut self, _: u32, _: &str) {}
     fn ended(&mut self, _: u32, _: Status) {}
 }

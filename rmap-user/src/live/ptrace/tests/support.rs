@@ -20,6 +20,7 @@ pub(super) enum Seen {
     Forked { parent: u32, pid: u32, shares_mm: bool, segments: usize },
     Exiting { pid: u32, tid: u32, last: bool, shares_mm: bool, segments: usize },
     Unfollowed { pid: u32 },
+    Yielded { pid: u32 },
     Ended { pid: u32, status: Status },
 }
 
@@ -59,6 +60,10 @@ impl Observer for Recorder {
     fn exiting(&mut self, pid: u32, tid: u32, last_thread: bool, shares_mm: bool) {
         let segments = segments(tid);
         self.push(Seen::Exiting { pid, tid, last: last_thread, shares_mm, segments });
+    }
+    fn yielded(&mut self, pid: u32, _: u32, _: bool, reason: &str) {
+        assert!(!reason.is_empty());
+        self.push(Seen::Yielded { pid });
     }
     fn unfollowed(&mut self, pid: u32, reason: &str) {
         assert!(!reason.is_empty());

@@ -34,7 +34,7 @@ impl Collector {
                 return;
             }
         };
-        self.tell(pid);
+        self.tell(pid, tid);
         self.count_lost();
         self.see(&snapshot);
         self.running.insert(pid);
@@ -66,6 +66,7 @@ impl Collector {
             Ok(snapshot) => self.investigation.snapshot(&snapshot),
             Err(_) => self.failed_snapshots += 1,
         }
+        self.tell(pid, tid);
         self.read_names(pid, tid);
         self.ended(pid);
     }
