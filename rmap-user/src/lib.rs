@@ -13,6 +13,8 @@ pub mod investigate;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model;
+#[cfg(feature = "live")]
+pub mod output;
 pub mod pclntab;
 pub mod reconcile;
 pub mod recording;

@@ -1,7 +1,8 @@
 //! Who may look at whom, as ARCHITECTURE.md tells it: read from the sources.
 //!
 //! Comes in: the files of `src/`. Goes out: every mention of a room by a room that may not know
-//! it, with file and line. A room is a module of the crate's root.
+//! it, and of every call that creates a file outside of `output`, with file and line. A room is a
+//! module of the crate's root.
 
 #![expect(clippy::unwrap_used, reason = "a file that cannot be read fails the test")]
 
@@ -14,6 +15,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("snapshot", &[]),
     ("report", &[]),
+    ("output", &[]),
     ("input", &["report", "recording"]),
     ("pclntab", &[]),
     ("unwind", &["event", "pclntab"]),
@@ -26,7 +28,17 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     // Its session feeds the investigation, in which `model::MmKey` names an address space.
     (
         "live",
-        &["event", "snapshot", "unwind", "symbol", "report", "investigate", "model", "recording"],
+        &[
+            "event",
+            "snapshot",
+            "unwind",
+            "symbol",
+            "report",
+            "investigate",
+            "model",
+            "recording",
+            "output",
+        ],
     ),
     ("cli", &["*"]),
 ];
@@ -135,4 +147,52 @@ fn heads(group: &str) -> Vec<String> {
 
 fn first_name(path: &str) -> String {
     path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// What creates a file, or opens one for writing.
+const CREATES: &[&str] = &[
+    "File::create",
+    ".create(true)",
+    ".create_new(",
+    ".write(true)",
+    ".append(true)",
+    "fs::write(",
+    "fs::copy(",
+    "fs::rename(",
+    "fs::hard_link(",
+    "symlink(",
+    "mkfifo(",
+    "O_CREAT",
+    "O_WRONLY",
+    "O_RDWR",
+    "O_TMPFILE",
+    "NamedTempFile",
+    "tempdir(",
+];
+
+/// Who else may, and why.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    ("output", "the creator"),
+    ("unwind/cache.rs", "tables, in a folder that must be the user's own (`Cache::open`)"),
+];
+
+#[test]
+fn outputs_are_created_by_the_creator_alone() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for file in files(&source) {
+        let place = file.strip_prefix(&source).unwrap().to_str().unwrap();
+        if place.contains("tests") || EXCEPTIONS.iter().any(|(room, _)| place.starts_with(room)) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let line = line.split("//").next().unwrap();
+            if CREATES.iter().any(|call| line.contains(call)) {
+                found.push(format!("{place}:{}: {}", number + 1, line.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "files are created outside of src/output:\n{}", found.join("\n"));
 }

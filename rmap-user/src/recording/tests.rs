@@ -217,7 +217,7 @@ fn recorded() -> (Report, Vec<u8>) {
 fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("recording");
-    let recorder = Recorder::create(&path, &opening()).unwrap();
+    let recorder = Recorder::begin(std::fs::File::create(&path).unwrap(), &opening()).unwrap();
     let mut tape = Tape::new(Investigation::on(Arch::X86_64, Mode::Run, 1000), Some(recorder));
     for input in inputs {
         match input {
@@ -409,7 +409,7 @@ fn a_recording_that_is_cut_anywhere_reads_up_to_its_last_whole_frame() {
 fn the_first_batches_are_small_so_that_a_cut_file_holds_something() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("recording");
-    let recorder = Recorder::create(&path, &opening()).unwrap();
+    let recorder = Recorder::begin(std::fs::File::create(&path).unwrap(), &opening()).unwrap();
     let mut tape = Tape::new(Investigation::on(Arch::X86_64, Mode::Run, 1000), Some(recorder));
     for input in session() {
         if let Input::Event(event) = input
@@ -496,7 +496,8 @@ fn frames_of_unknown_kinds_are_skipped_and_counted() {
 
 #[test]
 fn a_full_disk_is_one_line_and_no_panic() {
-    let error = Recorder::create(std::path::Path::new("/dev/full"), &opening()).err().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let error = Recorder::begin(full, &opening()).err().unwrap();
     assert!(error.to_string().contains("No space left"), "{error}");
 }
 

@@ -4,10 +4,8 @@
 //! session never waits: batches are queued up to a limit. Where the disk fails or stays behind,
 //! recording ends there with the reason, and the session goes on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -64,15 +62,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording; what the file held before is gone.
+    /// Begins a recording in an empty file. It will hold paths and names of functions, so nobody
+    /// but its owner should be able to read it.
     ///
     /// # Errors
-    /// The file cannot be made or written.
-    pub fn create(path: &Path, opening: &Opening) -> io::Result<Self> {
-        // It holds paths and names of functions: nobody else's business.
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(path)?;
+    /// The file cannot be written.
+    pub fn begin(mut file: File, opening: &Opening) -> io::Result<Self> {
         file.write_all(&frame::head())?;
         file.write_all(&frame::encode(frame::OPENING, 0, &serde_json::to_vec(opening)?)?)?;
         let shared = Arc::new(Mutex::new(Shared::default()));

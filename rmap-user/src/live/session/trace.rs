@@ -25,6 +25,7 @@ use crate::{
         ptrace::{self, Launch, Status, Tracer},
         release,
     },
+    output,
     recording::{Opening, Recorder},
     report::{Exit, Mode},
 };
@@ -132,7 +133,8 @@ async fn trace(
         .record
         .as_deref()
         .map(|path| {
-            Recorder::create(path, &opening()).map_err(|error| {
+            let file = output::keep(path).map_err(|error| Error::Obstacle(error.to_string()))?;
+            Recorder::begin(file, &opening()).map_err(|error| {
                 Error::Obstacle(format!("cannot write {}: {error}", path.display()))
             })
         })
