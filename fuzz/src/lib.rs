@@ -55,7 +55,7 @@ pub const TARGETS: &[Target] = &[
         name: "recording",
         what: "a recording, made a report again",
         max_len: 1 << 16,
-        run: rmap::recording::fuzz_entry,
+        run: rmap::replay::fuzz_entry,
     },
     Target {
         name: "perf_map",
@@ -69,7 +69,7 @@ pub const TARGETS: &[Target] = &[
         name: "records",
         what: "records of the ring buffer",
         max_len: 1 << 14,
-        run: rmap::event::fuzz_entry,
+        run: rmap::trace::fuzz_entry,
     },
     Target {
         name: "smaps",

@@ -13,7 +13,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::recording::{self, Loaded, Reading};
+use crate::recording;
+use crate::replay::{self, Loaded, Reading};
 use crate::report::course::Course;
 use crate::report::{self, Report};
 
@@ -33,7 +34,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         let mut file = File::open(path)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         if recording::is_recording(&bytes) {
-            return Ok(recording::load(path, reading)?);
+            return Ok(replay::load(path, reading)?);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
         foreign(&bytes)?;
@@ -67,7 +68,7 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course)> {
             recording::is_recording(&bytes) || bytes.is_empty(),
             "it is no recording, and a report does not tell how things came about: make one with rmap run --record FILE"
         );
-        Ok(recording::load_course(path, reading)?)
+        Ok(replay::load_course(path, reading)?)
     };
     read().with_context(|| format!("cannot read a recording from {}", path.display()))
 }

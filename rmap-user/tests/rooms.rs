@@ -12,39 +12,26 @@ use std::path::{Path, PathBuf};
 
 /// Room by room: the other rooms that it may name. `*` is every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
-    ("event", &[]),
-    ("snapshot", &[]),
+    ("trace", &[]),
     ("report", &[]),
     ("output", &[]),
-    ("input", &["report", "recording"]),
+    ("input", &["report", "recording", "replay"]),
     ("pclntab", &[]),
-    ("unwind", &["event", "pclntab"]),
-    ("model", &["event"]),
-    ("symbol", &["event", "pclntab", "snapshot", "report"]),
-    ("reconcile", &["model", "event", "snapshot", "symbol", "report"]),
+    ("unwind", &["trace", "pclntab"]),
+    ("model", &["trace"]),
+    ("symbol", &["trace", "pclntab", "report"]),
+    ("attribution", &["model", "trace", "report"]),
+    ("session", &["trace", "model", "attribution", "symbol", "report"]),
+    // Names of code are a part of a recording; its limits know which calls change mappings.
+    ("recording", &["trace", "model", "symbol", "report"]),
+    ("replay", &["trace", "model", "recording", "session", "symbol", "report"]),
     ("view", &["report"]),
-    ("investigate", &["event", "snapshot", "model", "reconcile", "symbol", "report"]),
-    ("recording", &["event", "snapshot", "model", "symbol", "report", "investigate"]),
-    // Its session feeds the investigation, in which `model::MmKey` names an address space.
-    (
-        "live",
-        &[
-            "event",
-            "snapshot",
-            "unwind",
-            "symbol",
-            "report",
-            "investigate",
-            "model",
-            "recording",
-            "output",
-        ],
-    ),
+    ("live", &["trace", "unwind", "symbol", "report", "session", "model", "recording", "output"]),
     ("cli", &["*"]),
 ];
 
 /// Rooms whose files may name the wire records of the probes.
-const SEE_THE_RECORDS: &[&str] = &["event", "live", "unwind"];
+const SEE_THE_RECORDS: &[&str] = &["trace", "live", "unwind"];
 
 /// Modules below `src/` that are no rooms: the roots of the library and of the binary.
 const ROOTS: &[&str] = &["lib", "main"];
@@ -81,10 +68,10 @@ fn no_room_names_one_that_it_may_not_know() {
 
 #[test]
 fn mentions_are_found_in_every_form() {
-    let text = "use crate::{event::{A, B},\n    report, model as m};\n/// [`crate::view`]\n\
+    let text = "use crate::{trace::{A, B},\n    report, model as m};\n/// [`crate::view`]\n\
                 let x = crate::live::probe(); // crate::cli\nuse rmap_ebpf::abi;\n";
     let found: Vec<(usize, String)> = mentions(text);
-    let expected = [(1, "event"), (1, "report"), (1, "model"), (4, "live"), (5, "rmap_ebpf")];
+    let expected = [(1, "trace"), (1, "report"), (1, "model"), (4, "live"), (5, "rmap_ebpf")];
     assert_eq!(found, expected.map(|(line, room)| (line, room.to_owned())));
 }
 

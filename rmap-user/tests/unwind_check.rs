@@ -20,9 +20,9 @@ use std::process::Command;
 use std::rc::Rc;
 
 use other::{Other, Verdict};
-use rmap::event::StackEnd;
 use rmap::live::session::{Checked, RunSettings, Watch, run_checked};
 use rmap::symbol::{Module, ModuleMap};
+use rmap::trace::StackEnd;
 use rmap::unwind::table::Table;
 use rmap::unwind::walk::Registers;
 use rmap_ebpf::abi::{

@@ -18,7 +18,7 @@ use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use super::watch::{LookOptions, seconds};
 use crate::live::session::{self, AttachSettings, Watch};
-use crate::recording::{self, Explained, Wanted};
+use crate::replay::{self, Explained, Wanted};
 use crate::report::{self, At};
 use crate::view::{self, select::Selection};
 
@@ -175,7 +175,7 @@ fn tell(options: &ExplainOptions, segment: &str, file: &Path, called: &str) -> a
         segment: &|segment| selection.means_segment(segment),
     };
     let reading = options.reading.reading(At::End)?;
-    let Explained { explanation, cut_at, notes } = recording::explain(file, wanted, &reading)
+    let Explained { explanation, cut_at, notes } = replay::explain(file, wanted, &reading)
         .with_context(|| format!("cannot explain {segment} from {called}"))?;
     drop(progress);
     reading::remark_on(cut_at, &notes, called);

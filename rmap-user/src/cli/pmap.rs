@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 
 use crate::live::procfs::{self, read_segments};
-use crate::snapshot::Segment;
+use crate::trace::Segment;
 
 /// Longest command line that is shown, as in procps.
 const MAX_COMMAND: u64 = 128 << 10;

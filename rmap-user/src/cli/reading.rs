@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::recording::{Loaded, Reading};
+use crate::replay::{Loaded, Reading};
 use crate::report::At;
 use crate::symbol::Folders;
 

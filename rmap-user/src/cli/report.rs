@@ -10,7 +10,7 @@ use clap::Args;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
-use crate::recording;
+use crate::replay;
 use crate::report::At;
 
 /// The arguments of `rmap report`.
@@ -66,7 +66,7 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let reading = options.reading.reading(options.at)?;
     let progress = Progress::start("reading the recording");
     let loaded =
-        recording::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
+        replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
     drop(progress);
     reading::remark(&loaded, &options.file);
     options.output.print(&loaded.report, Stream::Stdout)?;

@@ -1,7 +1,7 @@
 //! The only place that knows root: aya, ptrace, `/proc` of others.
 //!
-//! Comes in: a running kernel and its processes. Goes out: [`crate::event::Event`]s,
-//! [`crate::snapshot::Snapshot`]s and [`crate::symbol::Module`]s; [`session`] joins them.
+//! Comes in: a running kernel and its processes. Goes out: [`crate::trace::Event`]s,
+//! [`crate::trace::Snapshot`]s and [`crate::symbol::Module`]s; [`session`] joins them.
 
 pub mod btf;
 mod detached;

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::arch::{Arch, Syscall};
 use super::owners::{page_down, page_up};
-use crate::event::{FileId, MapCall};
+use crate::trace::{FileId, MapCall};
 
 const MAP_TYPE: u64 = 0xf;
 const MAP_PRIVATE: u64 = 2;

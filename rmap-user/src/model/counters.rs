@@ -8,7 +8,7 @@ use super::cause::Cause;
 use super::mapping::Actor;
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::event::Rss;
+use crate::trace::Rss;
 
 /// Pages that came with no fault and no address.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 
 use super::cause::Cause;
 use super::mapping::Vma;
-use crate::event::{Delta, Fault};
+use crate::trace::{Delta, Fault};
 
 /// What a fault did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -244,8 +244,8 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Access;
     use crate::model::{Actor, Call, InstanceId, Origin};
+    use crate::trace::Access;
 
     const WRITE: u32 = 6;
     const PROTECTED_WRITE: u32 = 7;
@@ -420,7 +420,7 @@ mod tests {
         assert_eq!(cause(READ, &vma(true, false)), Some((Cause::FileRead, false)));
         assert_eq!(cause(READ, &vma(false, true)), Some((Cause::SharedMemory, false)));
         assert_eq!(cause(READ, &vma(false, false)), Some((Cause::SwapIn, false)));
-        let huge = Some(crate::event::Entry { huge: true, dirty: true, window: None });
+        let huge = Some(crate::trace::Entry { huge: true, dirty: true, window: None });
         let huge = |error| Fault { entry: huge, ..uncounted(error) };
         let outcome = classify(&huge(WRITE), Some(&vma(false, false)), false).unwrap();
         assert_eq!((outcome.cause, outcome.reach), (Cause::HugePage, Reach::Block(512)));

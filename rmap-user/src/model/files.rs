@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::cause::Cause;
 use super::path::StackRef;
 use super::range_map::RangeMap;
-use crate::event::FileId;
+use crate::trace::FileId;
 
 /// Who wrote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

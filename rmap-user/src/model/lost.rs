@@ -6,7 +6,7 @@
 use super::owners::Owner;
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::event::MissingPages;
+use crate::trace::MissingPages;
 
 /// Who owns a page of which an event was lost.
 const LOST: Owner = Owner { resident: PathId::LOST, dirty: PathId::LOST };

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use super::path::{PathId, StackRef};
 use super::range_map::RangeMap;
 use super::stats::Stats;
-use crate::event::FileId;
+use crate::trace::FileId;
 
 /// Names a mapping instance within one address space. It is used again after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

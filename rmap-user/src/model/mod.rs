@@ -1,7 +1,9 @@
 //! Who owns which page, and why: address spaces, mappings, code paths, processes.
 //!
-//! Comes in: [`crate::event::Event`]s, in the order of the ring. Goes out: [`Processes`] with
-//! their [`AddressSpace`]s, which `reconcile` joins with snapshots. Pure: no root, no I/O.
+//! Comes in: [`crate::trace::Event`]s in the order of the ring, and
+//! [`crate::trace::Snapshot`]s at their place among them. Goes out: a [`Model`], whose
+//! [`Processes`] have their
+//! [`AddressSpace`]s, which `attribution` reads. Pure: no root, no I/O.
 
 mod arch;
 mod arounds;
@@ -14,6 +16,7 @@ mod files;
 mod journal;
 mod lost;
 mod mapping;
+mod observe;
 mod owners;
 mod path;
 mod process;
@@ -21,6 +24,7 @@ mod range_map;
 mod remap;
 mod space;
 mod stats;
+mod stream;
 mod touch;
 
 pub use arch::{Arch, Syscall};
@@ -34,8 +38,9 @@ pub use files::{By, Files, Writer};
 pub use journal::{Change, Journal};
 pub use mapping::{Actor, Call, InstanceId, Mappings, Origin, Vma};
 pub use owners::{HUGE, Owner, PAGE, PageOwners, page_down, page_up};
-pub use path::{MmKey, Path, PathId, PathTable, StackRef};
+pub use path::{Path, PathId, PathTable, StackRef};
 pub use process::{KnownStack, Process, Processes, Stacks};
 pub use range_map::RangeMap;
 pub use space::{AddressSpace, Ledger, Populated};
 pub use stats::{MAX_TIDS, Stats};
+pub use stream::Model;

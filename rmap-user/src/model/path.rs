@@ -5,11 +5,6 @@ use rustc_hash::FxHashMap;
 
 use super::cause::Cause;
 
-/// Names one address space among all that a session meets. Unlike the kernel's `mm` it is never
-/// used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct MmKey(pub u32);
-
 /// Names one stack among all that a session meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StackRef(pub u32);

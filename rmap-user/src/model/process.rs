@@ -13,12 +13,15 @@ use super::arch::{Arch, Syscall};
 use super::call::MapOp;
 use super::cause::{Cause, How};
 use super::files::{By, Files};
+use super::journal::Change;
 use super::mapping::Actor;
+use super::observe::observe;
 use super::owners::PAGE;
-use super::path::{MmKey, StackRef};
+use super::path::StackRef;
 use super::space::{AddressSpace, Ledger};
-use crate::event::{
-    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, Rss, Stack, StackEnd, StackHash,
+use crate::trace::{
+    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, MmKey, Moment, Rss, Snapshot, Stack,
+    StackEnd, StackHash,
 };
 
 /// A process.
@@ -172,7 +175,7 @@ pub struct Processes {
 impl Processes {
     /// No process yet, on a machine with these system calls.
     #[must_use]
-    pub fn new(arch: Arch) -> Self {
+    pub(super) fn new(arch: Arch) -> Self {
         Self {
             arch,
             processes: Vec::new(),
@@ -195,8 +198,8 @@ impl Processes {
     }
 
     /// Writes down what changes in some ranges of an address space that is still to come:
-    /// [`super::PageOwners::changes`] of it.
-    pub fn watch(&mut self, key: MmKey, ranges: Vec<Range<u64>>) {
+    /// [`Processes::changes`] of it.
+    pub(super) fn watch(&mut self, key: MmKey, ranges: Vec<Range<u64>>) {
         self.watched.insert(key, ranges);
     }
 
@@ -207,7 +210,7 @@ impl Processes {
     }
 
     /// The same, to be changed.
-    pub fn space_mut(&mut self, key: MmKey) -> Option<&mut AddressSpace> {
+    fn space_mut(&mut self, key: MmKey) -> Option<&mut AddressSpace> {
         self.spaces.get_mut(&key)
     }
 
@@ -242,6 +245,12 @@ impl Processes {
         &self.stacks
     }
 
+    /// The address space that a process runs in, be it another's.
+    #[must_use]
+    pub fn space_at(&self, index: usize) -> Option<&AddressSpace> {
+        self.spaces.get(&self.processes.get(index)?.space?)
+    }
+
     /// The address space that a process owns.
     #[must_use]
     pub fn own_space(&self, index: usize) -> Option<&AddressSpace> {
@@ -250,19 +259,19 @@ impl Processes {
     }
 
     /// The same, to be changed.
-    pub fn own_space_mut(&mut self, index: usize) -> Option<&mut AddressSpace> {
+    fn own_space_mut(&mut self, index: usize) -> Option<&mut AddressSpace> {
         let process = self.processes.get(index).filter(|process| process.owner)?;
         self.spaces.get_mut(&process.space?)
     }
 
     /// The address space that a process runs in, be it another's, with the writers of files.
-    pub fn space_and_files(&mut self, index: usize) -> Option<(&mut AddressSpace, &mut Files)> {
+    fn space_and_files(&mut self, index: usize) -> Option<(&mut AddressSpace, &mut Files)> {
         let process = self.processes.get(index)?;
         Some((self.spaces.get_mut(&process.space?)?, &mut self.files))
     }
 
     /// Applies an event.
-    pub fn event(&mut self, event: &Event) {
+    pub(super) fn event(&mut self, event: &Event) {
         match &event.body {
             Body::Fault(fault) => {
                 let loading =
@@ -303,7 +312,7 @@ impl Processes {
     }
 
     /// Applies faults of one run: as if each of them came for itself.
-    pub fn faults(&mut self, run: &FaultRun) {
+    pub(super) fn faults(&mut self, run: &FaultRun) {
         if self.whole(run).is_none() {
             run.events().for_each(|event| self.event(&event));
         }
@@ -322,8 +331,42 @@ impl Processes {
         Some(())
     }
 
+    /// Applies a snapshot: its process is met, and the space that it runs in, be it another's, is
+    /// brought up to what it shows. Gives the process's position in
+    /// [`Processes::all`].
+    pub(super) fn snapshot(&mut self, snapshot: &Snapshot) -> usize {
+        let index = self.place(snapshot);
+        if let Some((space, files)) = self.space_and_files(index) {
+            observe(space, files, snapshot);
+        }
+        index
+    }
+
+    /// The process of a snapshot, with a space to put what it shows into. Where the event of its
+    /// birth or of its exec was lost, the snapshot stands for it.
+    fn place(&mut self, snapshot: &Snapshot) -> usize {
+        let index = self.meet(snapshot.pid, snapshot.time_ns);
+        let fresh = self.own_space(index).is_some_and(|s| s.fresh_exec.is_some());
+        if snapshot.moment == Moment::Executed && !fresh {
+            self.drop_program(index);
+        }
+        let process = &self.processes[index];
+        if process.space.is_none() && process.ended_ns.is_none() {
+            self.give_space(index);
+            if let Some(space) = self.own_space_mut(index) {
+                space.attached();
+            }
+        }
+        index
+    }
+
+    /// The owners that changed in the watched ranges of a space since they were last asked for.
+    pub(super) fn changes(&mut self, key: MmKey) -> Vec<Change> {
+        self.space_mut(key).map_or_else(Vec::new, |space| space.owners.changes())
+    }
+
     /// A process that was met with no event of its birth.
-    pub fn meet(&mut self, pid: u32, time_ns: u64) -> usize {
+    pub(super) fn meet(&mut self, pid: u32, time_ns: u64) -> usize {
         if let Some(index) = self.index(pid) {
             return index;
         }
@@ -331,7 +374,7 @@ impl Processes {
     }
 
     /// Gives a process a fresh address space of which the kernel's name is not known yet.
-    pub fn give_space(&mut self, index: usize) -> MmKey {
+    fn give_space(&mut self, index: usize) -> MmKey {
         let key = self.new_key();
         self.insert_new(key);
         if let Some(process) = self.processes.get_mut(index) {
@@ -342,7 +385,7 @@ impl Processes {
     }
 
     /// The program that a process runs was replaced: its old address space is given up.
-    pub fn drop_program(&mut self, index: usize) {
+    fn drop_program(&mut self, index: usize) {
         self.leave(index, Some(How::Exec));
         if let Some(pid) = self.processes.get(index).map(|process| process.pid) {
             self.drop_provisional_of(pid);
@@ -351,7 +394,7 @@ impl Processes {
 
     /// Takes the address space of a process out of the model, to make room. Later events of it
     /// change nothing.
-    pub fn take_space(&mut self, index: usize) -> Option<AddressSpace> {
+    pub(super) fn take_space(&mut self, index: usize) -> Option<AddressSpace> {
         let process = self.processes.get(index).filter(|process| process.owner)?;
         self.spaces.remove(&process.space?)
     }

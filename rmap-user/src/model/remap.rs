@@ -9,7 +9,7 @@ use super::mapping::{Actor, Call, InstanceId, Origin, Vma};
 use super::owners::{Owner, PAGE, page_up};
 use super::path::{PathId, StackRef};
 use super::space::{AddressSpace, Populated};
-use crate::event::FileId;
+use crate::trace::FileId;
 
 /// What `mremap` has taken from the old range and not yet put anywhere.
 #[derive(Clone, Debug, Default)]

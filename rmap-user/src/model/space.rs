@@ -14,10 +14,10 @@ use super::counters::Unplaced;
 use super::files::Writer;
 use super::mapping::{Actor, Call, InstanceId, Mappings, Vma};
 use super::owners::{Owner, PAGE, PageOwners};
-use super::path::{MmKey, Path, PathId, PathTable, StackRef};
+use super::path::{Path, PathId, PathTable, StackRef};
 use super::range_map::RangeMap;
 use super::remap::InFlight;
-use crate::event::FileId;
+use crate::trace::{FileId, MmKey};
 
 /// Memory that a call brought in with no fault. Which pages, a snapshot shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,40 +36,40 @@ pub struct Populated {
 #[derive(Clone, Debug)]
 pub struct AddressSpace {
     /// Its name.
-    pub key: MmKey,
+    pub(super) key: MmKey,
     /// What is mapped.
-    pub mappings: Mappings,
+    pub(super) mappings: Mappings,
     /// Who owns the pages.
-    pub owners: PageOwners,
+    pub(super) owners: PageOwners,
     /// The code paths.
-    pub paths: PathTable,
+    pub(super) paths: PathTable,
     /// Pages brought in by fault-around.
-    pub around: Candidates,
+    pub(super) around: Candidates,
     /// What faults saw around them in memory of files.
-    pub arounds: Arounds,
+    pub(super) arounds: Arounds,
     /// Memory brought in with no fault, by `MAP_POPULATE`, `mlock`, `O_DIRECT` and the like.
-    pub populated: RangeMap<Populated>,
+    pub(super) populated: RangeMap<Populated>,
     /// Memory given up by `MADV_FREE`, and who did so.
-    pub lazy_free: RangeMap<Option<StackRef>>,
+    pub(super) lazy_free: RangeMap<Option<StackRef>>,
     /// Memory of which `MADV_PAGEOUT` was asked, and by whom: what of it went is seen later.
-    pub paged_out: RangeMap<Option<StackRef>>,
+    pub(super) paged_out: RangeMap<Option<StackRef>>,
     /// Memory of which KSM may merge the pages.
-    pub mergeable: RangeMap<()>,
+    pub(super) mergeable: RangeMap<()>,
     /// Pages that came with no fault, and no address.
-    pub unplaced: Unplaced,
+    pub(super) unplaced: Unplaced,
     /// Where anybody may have brought in the pages that nobody owns: events were lost.
-    pub lost: RangeMap<()>,
+    pub(super) lost: RangeMap<()>,
     /// Calls were lost, so that the mappings are no longer sure.
-    pub calls_lost: bool,
+    pub(super) calls_lost: bool,
     /// The program break.
-    pub brk: Option<u64>,
+    pub(super) brk: Option<u64>,
     /// The path of pages that were there when the space was copied by fork.
-    pub fork_path: Option<(PathId, Actor)>,
+    pub(super) fork_path: Option<(PathId, Actor)>,
     /// A snapshot has shown which pages fork copied: what comes to light later it did not.
-    pub fork_shown: bool,
+    pub(super) fork_shown: bool,
     /// A program was loaded, and no snapshot has shown yet with what.
-    pub fresh_exec: Option<Actor>,
-    pub(super) stacks: FxHashMap<crate::event::StackHash, StackRef>,
+    pub(super) fresh_exec: Option<Actor>,
+    pub(super) stacks: FxHashMap<crate::trace::StackHash, StackRef>,
     pub(super) heap: Option<InstanceId>,
     pub(super) in_flight: FxHashMap<u32, InFlight>,
     pub(super) lock_future: bool,
@@ -90,7 +90,7 @@ pub struct Ledger {
 impl AddressSpace {
     /// An empty address space.
     #[must_use]
-    pub fn new(key: MmKey) -> Self {
+    pub(super) fn new(key: MmKey) -> Self {
         Self {
             key,
             mappings: Mappings::default(),
@@ -118,9 +118,51 @@ impl AddressSpace {
         }
     }
 
+    /// Its name.
+    #[must_use]
+    pub const fn key(&self) -> MmKey {
+        self.key
+    }
+
+    /// The mappings.
+    #[must_use]
+    pub const fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    /// The owners of its pages.
+    #[must_use]
+    pub const fn owners(&self) -> &PageOwners {
+        &self.owners
+    }
+
+    /// The call paths.
+    #[must_use]
+    pub const fn paths(&self) -> &PathTable {
+        &self.paths
+    }
+
+    /// Memory given up by `MADV_FREE`, and by whom.
+    #[must_use]
+    pub const fn lazy_free(&self) -> &RangeMap<Option<StackRef>> {
+        &self.lazy_free
+    }
+
+    /// Pages that came with no fault, and no address.
+    #[must_use]
+    pub const fn unplaced(&self) -> &Unplaced {
+        &self.unplaced
+    }
+
+    /// The path of pages that a fork copied into this space, and who forked.
+    #[must_use]
+    pub const fn fork_path(&self) -> Option<(PathId, Actor)> {
+        self.fork_path
+    }
+
     /// The copy that fork makes: the same mappings, pages shared until they are written.
     #[must_use]
-    pub fn fork(&mut self, key: MmKey, parent: Actor) -> Self {
+    pub(super) fn fork(&mut self, key: MmKey, parent: Actor) -> Self {
         self.may_share = true;
         let mut child = Self::new(key);
         child.mappings = self.mappings.inherit();
@@ -132,18 +174,24 @@ impl AddressSpace {
     }
 
     /// Notes that all pages which are there without an owner were copied by fork.
-    pub fn forked_by(&mut self, parent: Actor) {
+    pub(super) fn forked_by(&mut self, parent: Actor) {
         self.may_share = true;
         self.fork_path = Some((self.paths.intern(parent.stack, Cause::ForkCopy), parent));
     }
 
     /// Notes that what it did before tracing began is not known.
-    pub const fn attached(&mut self) {
+    pub(super) const fn attached(&mut self) {
         self.may_share = true;
     }
 
     /// Claims pages found at a snapshot: nobody faulted on them.
-    pub fn claim_found(&mut self, pages: Range<u64>, path: PathId, dirty: bool, by: (u32, u64)) {
+    pub(super) fn claim_found(
+        &mut self,
+        pages: Range<u64>,
+        path: PathId,
+        dirty: bool,
+        by: (u32, u64),
+    ) {
         let (tid, time_ns) = by;
         self.owners.claim(pages.clone(), Some(path), dirty.then_some(path));
         let pieces: Vec<_> = self.instances_in(pages);
@@ -154,7 +202,7 @@ impl AddressSpace {
     }
 
     /// Pages that were taken for a path's and are another's.
-    pub fn not_touched(&mut self, pages: Range<u64>, path: PathId) {
+    pub(super) fn not_touched(&mut self, pages: Range<u64>, path: PathId) {
         if path.is_none() {
             return;
         }
@@ -166,7 +214,12 @@ impl AddressSpace {
     }
 
     /// Pages that somebody else's write to their file made dirty.
-    pub fn claim_dirty(&mut self, pages: Range<u64>, stack: Option<StackRef>, writer: &Writer) {
+    pub(super) fn claim_dirty(
+        &mut self,
+        pages: Range<u64>,
+        stack: Option<StackRef>,
+        writer: &Writer,
+    ) {
         let path = self.paths.intern(stack, writer.cause);
         self.owners.claim(pages.clone(), None, Some(path));
         for (piece, instance) in self.instances_in(pages) {
@@ -211,7 +264,7 @@ impl AddressSpace {
     }
 
     /// Pages that were given up by `MADV_FREE` are there no longer: the kernel has taken them.
-    pub fn taken_back(&mut self, range: Range<u64>) {
+    pub(super) fn taken_back(&mut self, range: Range<u64>) {
         for (piece, stack) in self.lazy_free.cut(range) {
             self.release(piece, Some((How::Free, stack)));
         }
@@ -243,7 +296,7 @@ impl AddressSpace {
     }
 
     /// Pages are found in swap, or came back from there: who owned them has lost them.
-    pub fn swapped_out(&mut self, range: Range<u64>) {
+    pub(super) fn swapped_out(&mut self, range: Range<u64>) {
         let mut went = Vec::new();
         self.owners.walk(range, |run, owner| {
             if owner.resident.is_some() {
@@ -310,7 +363,7 @@ impl AddressSpace {
 
     /// The end of the space: adds to the ledger what its paths touched and who gave back what.
     /// `how`: what ends it, if the pages that it still had are to be counted as given back.
-    pub fn close(self, how: Option<How>, ledger: &mut Ledger) {
+    pub fn close(&self, how: Option<How>, ledger: &mut Ledger) {
         for ((stack, how), bytes) in &self.released {
             *ledger.released.entry((*stack, *how)).or_default() += bytes;
         }
@@ -343,7 +396,7 @@ impl AddressSpace {
     }
 
     /// Maps memory that a snapshot shows and no event told of.
-    pub fn learn(&mut self, range: Range<u64>, vma: Vma) {
+    pub(super) fn learn(&mut self, range: Range<u64>, vma: Vma) {
         let instance = self.mappings.new_instance();
         if vma.origin.call == Call::Brk {
             self.heap = Some(instance);

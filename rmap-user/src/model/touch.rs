@@ -9,7 +9,7 @@ use super::mapping::{Actor, InstanceId, Vma};
 use super::owners::{HUGE, Owner, PAGE, page_down};
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::event::{Fault, FaultRun, FileId};
+use crate::trace::{Fault, FaultRun, FileId};
 
 /// `fault_around_bytes` of the kernel (`mm/memory.c`), as it is unless debugfs changed it.
 const FAULT_AROUND: u64 = 64 << 10;

@@ -4,7 +4,7 @@
 //! known takes no room: a mask says what follows.
 
 use super::varint::{Bad, Reader, put, put_bytes};
-use crate::snapshot::{Breakdown, Measure, Thread};
+use crate::trace::{Breakdown, Measure, Thread};
 
 /// Bits of the mask behind those of the measures: `THPeligible` is known, and its value.
 const ELIGIBLE_KNOWN: u64 = 1 << 32;

@@ -9,7 +9,7 @@ use std::io::Read;
 use super::Error;
 
 /// The version that this rmap writes, and the highest that it reads.
-pub(super) const VERSION: u16 = 4;
+pub(crate) const VERSION: u16 = 4;
 const MAGIC: [u8; 8] = *b"\x89RMAP\r\n\x1a";
 
 /// Whether a file that begins with these bytes (eight, or all that it has) is a recording.
@@ -17,25 +17,25 @@ const MAGIC: [u8; 8] = *b"\x89RMAP\r\n\x1a";
 pub fn is_recording(head: &[u8]) -> bool {
     head.starts_with(&MAGIC)
 }
-pub(super) const HEAD: usize = 16;
+pub(crate) const HEAD: usize = 16;
 const HEADER: usize = 24;
 
 /// A payload has at most so many bytes before compression.
-pub(super) const RAW_MAX: usize = 64 << 20;
+pub(crate) const RAW_MAX: usize = 64 << 20;
 /// And at most so many times those that are stored, so that a small file is a small matter.
 const RATIO_MAX: usize = 200;
 /// More zeros at its end than this no crash leaves: a file that goes on with them is not read on.
-pub(super) const ZEROS_MAX: u64 = 64 << 20;
+pub(crate) const ZEROS_MAX: u64 = 64 << 20;
 /// Quick, and twice as small as without.
 const LEVEL: i32 = 3;
 
 const STORED: u8 = 0;
 const ZSTD: u8 = 1;
 
-pub(super) const OPENING: u16 = 1;
-pub(super) const BATCH: u16 = 2;
-pub(super) const NAMES: u16 = 3;
-pub(super) const ENDING: u16 = 4;
+pub(crate) const OPENING: u16 = 1;
+pub(crate) const BATCH: u16 = 2;
+pub(crate) const NAMES: u16 = 3;
+pub(crate) const ENDING: u16 = 4;
 
 fn crc(bytes: &[u8]) -> u32 {
     let mut crc = flate2::Crc::new();
@@ -44,7 +44,7 @@ fn crc(bytes: &[u8]) -> u32 {
 }
 
 /// The first bytes of a file.
-pub(super) fn head() -> [u8; HEAD] {
+pub(crate) fn head() -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..8].copy_from_slice(&MAGIC);
     head[8..10].copy_from_slice(&VERSION.to_le_bytes());
@@ -54,7 +54,7 @@ pub(super) fn head() -> [u8; HEAD] {
 }
 
 /// A frame as it stands in the file. `number`: how many frames come before it.
-pub(super) fn encode(kind: u16, number: u32, raw: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(crate) fn encode(kind: u16, number: u32, raw: &[u8]) -> std::io::Result<Vec<u8>> {
     if raw.len() > RAW_MAX {
         return Err(std::io::Error::other("more at once than a frame holds"));
     }
@@ -74,7 +74,7 @@ pub(super) fn encode(kind: u16, number: u32, raw: &[u8]) -> std::io::Result<Vec<
 }
 
 /// A checked frame.
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// Where it begins.
     pub at: u64,
     pub kind: u16,
@@ -82,7 +82,7 @@ pub(super) struct Frame {
 }
 
 /// Reads frames from the front of a file.
-pub(super) struct Frames<R> {
+pub(crate) struct Frames<R> {
     from: R,
     /// The version of the format.
     pub version: u16,
@@ -93,7 +93,7 @@ pub(super) struct Frames<R> {
 
 impl<R: Read> Frames<R> {
     /// Reads the head.
-    pub(super) fn open(mut from: R) -> Result<Self, Error> {
+    pub(crate) fn open(mut from: R) -> Result<Self, Error> {
         let mut head = [0; HEAD];
         let got = fill(&mut from, &mut head)?;
         if got == 0 {
@@ -119,7 +119,7 @@ impl<R: Read> Frames<R> {
     }
 
     /// The next frame; `None` at the end. At the file's end inside of a frame `cut` is set.
-    pub(super) fn next(&mut self, cut: &mut bool) -> Result<Option<Frame>, Error> {
+    pub(crate) fn next(&mut self, cut: &mut bool) -> Result<Option<Frame>, Error> {
         let at = self.at;
         let damaged = |what: &str| Error::Damaged { at, what: what.to_owned() };
         let mut header = [0; HEADER];

@@ -1,46 +1,30 @@
-//! Recordings: what a session was given, kept in a file, so that the report can be made again.
+//! Recordings: the inputs of a session in a file, so that its report can be made again.
 //!
-//! Comes in: the inputs of an [`Investigation`](crate::investigate::Investigation) in their order.
-//! Goes out: a file, and from the file the same report. `docs/recording.md` describes every byte.
-//! A recording may come from anybody: everything is checked, and memory and time are bounded by
-//! the size of the file.
+//! Comes in: [`Input`](crate::trace::Input)s in their order; or a file, from anybody. Goes out: the
+//! file; or the same inputs, checked. Memory and time are bounded by the size of the file.
+//! `docs/recording.md` describes every byte.
 //!
-//! * [`tape`]: an investigation that writes down what it is given;
-//! * [`writer`]: batches go to the file on a thread of their own;
-//! * [`load`]: a file becomes a report;
-//! * `course`: how sizes moved and faults came, for a trace;
-//! * [`explain`]: a file becomes the story of a segment;
+//! * [`writer`]: batches go to the file on a thread of their own; [`read`]: a file becomes inputs;
 //! * `frame`: the file as a sequence of checked frames;
-//! * `batch`: inputs as bytes; `varint`: numbers as bytes;
+//! * `codec`: inputs as bytes; [`names`]: names of code as bytes; `varint`: numbers as bytes;
 //! * `breakdown`: the measures of a segment and threads as bytes;
-//! * `moment`: which inputs make up the state at a moment;
-//! * `plausible`: values that no kernel gives.
+//! * `limits`: values that no kernel gives.
 
-mod batch;
-mod breakdown;
-mod course;
-mod explain;
-mod frame;
-#[cfg(test)]
-mod hostile_tests;
-mod load;
-mod moment;
-mod plausible;
-pub mod tape;
-#[cfg(test)]
-mod tests;
-mod varint;
+pub(crate) mod breakdown;
+pub(crate) mod codec;
+pub(crate) mod frame;
+pub(crate) mod limits;
+pub(crate) mod names;
+pub(crate) mod read;
+pub(crate) mod varint;
 pub mod writer;
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::{Exit, Host, Mode, Probe};
 
-pub use batch::Input;
-pub use explain::{Explained, Wanted, explain, explain_from};
 pub use frame::is_recording;
-pub use load::{Loaded, Reading, fuzz_entry, load, load_course, read};
-pub use tape::Tape;
+pub use names::FileNames;
 pub use writer::Recorder;
 
 /// What is known when a session begins.

@@ -5,9 +5,9 @@
 
 /// The bytes are no number, or there are none left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bad(pub &'static str);
+pub(crate) struct Bad(pub &'static str);
 
-pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
         value >>= 7;
@@ -15,7 +15,7 @@ pub(super) fn put(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-pub(super) fn put_signed(out: &mut Vec<u8>, value: i64) {
+pub(crate) fn put_signed(out: &mut Vec<u8>, value: i64) {
     put(out, fold(value));
 }
 
@@ -28,27 +28,27 @@ const fn unfold(folded: u64) -> i64 {
 }
 
 /// 0 for none, else the folded number and 1. The one number that this leaves no room for is none.
-pub(super) fn put_signed_option(out: &mut Vec<u8>, value: Option<i64>) {
+pub(crate) fn put_signed_option(out: &mut Vec<u8>, value: Option<i64>) {
     put(out, value.map_or(0, |value| fold(value).wrapping_add(1)));
 }
 
-pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
 }
 
 /// Reads from the front of bytes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reader<'a>(pub &'a [u8]);
+pub(crate) struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
-    pub(super) fn byte(&mut self) -> Result<u8, Bad> {
+    pub(crate) fn byte(&mut self) -> Result<u8, Bad> {
         let (first, rest) = self.0.split_first().ok_or(Bad("it ends too early"))?;
         self.0 = rest;
         Ok(*first)
     }
 
-    pub(super) fn number(&mut self) -> Result<u64, Bad> {
+    pub(crate) fn number(&mut self) -> Result<u64, Bad> {
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -64,24 +64,24 @@ impl<'a> Reader<'a> {
         Err(Bad("a number is too large"))
     }
 
-    pub(super) fn signed(&mut self) -> Result<i64, Bad> {
+    pub(crate) fn signed(&mut self) -> Result<i64, Bad> {
         Ok(unfold(self.number()?))
     }
 
-    pub(super) fn signed_option(&mut self) -> Result<Option<i64>, Bad> {
+    pub(crate) fn signed_option(&mut self) -> Result<Option<i64>, Bad> {
         Ok(self.number()?.checked_sub(1).map(unfold))
     }
 
-    pub(super) fn small(&mut self) -> Result<u32, Bad> {
+    pub(crate) fn small(&mut self) -> Result<u32, Bad> {
         u32::try_from(self.number()?).map_err(|_| Bad("a number is too large"))
     }
 
-    pub(super) fn small_signed(&mut self) -> Result<i32, Bad> {
+    pub(crate) fn small_signed(&mut self) -> Result<i32, Bad> {
         i32::try_from(self.signed()?).map_err(|_| Bad("a number is too large"))
     }
 
     /// How many things follow, each of at least one byte: never more than there are bytes.
-    pub(super) fn count(&mut self) -> Result<usize, Bad> {
+    pub(crate) fn count(&mut self) -> Result<usize, Bad> {
         let count = self.number()?;
         if count > self.0.len() as u64 {
             return Err(Bad("a count is larger than what follows"));
@@ -89,14 +89,14 @@ impl<'a> Reader<'a> {
         Ok(count as usize)
     }
 
-    pub(super) fn bytes(&mut self) -> Result<&'a [u8], Bad> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Bad> {
         let count = self.count()?;
         let (bytes, rest) = self.0.split_at(count);
         self.0 = rest;
         Ok(bytes)
     }
 
-    pub(super) fn text(&mut self) -> Result<String, Bad> {
+    pub(crate) fn text(&mut self) -> Result<String, Bad> {
         let text = std::str::from_utf8(self.bytes()?).map_err(|_| Bad("a name is no UTF-8"))?;
         Ok(text.to_owned())
     }

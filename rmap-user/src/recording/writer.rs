@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::batch::Batch;
-use super::varint::{put, put_bytes};
+use super::codec::Batch;
+use super::names::{FileNames, encode};
 use super::{Ending, Opening, frame};
-use crate::symbol::Names;
+use crate::trace::Input;
 
 /// A batch of this many bytes goes to the file.
 const BATCH: usize = 512 << 10;
@@ -29,14 +29,6 @@ const FIRST_PERIOD: Duration = Duration::from_millis(5);
 const WAITING_MAX: usize = 64 << 20;
 /// At the end a disk may do nothing for so long.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The names that were found for one file.
-pub(super) struct FileNames {
-    /// Its number.
-    pub number: u32,
-    /// By offset.
-    pub names: Names,
-}
 
 /// Shared by the session and the thread that writes.
 struct Shared {
@@ -81,13 +73,13 @@ impl Recorder {
         Ok(Self { shared, frames, done })
     }
 
-    /// Adds to the batch, and hands a full one over.
-    pub(super) fn add(&self, add: impl FnOnce(&mut Batch)) {
+    /// Adds an input to the batch, and hands a full one over.
+    pub fn add(&self, input: &Input) {
         let mut shared = lock(&self.shared);
         if shared.error.is_some() {
             return;
         }
-        add(&mut shared.batch);
+        shared.batch.add(input);
         if shared.batch.len() < shared.full {
             return;
         }
@@ -106,11 +98,11 @@ impl Recorder {
     ///
     /// # Errors
     /// What kept it from being whole.
-    pub(super) fn finish(self, names: &[FileNames], ending: &Ending) -> io::Result<()> {
+    pub fn finish(self, names: &[FileNames], ending: &Ending) -> io::Result<()> {
         let Self { shared, frames, done } = self;
         let last = lock(&shared).batch.take();
         let _ = frames.send((frame::BATCH, last));
-        for part in names_as_bytes(names) {
+        for part in encode(names) {
             let _ = frames.send((frame::NAMES, part));
         }
         let _ = frames.send((frame::ENDING, serde_json::to_vec(ending)?));
@@ -182,39 +174,4 @@ fn write(
         }
         shared.written += 1;
     }
-}
-
-/// The names in parts that fit into frames.
-fn names_as_bytes(files: &[FileNames]) -> Vec<Vec<u8>> {
-    let mut parts = vec![Vec::new()];
-    for file in files {
-        let mut places: Vec<_> = file.names.frames.iter().collect();
-        places.sort_by_key(|(offset, _)| **offset);
-        for some in places.chunks(4096) {
-            let mut part = Vec::new();
-            put(&mut part, file.number.into());
-            put(&mut part, some.len() as u64);
-            for (offset, frames) in some {
-                put(&mut part, **offset);
-                part.push(file.names.trampolines.contains(*offset).into());
-                put(&mut part, frames.len() as u64);
-                for frame in *frames {
-                    put_bytes(&mut part, frame.offset.as_bytes());
-                    part.push(
-                        u8::from(frame.inlined)
-                            | u8::from(frame.function.is_some()) << 1
-                            | u8::from(frame.file.is_some()) << 2,
-                    );
-                    put_bytes(&mut part, frame.function.as_deref().unwrap_or("").as_bytes());
-                    put_bytes(&mut part, frame.file.as_deref().unwrap_or("").as_bytes());
-                    put(&mut part, frame.line.map_or(0, |line| u64::from(line) + 1));
-                }
-            }
-            match parts.last_mut() {
-                Some(last) if last.len() + part.len() < frame::RAW_MAX / 8 => last.extend(part),
-                _ => parts.push(part),
-            }
-        }
-    }
-    parts
 }

@@ -1,6 +1,6 @@
 //! The immutable result of an investigation, as `rmap.report/1`.
 //!
-//! Comes in: nothing; [`crate::reconcile`] fills it. Goes out: serde types whose names and order
+//! Comes in: nothing; [`crate::attribution`] fills it. Goes out: serde types whose names and order
 //! are the JSON's own. Sizes are bytes, addresses are lower-case hex strings with `0x`, times are
 //! nanoseconds since the start of the session. `docs/report.md` describes every field.
 

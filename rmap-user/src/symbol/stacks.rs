@@ -24,8 +24,8 @@ use std::thread;
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::resolve;
-use crate::event::StackEnd;
 use crate::report::{Frame, Stack};
+use crate::trace::StackEnd;
 
 /// Parsers of debug information recurse; memory for it is only used where they do.
 const PARSER_STACK: usize = 64 << 20;
@@ -51,7 +51,7 @@ pub struct RawStack {
     pub time_ns: u64,
     /// How the walk ended.
     pub end: StackEnd,
-    /// Innermost first, as in [`crate::event::Stack`].
+    /// Innermost first, as in [`crate::trace::Stack`].
     pub ips: Vec<u64>,
 }
 

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::StackEnd;
 use crate::report::Frame;
+use crate::trace::StackEnd;
 
 /// Line numbers below count from here. `sink` reports where it was called from.
 const C: &str = r#"#include <stdio.h>

@@ -4,7 +4,7 @@
 //! memory, be it live or a copy. Goes out: the instruction addresses and how the walk ended.
 
 use super::layout::Slabs;
-use crate::event::StackEnd;
+use crate::trace::StackEnd;
 use rmap_ebpf::abi::{
     MAX_FRAMES, Mapping, REG_BP, REG_BX, REG_SP, REGISTERS, Rule, SLAB_JIT, SLAB_PENDING,
     SLAB_WORDS, SPECIAL_JIT, SPECIAL_NO_MAPPING, STACK_TRUNCATED,

@@ -4,7 +4,7 @@ use crate::files::{Built, FLAGS, build};
 use crate::other::Verdict;
 use crate::tracee::Tracee;
 use nix::sys::signal::Signal;
-use rmap::event::StackEnd;
+use rmap::trace::StackEnd;
 use rmap::unwind::walk::Walk;
 use rmap_ebpf::abi::MAX_FRAMES;
 use std::path::Path;

@@ -5,7 +5,7 @@ use crate::files::{Built, FLAGS, build};
 use crate::other::Verdict;
 use crate::tracee::Tracee;
 use nix::sys::signal::Signal;
-use rmap::event::StackEnd;
+use rmap::trace::StackEnd;
 use rmap_ebpf::logic::unwind_row::ends_with_call;
 use std::collections::BTreeMap;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use rmap::input;
-use rmap::recording::Reading;
+use rmap::replay::Reading;
 use rmap::report::check_identity;
 use rmap::symbol::Folders;
 use rmap::view::select::Selection;

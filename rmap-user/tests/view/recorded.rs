@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rmap::recording::{self, Explained, Reading, Wanted};
+use rmap::replay::{self, Explained, Reading, Wanted};
 use rmap::report::course::Course;
 use rmap::report::{At, Explanation, Report, check_identity};
 use rmap::symbol::Folders;
@@ -131,7 +131,7 @@ fn reports_of_recordings_are_as_they_were() {
     let whole = text(|out| json::write(&load("plain").0, out));
     golden("report.json", &whole);
     let reading = Reading { at: At::Peak, ..reading() };
-    let mut report = recording::load(&path("plain"), &reading).unwrap().report;
+    let mut report = replay::load(&path("plain"), &reading).unwrap().report;
     assert_eq!(check_identity(&report), Ok(()));
     assert!(report.session.at_ns.is_some());
     report.host.kernel = "6.18".to_owned();
@@ -147,7 +147,7 @@ fn told(name: &str, segment: &str) -> Explanation {
         process: &|process| selection.means_process(process),
         segment: &|segment| selection.means_segment(segment),
     };
-    let explained = recording::explain(&path(name), wanted, &reading()).unwrap();
+    let explained = replay::explain(&path(name), wanted, &reading()).unwrap();
     let Explained { mut explanation, cut_at, notes } = explained;
     assert_eq!((cut_at, notes.is_empty(), explanation.left_out), (None, true, 0), "{name}");
     explanation.host.kernel = "6.18".to_owned();

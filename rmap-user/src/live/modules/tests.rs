@@ -3,9 +3,9 @@
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::event::StackEnd;
 use crate::report::Frame;
 use crate::symbol::{ModuleMap, RawStack, symbolize};
+use crate::trace::StackEnd;
 
 fn frames(map: &ModuleMap, ips: &[u64]) -> Vec<Frame> {
     let raw = RawStack { id: 0, time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };

@@ -13,7 +13,7 @@ use aya::{
 use rmap_ebpf::abi;
 
 use super::{Error, Probes, Undisturbed, single};
-use crate::snapshot::{PageRun, PageState, Segment, Snapshot};
+use crate::trace::{PageRun, PageState, Segment, Snapshot};
 
 /// Bytes that one table of entries maps.
 const BLOCK: u64 = 2 << 20;
@@ -111,7 +111,7 @@ fn add(snapshot: &mut Snapshot, mut read: impl FnMut(u64) -> Block) {
             // The page map has shown this page: these are not the entries of this process now.
             let Some(entry) = block.1.entry(at) else { return };
             let dirty = entry & (DIRTY | SAVED_DIRTY) != 0;
-            let kind = crate::snapshot::PageKind { entry_dirty: Some(dirty), ..run.kind };
+            let kind = crate::trace::PageKind { entry_dirty: Some(dirty), ..run.kind };
             match all.last_mut() {
                 Some(PageRun { range, kind: last }) if range.end == at && *last == kind => {
                     range.end += PAGE;
@@ -127,7 +127,7 @@ fn add(snapshot: &mut Snapshot, mut read: impl FnMut(u64) -> Block) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Moment, PageKind};
+    use crate::trace::{Moment, PageKind};
 
     const KIND: PageKind = PageKind {
         state: PageState::File,

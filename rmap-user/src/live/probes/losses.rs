@@ -11,7 +11,7 @@ use rmap_ebpf::abi::{LOST_REGION, LostPages, LostSpace};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{Error, Quiet, map};
-use crate::event::{Body, Event, Missing, MissingPages, MmId};
+use crate::trace::{Body, Event, Missing, MissingPages, MmId};
 
 /// `LostKey` and `LostPages` as elements of a map.
 type Key = [u64; 2];

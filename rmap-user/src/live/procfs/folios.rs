@@ -12,7 +12,7 @@ use procfs::PhysicalPageFlags as Flags;
 
 use super::frame::Frames;
 use super::{Error, Task, pagemap};
-use crate::snapshot::{PageRun, PageState, Segment};
+use crate::trace::{PageRun, PageState, Segment};
 
 /// Bytes that one page table maps.
 const TABLE: u64 = 2 << 20;

@@ -24,7 +24,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::live::release::maps_whole_folios;
-use crate::snapshot::{Moment, Segment, Snapshot};
+use crate::trace::{Moment, Segment, Snapshot};
 
 pub use error::Error;
 pub use scan::is_supported as pagemap_scan_is_supported;

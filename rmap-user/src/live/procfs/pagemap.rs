@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use procfs::PhysicalPageFlags as Flags;
 
 use super::pages::Entry;
-use crate::snapshot::Segment;
+use crate::trace::Segment;
 
 /// Bit 55 upwards are flags, those below the frame number (0 without `CAP_SYS_ADMIN`).
 const FRAME: u64 = (1 << 55) - 1;

@@ -13,7 +13,7 @@ use super::frame::Frames;
 use super::pagemap::Walker;
 use super::scan::Scanner;
 use super::{Error, Task};
-use crate::snapshot::{PageKind, PageRun, PageState, Segment};
+use crate::trace::{PageKind, PageRun, PageState, Segment};
 
 /// What a page-table entry says, from either source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! The kernel writes a newline in a name as `\012` and every other byte as it is. Bytes that are
 //! not UTF-8 are kept here in the same notation.
 
-use crate::snapshot::{Measure, Segment, VmFlags};
+use crate::trace::{Measure, Segment, VmFlags};
 
 /// Longest line that is accepted: a path of `PATH_MAX` bytes, each escaped, and the columns.
 const MAX_LINE: usize = 4 * 4096 + 256;
@@ -220,7 +220,7 @@ pub(super) fn escaped(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::Breakdown;
+    use crate::trace::Breakdown;
     use proptest::prelude::*;
 
     fn parse(text: &[u8]) -> Result<Vec<Segment>, TextError> {

@@ -13,7 +13,7 @@ use nix::unistd::{ForkResult, Pid, fork};
 
 use super::scan::Scanner;
 use super::{Error, Task, has_memory, pages, read_segments, take};
-use crate::snapshot::{Moment, PageRun, PageState, Segment, Snapshot};
+use crate::trace::{Moment, PageRun, PageState, Segment, Snapshot};
 
 const PAGE: usize = 4096;
 const HUGE: usize = 2 << 20;

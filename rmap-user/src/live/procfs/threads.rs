@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use super::{read_file, smaps};
-use crate::snapshot::Thread;
+use crate::trace::Thread;
 
 /// Threads that are read at most: each costs two small files while the process waits.
 const MOST: usize = 4096;

@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    event::{RawStack, Stack, StackHash},
     symbol::ModuleMap,
+    trace::{RawStack, Stack, StackHash},
 };
 
 /// Who looks at the pairs.

@@ -1,17 +1,15 @@
-//! Feeds the investigation: events from the ring buffer, snapshots at the stops, modules for the
-//! symbols, facts about processes, counts of what was lost.
+//! Turns a live session into inputs: events from the ring buffer, snapshots and code at the stops, facts
+//! about processes, counts of what was lost.
+//!
+//! Comes in: records of the ring, messages of the tracer. Goes out: inputs to the [`Feed`]; at the end
+//! the report.
 //!
 //! Everything runs on the session's thread. At a stop the ring is drained first: the thread that
 //! stands still has put all of its records there before, so what the snapshot shows and what the
 //! events say belong together.
 
-mod beside;
-mod foresee;
-
 use std::{
-    collections::{BTreeSet, HashMap},
-    mem,
-    sync::{Arc, mpsc as sync},
+    sync::mpsc as sync,
     thread,
     time::{Duration, Instant},
 };
@@ -22,25 +20,21 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    event::{Body, Event, MmId, RawStack, Stack, StackEnd},
-    investigate::{Closing, Investigation, ProcessFacts},
-    live::{
-        modules::Catalogue,
-        perf_map,
-        probes::{self, LeftOut, Probes},
-        procfs,
-    },
-    model::MmKey,
-    recording::{self, Recorder, Tape},
-    report::{Exit, Lost, Mode, Report},
-    snapshot::{Moment, Snapshot},
-    symbol::{Binary, ModuleMap, PerfMap, Stamp},
+    live::{probes::Probes, procfs},
+    recording::{self, Recorder},
+    report::{Exit, Mode, Report},
+    session::Closing,
+    trace::{Body, Event, Input, MapCall, Moment, RawStack, Stack, StackEnd},
 };
 
 use super::{
     check::{Check, Checking},
+    code::{CodeTracker, Image, To},
     facts,
+    feed::Feed,
+    losses::LossCounter,
     observer::{Message, Stop},
+    snapshots::{Snapshotter, hand_on},
     stream::Stream,
 };
 
@@ -52,16 +46,6 @@ const DRAIN_MAX: usize = (8 << 20) / size_of::<abi::Header>();
 const PATIENCE: Duration = Duration::from_secs(1);
 const REST: Duration = Duration::from_micros(50);
 
-/// Which program a process is seen to run when its mappings are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Image {
-    /// It stands still, and its events were taken: the program that the investigation knows.
-    Known,
-    /// It runs on: perhaps it has executed another program, and the event that says so is still in
-    /// the ring. Stacks of the old program must not be walked by the new one's code.
-    MayBeAnother,
-}
-
 /// What came of a drain.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Drained {
@@ -72,35 +56,15 @@ pub(super) struct Drained {
     pub(super) behind: bool,
 }
 
-/// One session's state.
+/// One live session.
 pub(super) struct Collector {
     probes: Probes,
     stream: Stream,
-    investigation: Tape,
-    catalogue: Catalogue,
-    /// For each process, its program and the perf map file that was there when that began, which
-    /// is not of its own.
-    perf_maps: HashMap<u32, (MmKey, Option<Stamp>)>,
-    modules: HashMap<MmKey, ModuleMap>,
-    /// For each process, its program and the files that its headers name.
-    forecasts: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
-    /// Processes that run a program of their own now.
-    running: BTreeSet<u32>,
-    /// Those among them that ptrace does not stop, so that only events tell of their end.
-    unstopped: BTreeSet<u32>,
+    feed: Feed,
+    code: CodeTracker,
+    snapshots: Snapshotter,
+    losses: LossCounter,
     started_at: OffsetDateTime,
-    /// Times that the counters could not be read.
-    unreadable: u64,
-    /// What the probes counted when they were last asked.
-    lost: Lost,
-    /// Times that the unwind tables could not be told what a process has mapped.
-    failed_tables: u64,
-    /// The address space that each process runs in, as the kernel names it.
-    spaces: HashMap<u32, MmId>,
-    /// Snapshots that failed.
-    failed_snapshots: u64,
-    /// What keeps a part of the picture from being seen, told with the probes.
-    troubles: Vec<(&'static str, String)>,
     /// Who checks the walks, if anybody.
     checking: Option<Checking>,
 }
@@ -117,20 +81,11 @@ impl Collector {
         Self {
             probes,
             stream,
-            investigation: Tape::new(Investigation::new(mode, started_ns), recorder),
-            catalogue: Catalogue::default(),
-            perf_maps: HashMap::new(),
-            modules: HashMap::new(),
-            forecasts: HashMap::new(),
-            running: BTreeSet::new(),
-            unstopped: BTreeSet::new(),
+            feed: Feed::new(mode, started_ns, recorder),
+            code: CodeTracker::default(),
+            snapshots: Snapshotter::default(),
+            losses: LossCounter::default(),
             started_at,
-            unreadable: 0,
-            failed_tables: 0,
-            failed_snapshots: 0,
-            spaces: HashMap::new(),
-            lost: Lost::default(),
-            troubles: Vec::new(),
             checking: None,
         }
     }
@@ -154,7 +109,7 @@ impl Collector {
         loop {
             while let Some(event) = self.stream.next() {
                 raw |= matches!(event.body, Body::RawStack(_));
-                self.event(&event);
+                self.event(event);
                 left = left.saturating_sub(1);
                 if left == 0 {
                     break;
@@ -171,21 +126,20 @@ impl Collector {
                 break;
             }
         }
-        // What was lost is told before a snapshot at the latest.
+        // What was lost is reported before a snapshot at the latest.
         for event in self.stream.rest() {
-            self.event(&event);
+            self.event(event);
         }
-        self.investigation.settle();
         Drained { raw, behind: left == 0 }
     }
 
-    fn event(&mut self, event: &Event) {
-        if !matches!(event.body, Body::Fault(_)) {
-            self.investigation.settle();
-        }
+    fn event(&mut self, event: Event) {
         match &event.body {
             Body::RawStack(raw) if raw.check => return self.check(event.pid, raw.as_ref().clone()),
-            Body::RawStack(raw) => return self.finish_stack(event, raw),
+            Body::RawStack(raw) => {
+                let body = Body::Stack(self.finish_stack(event.pid, event.tid, raw));
+                return self.feed.apply(&Input::Event(Event { body, ..event }));
+            }
             Body::Stack(stack) => {
                 let waited = self.checking.as_mut().and_then(|checking| checking.walked(stack));
                 if let Some((pid, raw)) = waited {
@@ -194,32 +148,32 @@ impl Collector {
             }
             _ => {}
         }
-        self.investigation.event(event);
+        let input = Input::Event(event);
+        self.feed.apply(&input);
+        if let Input::Event(event) = input {
+            self.follow(&event);
+        }
+    }
+
+    /// Does what an event asks for, after the session has taken it.
+    fn follow(&mut self, event: &Event) {
         match &event.body {
-            Body::Exec { .. } => {
-                self.spaces.insert(event.pid, event.mm);
-            }
-            Body::Fault(_) => {
-                self.spaces.entry(event.pid).or_insert(event.mm);
-            }
+            Body::Exec { .. } => self.snapshots.executed(event.pid, event.mm),
+            Body::Fault(_) => self.snapshots.seen(event.pid, event.mm),
             // What a library's end takes away must be known before it does.
-            Body::Map(call) if maps_code(call) => self.mapped(event, call),
+            Body::Map(call) if maps_code(call) => {
+                let (code, to) = self.code();
+                code.mapped(to, event, call);
+            }
             Body::Fork(fork) if !fork.thread => {
-                self.running.insert(fork.child_pid);
-                self.spaces.insert(fork.child_pid, fork.child_mm);
-                if self.unstopped.contains(&event.pid) {
-                    self.unstopped.insert(fork.child_pid);
-                }
-                let instance = |pid| self.investigation.instance(pid);
-                let (parent, child) = (instance(event.pid), instance(fork.child_pid));
-                ModuleMap::inherit(&mut self.modules, parent, child);
+                self.snapshots.forked(event.pid, fork.child_pid, fork.child_mm);
                 if self.probes.inherit(event.pid, fork.child_pid).is_err() {
-                    self.failed_tables += 1;
+                    self.losses.failed_tables += 1;
                 }
             }
             Body::Exit { group_dead: true, .. } => {
                 self.ended(event.pid);
-                self.spaces.remove(&event.pid);
+                self.snapshots.gone(event.pid);
                 self.probes.ended(event.pid);
             }
             _ => {}
@@ -227,48 +181,32 @@ impl Collector {
     }
 
     fn check(&mut self, pid: u32, raw: RawStack) {
-        let instance = self.investigation.instance(pid);
-        let modules = instance.and_then(|instance| self.modules.get(&instance));
+        let modules = self.feed.session().code_of(pid);
         if let (Some(checking), Some(modules)) = (&mut self.checking, modules) {
             checking.raw(pid, raw, modules);
         }
     }
 
-    /// Looks which code a process has mapped now, and says whether it could. `tid` is a thread of it
-    /// that still has its memory.
-    fn scan(&mut self, pid: u32, tid: u32, image: Image) -> bool {
-        let Some(instance) = self.investigation.instance(pid) else { return false };
-        // Now, and not the time of the event that asks: the process may have executed another
-        // program since, and stacks of the time between belong to what is not mapped any more.
-        let time_ns = procfs::monotonic_ns();
-        // A process that is gone meanwhile was looked at before, or has run nothing.
-        let Ok(modules) = self.catalogue.scan(tid) else { return false };
-        let map = self.modules.entry(instance).or_default();
-        if image == Image::MayBeAnother && !map.is_same_program(&modules) {
-            return false;
-        }
-        self.investigation.code(pid, time_ns, &modules);
-        map.update(time_ns, modules);
-        if self.probes.show(pid, map.living()).is_err() {
-            self.failed_tables += 1;
-        }
-        true
+    /// The code tracker, and what it works on.
+    const fn code(&mut self) -> (&mut CodeTracker, To<'_>) {
+        let to = To { probes: &mut self.probes, feed: &mut self.feed, losses: &mut self.losses };
+        (&mut self.code, to)
     }
 
-    /// Walks a stack that the kernel side had no tables for, and hands it on.
-    fn finish_stack(&mut self, event: &Event, raw: &RawStack) {
-        let mut stack = self.walk(event.pid, raw);
-        if stack.end == StackEnd::NoMapping {
-            // Code was mapped since the last look.
-            self.scan(event.pid, event.tid, Image::MayBeAnother);
-            stack = self.walk(event.pid, raw);
+    /// Walks a stack that the kernel side had no tables for.
+    fn finish_stack(&mut self, pid: u32, tid: u32, raw: &RawStack) -> Stack {
+        let stack = self.walk(pid, raw);
+        if stack.end != StackEnd::NoMapping {
+            return stack;
         }
-        self.investigation.event(&Event { body: Body::Stack(stack), ..event.clone() });
+        // Code was mapped since the last look.
+        let (code, to) = self.code();
+        code.scan(to, pid, tid, Image::MayBeAnother);
+        self.walk(pid, raw)
     }
 
-    fn walk(&self, pid: u32, raw: &RawStack) -> Stack {
-        let instance = self.investigation.instance(pid);
-        let modules = instance.and_then(|instance| self.modules.get(&instance));
+    fn walk(&mut self, pid: u32, raw: &RawStack) -> Stack {
+        let modules = self.feed.session().code_of(pid);
         self.probes.tables().finish(pid, raw, modules)
     }
 
@@ -278,207 +216,201 @@ impl Collector {
         match message {
             Message::Stop { at, done } => self.stop(at, done),
             Message::Unfollowed { pid, reason } => {
-                self.troubles.push(("ptrace", format!("process {pid}: {reason}")));
+                self.losses.note("ptrace", format!("process {pid}: {reason}"));
             }
             Message::Ended { pid } => self.ended(pid),
         }
     }
 
     fn ended(&mut self, pid: u32) {
-        self.running.remove(&pid);
-        self.unstopped.remove(&pid);
-        self.forecasts.remove(&pid);
+        self.snapshots.ended(pid);
+        self.code.ended(pid);
     }
 
-    /// Whether processes go on of which ptrace does not tell the end.
+    /// Whether processes go on of which ptrace does not report the end.
     pub(super) fn watches_unstopped(&self) -> bool {
-        !self.unstopped.is_empty()
+        self.snapshots.has_unstopped()
     }
 
     fn stop(&mut self, at: Stop, done: sync::Sender<()>) {
         match at {
             Stop::Armed { pid } => {
                 if let Err(error) = self.probes.trace(pid) {
-                    self.troubles.push(("probes", format!("process {pid} is not traced: {error}")));
+                    self.losses.note("probes", format!("process {pid} is not traced: {error}"));
                 }
             }
             Stop::Soon { pid } => {
                 self.drain();
-                self.prepare(pid);
+                let (code, to) = self.code();
+                code.prepare(to, pid);
             }
             Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood, done),
             Stop::Leaving { pid, tid, stood } => self.part(pid, tid, stood, done),
-            // From now on it is looked at while it runs.
+            // From now on its snapshots are taken while it runs.
             Stop::Yielded { pid, tid } => {
                 self.look(pid, tid, Moment::Periodic);
-                self.tell(pid, tid);
+                self.add_facts(pid, tid);
                 self.read_names(pid, tid);
-                self.unstopped.insert(pid);
+                self.snapshots.yielded(pid);
             }
             Stop::Executed { pid, tid } => {
-                self.running.insert(pid);
+                self.snapshots.runs(pid, true);
                 self.read_names(pid, tid);
                 self.look(pid, tid, Moment::Executed);
-                self.begin_names(pid, tid);
-                self.tell(pid, tid);
-                self.foresee(pid);
+                self.code.begin_names(&mut self.feed, pid, tid);
+                self.add_facts(pid, tid);
+                let (code, to) = self.code();
+                code.predict(to, pid);
             }
             // Its parent forked before its own tracing began, and was stopped behind that.
             Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => {
-                self.meet(pid, tid, true, done)
+                self.meet(pid, tid, true, done);
             }
             Stop::Forked { pid, tid } => {
-                self.running.insert(pid);
+                self.snapshots.runs(pid, true);
                 self.look(pid, tid, Moment::Forked);
-                self.begin_names(pid, tid);
-                self.tell(pid, tid);
+                self.code.begin_names(&mut self.feed, pid, tid);
+                self.add_facts(pid, tid);
             }
             Stop::Exiting { pid, tid } => {
                 self.look(pid, tid, Moment::AtExit);
-                self.tell(pid, tid);
+                self.add_facts(pid, tid);
                 self.read_names(pid, tid);
-                self.perf_maps.remove(&pid);
+                self.code.exiting(pid);
             }
         }
     }
 
-    /// Whether any process was seen.
-    pub(super) fn met(&self) -> bool {
-        self.investigation.has_processes()
+    /// Begins with a process that ran before, and lets it run as soon as it was read. What happens
+    /// from the start of its tracing on comes behind the snapshot, also if it was in it already: a
+    /// page has the owner that came last.
+    fn meet(&mut self, pid: u32, tid: u32, stood: bool, done: sync::Sender<()>) {
+        if let Err(error) = self.probes.trace(pid) {
+            self.losses.note("probes", format!("process {pid} is not traced: {error}"));
+            return;
+        }
+        let moment = if stood { Moment::Start } else { Moment::StartRunning };
+        let snapshot = procfs::take(tid, pid, moment, true);
+        let (code, to) = self.code();
+        let scanned = code.scan_attached(to, pid, tid);
+        drop(done);
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                self.probes.untrace(pid);
+                self.losses.note("attach", error.to_string());
+                return;
+            }
+        };
+        self.add_facts(pid, tid);
+        self.count_lost();
+        hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
+        self.snapshots.runs(pid, stood);
+        self.code.begin_attached(&mut self.feed, pid);
+        if let Some((time_ns, modules)) = scanned {
+            self.feed.code(pid, time_ns, &modules);
+        }
     }
 
-    /// Something that the report tells with the probes.
+    /// Takes the last snapshot of a process, and lets it run as soon as it was read: its events end
+    /// there.
+    fn part(&mut self, pid: u32, tid: u32, stood: bool, done: sync::Sender<()>) {
+        let moment = if stood { Moment::Left } else { Moment::Live };
+        if !stood {
+            self.drain();
+        }
+        let snapshot = self.snapshots.take(&mut self.probes, tid, pid, moment);
+        self.probes.untrace(pid);
+        drop(done);
+        self.drain();
+        self.scan(pid, tid);
+        self.count_lost();
+        match snapshot {
+            Ok(snapshot) => self.feed.apply(&Input::Snapshot(snapshot)),
+            Err(_) => self.losses.failed_snapshots += 1,
+        }
+        self.add_facts(pid, tid);
+        self.read_names(pid, tid);
+        self.ended(pid);
+    }
+
+    /// Whether any process was seen.
+    pub(super) fn met(&mut self) -> bool {
+        self.feed.session().has_processes()
+    }
+
+    /// Something that the report shows with the probes.
     pub(super) fn note(&mut self, name: &'static str, why: String) {
-        self.troubles.push((name, why));
+        self.losses.note(name, why);
     }
 
     /// What kept a part of the picture from being seen so far, in one line.
     pub(super) fn troubles(&self) -> String {
-        let troubles: Vec<&str> = self.troubles.iter().map(|(_, why)| why.as_str()).collect();
-        troubles.join("; ")
+        self.losses.troubles()
     }
 
     /// Names and kin of a process; `tid` is a thread of it that has its memory.
-    fn tell(&mut self, pid: u32, tid: u32) {
-        let facts = facts::read(tid);
-        self.investigation.process(
-            pid,
-            ProcessFacts {
-                command: facts.command,
-                exe: facts.exe,
-                parent_pid: (facts.parent != 0).then_some(facts.parent),
-            },
-        );
+    fn add_facts(&mut self, pid: u32, tid: u32) {
+        self.feed.apply(&Input::Process(pid, facts::read(tid)));
     }
 
     /// Takes a snapshot, after the events that came before it.
     fn look(&mut self, pid: u32, tid: u32, moment: Moment) {
         self.drain();
-        self.scan(pid, tid, Image::Known);
+        self.scan(pid, tid);
         self.count_lost();
-        match self.take(tid, pid, moment) {
-            Ok(snapshot) => self.see(&snapshot),
-            // The investigation itself counts processes that end without one.
+        match self.snapshots.take(&mut self.probes, tid, pid, moment) {
+            Ok(snapshot) => {
+                hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
+            }
+            // The session itself counts processes that end without one.
             Err(_) if moment == Moment::AtExit => {}
-            Err(_) => self.failed_snapshots += 1,
+            Err(_) => self.losses.failed_snapshots += 1,
         }
     }
 
-    /// Takes a snapshot, with the dirty bits of the process's page table where they are needed.
-    fn take(&mut self, tid: u32, pid: u32, moment: Moment) -> Result<Snapshot, procfs::Error> {
-        let mut snapshot = procfs::take(tid, pid, moment, true)?;
-        let begins = moment.begins() || matches!(moment, Moment::Forked | Moment::Executed);
-        if let Some(mm) = self.spaces.get(&pid).filter(|_| !begins) {
-            self.probes.add_dirty_bits(mm.0, &mut snapshot);
-        }
-        Ok(snapshot)
+    /// Reads which code a process that stands still has mapped.
+    fn scan(&mut self, pid: u32, tid: u32) {
+        let (code, to) = self.code();
+        code.scan(to, pid, tid, Image::Known);
     }
 
-    /// Hands a snapshot on. Who writes to the files in it is told from now on.
-    fn see(&mut self, snapshot: &Snapshot) {
-        let ends = matches!(snapshot.moment, Moment::AtExit | Moment::Left | Moment::Live);
-        let files = snapshot.segments.iter().filter(|segment| segment.has_file() && !ends);
-        for segment in files {
-            if let Err(error) = self.probes.watch(segment.device, segment.inode) {
-                self.troubles.push(("mapped-files", error.to_string()));
-                break;
-            }
-        }
-        self.investigation.snapshot(snapshot);
-    }
-
-    /// A program begins: a perf map file that is there already is another's.
-    fn begin_names(&mut self, pid: u32, tid: u32) {
-        let Some(instance) = self.investigation.instance(pid) else { return };
-        let there = perf_map::find(tid).ok().flatten().map(|found| found.stamp);
-        self.perf_maps.insert(pid, (instance, there));
-    }
-
-    /// Reads the names that a process's program has written for its own code so far. When it
-    /// executes another one, they are still of the one before.
     fn read_names(&mut self, pid: u32, tid: u32) {
-        let Some(&(instance, before)) = self.perf_maps.get(&pid) else { return };
-        let names = match perf_map::find(tid) {
-            Ok(Some(found)) if Some(found.stamp) != before => found.read(),
-            Ok(_) => return,
-            Err(why) => Err(why),
-        };
-        match names {
-            Ok(bytes) => {
-                let names = PerfMap::parse(&bytes);
-                if names.bad_lines > 0 {
-                    let why = format!("process {pid}: {} lines are no entries", names.bad_lines);
-                    self.troubles.push(("perf-map", why));
-                }
-                self.investigation.written(instance, &bytes);
-                self.modules.entry(instance).or_default().set_names(names);
-            }
-            Err(why) => self.troubles.push(("perf-map", why)),
-        }
+        let (code, to) = self.code();
+        code.read_names(to, pid, tid);
     }
 
     /// Takes a snapshot of every process that runs.
     pub(super) fn periodic(&mut self) {
-        for pid in mem::take(&mut self.running) {
+        for pid in self.snapshots.take_running() {
             // One that ended a moment ago is simply not there any more.
             self.drain();
-            if let Ok(snapshot) = self.take(pid, pid, Moment::Periodic) {
+            let taken = self.snapshots.take(&mut self.probes, pid, pid, Moment::Periodic);
+            if let Ok(snapshot) = taken {
                 self.count_lost();
-                self.see(&snapshot);
-                self.tell(pid, pid);
-                self.running.insert(pid);
+                hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
+                self.add_facts(pid, pid);
+                self.snapshots.runs(pid, true);
             } else {
-                self.unstopped.remove(&pid);
+                self.snapshots.missed(pid);
             }
         }
     }
 
     /// Takes the last snapshot of processes that go on.
     fn leave(&mut self) {
-        for pid in mem::take(&mut self.running) {
+        for pid in self.snapshots.take_running() {
             if self.probes.is_traced(pid) {
                 self.look(pid, pid, Moment::Live);
-                self.tell(pid, pid);
+                self.add_facts(pid, pid);
                 self.read_names(pid, pid);
             }
         }
     }
 
     fn count_lost(&mut self) {
-        let count = |counter| self.probes.counter(counter).ok();
-        match [abi::COUNT_LOST_EVENTS, abi::COUNT_BRACKETS_FULL, abi::COUNT_LOST_STACKS].map(count)
-        {
-            [Some(events), Some(brackets), Some(stacks)] => {
-                self.lost = Lost { events: events + brackets, stacks, snapshots: 0 };
-            }
-            // What cannot be read may be more than nothing.
-            _ => self.unreadable += 1,
-        }
-        self.investigation.lost(Lost {
-            events: self.lost.events + self.stream.unreadable() + self.unreadable,
-            stacks: self.lost.stacks,
-            snapshots: self.failed_snapshots,
-        });
+        let losses = self.losses.count(&self.probes, self.stream.unreadable());
+        self.feed.apply(&Input::Lost(losses));
     }
 
     /// Ends the session: the report, with names for all that it mentions.
@@ -492,18 +424,7 @@ impl Collector {
         self.leave();
         self.count_lost();
         let mut probes = self.probes.probes().to_vec();
-        if self.failed_tables > 0 {
-            let why = format!("{} times a process's code could not be shown", self.failed_tables);
-            self.troubles.push(("unwind-tables", format!("{why}; its stacks may end early")));
-        }
-        if let Some(why) = left_out(self.probes.left_out()) {
-            self.troubles.push(("preemption", why));
-        }
-        probes.extend(self.troubles.into_iter().map(|(name, why)| crate::report::Probe {
-            name: name.to_owned(),
-            attached: false,
-            why_not: Some(why),
-        }));
+        probes.extend(self.losses.rows(&self.probes));
         let closing = Closing {
             host: facts::host(),
             command,
@@ -515,42 +436,16 @@ impl Collector {
         };
         // The probes are not needed any more, and their memory may be.
         let aside = || crate::live::linger::drop_aside((self.probes, self.stream));
-        self.investigation.finish(closing, &self.modules, aside)
+        self.feed.finish(closing, aside)
     }
 }
 
 /// Whether a call has mapped code of a file.
-fn maps_code(call: &crate::event::MapCall) -> bool {
+fn maps_code(call: &MapCall) -> bool {
     const PROT_EXEC: u64 = 4;
     call.syscall == libc::SYS_mmap
         && !call.entry
         && call.result >= 0
         && call.args[2] & PROT_EXEC != 0
         && call.args[4] as i32 >= 0
-}
-
-/// What to say of programs that the kernel left out, if it left any out.
-fn left_out(times: Result<LeftOut, probes::Error>) -> Option<String> {
-    let LeftOut { needed, spare } = match times {
-        Ok(LeftOut { needed: 0, spare: 0 }) => return None,
-        Ok(times) => times,
-        Err(error) => return Some(error.to_string()),
-    };
-    let mut text = "the kernel leaves a probe out while the same one is put aside on that \
-                    processor:"
-        .to_owned();
-    if needed > 0 {
-        text += &format!(
-            " up to {needed} forks, programs, ends and mapping calls may be missing (those that are \
-             known to be are among the lost events);"
-        );
-    }
-    if spare > 0 {
-        text += &format!(
-            " {spare} changes of counters and of files, so causes may be told less exactly, and \
-             pages that came with no fault may have none;"
-        );
-    }
-    text.pop();
-    Some(text)
 }

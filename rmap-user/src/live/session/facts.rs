@@ -7,31 +7,21 @@ use procfs as procfs_crate;
 use crate::{
     live::procfs::{read_file, read_text},
     report,
+    trace::ProcessFacts,
 };
-
-/// Names and kin of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
-    /// Its parent, 0 if not known.
-    pub parent: u32,
-    /// Its command line, the parts joined by blanks; its short name if it has none.
-    pub command: String,
-    /// The program's path.
-    pub exe: String,
-}
 
 /// Most bytes of a command line that are kept.
 const COMMAND_MAX: usize = 4096;
 
 /// Reads what there is; a process that is gone has nothing. `pid` may be any thread of it that has
 /// its memory.
-pub(super) fn read(pid: u32) -> Facts {
+pub(super) fn read(pid: u32) -> ProcessFacts {
     let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let parent = text("status")
+    let parent_pid = text("status")
         .lines()
         .find_map(|line| line.strip_prefix("PPid:"))
         .and_then(|value| value.trim().parse().ok())
-        .unwrap_or(0);
+        .filter(|parent| *parent != 0);
     let mut line = read_file(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.truncate(COMMAND_MAX);
     let parts: Vec<_> = line
@@ -49,7 +39,7 @@ pub(super) fn read(pid: u32) -> Facts {
         _ if is_own_name(comm, &parts, &exe) => format!("{} ({comm})", parts.join(" ")),
         _ => parts.join(" "),
     };
-    Facts { parent, command, exe }
+    ProcessFacts { command, exe, parent_pid }
 }
 
 /// Whether a process gave itself its short name (`PR_SET_NAME`). The kernel takes the first 15 bytes
@@ -76,7 +66,7 @@ mod tests {
     #[test]
     fn our_own_facts() {
         let facts = super::read(std::process::id());
-        assert!(facts.parent > 0);
+        assert!(facts.parent_pid.is_some());
         assert!(!facts.command.is_empty());
         assert!(facts.exe.starts_with('/'));
     }
@@ -94,6 +84,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_none() {
-        assert_eq!(super::read(u32::MAX), super::Facts::default());
+        assert_eq!(super::read(u32::MAX), super::ProcessFacts::default());
     }
 }

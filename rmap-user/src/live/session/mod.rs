@@ -1,19 +1,23 @@
-//! A tracing session: the probes, the tracer and the snapshots, joined into one investigation.
+//! A tracing session: the probes, the tracer and the snapshots, joined into one stream of inputs.
 //!
 //! Comes in: what to run, or which processes to attach to. Goes out: the [`Report`] and how the
 //! command ended. One thread (tokio's) reads the ring buffer, takes the snapshots and feeds the
-//! investigation; the ptrace engine has a thread of its own and waits for it at every stop, so that
+//! session; the ptrace engine has a thread of its own and waits for it at every stop, so that
 //! a snapshot and the events before it belong together.
 
 mod attach;
 mod check;
+mod code;
 mod collector;
 mod facts;
+mod feed;
 mod log;
+mod losses;
 mod observer;
 mod positions;
 mod pulse;
 mod signals;
+mod snapshots;
 mod stream;
 mod trace;
 

@@ -13,11 +13,11 @@ use rmap_ebpf::abi;
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    event::{Body, Event, Missing, MmId},
     live::{
         probes::{Error, Losses, Probes},
         procfs,
     },
+    trace::{Body, Event, Missing, MmId},
 };
 
 use super::positions::Positions;

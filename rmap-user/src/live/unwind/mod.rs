@@ -24,9 +24,9 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    event::{RawStack, Stack, StackEnd},
     live::probes::{Error, Targets},
     symbol::{Binary, Module, ModuleMap},
+    trace::{RawStack, Stack, StackEnd},
     unwind::{
         cache::{Cache, DEFAULT_LIMIT},
         elf::Segment,

@@ -1,0 +1,202 @@
+//! Which code each traced process has mapped: for the unwind tables in the kernel, and for the names in
+//! the report.
+//!
+//! Comes in: processes at their stops, calls that mapped code, perf map files. Goes out: tables in the
+//! kernel; [`Input::Code`] and [`Input::Written`] for the session.
+//!
+//! A program may be gone before anybody could read what it had mapped (`env` executes another within a
+//! millisecond). Then a mapping is taken for one of the files that the program's headers name, if
+//! exactly one of them has its code at that offset in that length: the loader maps nothing else so.
+//! Otherwise its stacks end there, and say so.
+
+use std::{collections::HashMap, fs, os::fd::AsRawFd as _, sync::Arc};
+
+use super::{feed::Feed, losses::LossCounter};
+use crate::{
+    live::{modules::Catalogue, perf_map, probes::Probes, procfs},
+    symbol::{Binary, Module, PerfMap, Stamp},
+    trace::{Event, Input, MapCall, MmKey},
+};
+
+/// Which program a process is seen to run when its mappings are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Image {
+    /// It stands still, and its events were taken: the program that the session knows.
+    Known,
+    /// It runs on: perhaps it has executed another program, and the event that says so is still in
+    /// the ring. Stacks of the old program must not be walked by the new one's code.
+    MayBeAnother,
+}
+
+/// The code of all processes.
+#[derive(Default)]
+pub(super) struct CodeTracker {
+    catalogue: Catalogue,
+    /// For each process, its program and the perf map file that was there when that began, which
+    /// is not of its own.
+    perf_maps: HashMap<u32, (MmKey, Option<Stamp>)>,
+    /// For each process, its program and the files that its headers name.
+    predicted: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
+}
+
+/// What the tracker works on.
+pub(super) struct To<'a> {
+    pub(super) probes: &'a mut Probes,
+    pub(super) feed: &'a mut Feed,
+    pub(super) losses: &'a mut LossCounter,
+}
+
+impl To<'_> {
+    /// Gives the kernel the tables of the code that the session knows of a process.
+    fn show_tables(&mut self, pid: u32) {
+        let Some(map) = self.feed.session().code_of(pid) else { return };
+        if self.probes.show(pid, map.living()).is_err() {
+            self.losses.failed_tables += 1;
+        }
+    }
+}
+
+impl CodeTracker {
+    /// Reads which code a process has mapped now, and says whether it could. `tid` is a thread of it
+    /// that still has its memory.
+    pub(super) fn scan(&mut self, mut to: To<'_>, pid: u32, tid: u32, image: Image) -> bool {
+        if to.feed.session().space_of(pid).is_none() {
+            return false;
+        }
+        // Now, and not the time of the event that asks: the process may have executed another
+        // program since, and stacks of the time between belong to what is not mapped any more.
+        let time_ns = procfs::monotonic_ns();
+        // A process that is gone meanwhile was read before, or has run nothing.
+        let Ok(modules) = self.catalogue.scan(tid) else { return false };
+        let known = to.feed.session().code_of(pid);
+        let same = known.is_some_and(|known| known.is_same_program(&modules));
+        if image == Image::MayBeAnother && !same {
+            return false;
+        }
+        to.feed.code(pid, time_ns, &modules);
+        to.show_tables(pid);
+        true
+    }
+
+    /// Reads the code of a process that ran before, and gives the kernel its tables; the session does
+    /// not know the process yet. Gives what it is to be told then, with the time.
+    pub(super) fn scan_attached(
+        &mut self,
+        to: To<'_>,
+        pid: u32,
+        tid: u32,
+    ) -> Option<(u64, Vec<Module>)> {
+        let modules = self.catalogue.scan(tid).ok()?;
+        if to.probes.show(pid, modules.iter()).is_err() {
+            to.losses.failed_tables += 1;
+        }
+        Some((procfs::monotonic_ns(), modules))
+    }
+
+    /// Makes the unwind tables of the code that a process has mapped, so that it need not stand
+    /// still as long as that takes.
+    pub(super) fn prepare(&mut self, to: To<'_>, pid: u32) {
+        let Ok(modules) = self.catalogue.scan(pid) else { return };
+        let files: Vec<_> = modules.into_iter().filter_map(|module| module.binary).collect();
+        if to.probes.prepare(&files).is_err() {
+            to.losses.failed_tables += 1;
+        }
+    }
+
+    /// Makes the tables of the files that the program of a process will load, while it stands:
+    /// afterwards it would be faster than the tables.
+    pub(super) fn predict(&mut self, to: To<'_>, pid: u32) {
+        let files = self.catalogue.forecast(pid);
+        if to.probes.prepare(&files).is_err() {
+            to.losses.failed_tables += 1;
+        }
+        if let Some(key) = to.feed.session().space_of(pid) {
+            self.predicted.insert(pid, (key, files));
+        }
+    }
+
+    /// A call has mapped code: reads it, or, if the program is gone meanwhile, takes it for what was
+    /// predicted.
+    pub(super) fn mapped(&mut self, to: To<'_>, event: &Event, call: &MapCall) {
+        let To { probes, feed, losses } = to;
+        let again = To { probes: &mut *probes, feed: &mut *feed, losses };
+        if !self.scan(again, event.pid, event.pid, Image::MayBeAnother) {
+            self.as_predicted(probes, feed, event, call);
+        }
+    }
+
+    /// Takes a mapping that is not there any more for what it must have been.
+    fn as_predicted(&self, probes: &Probes, feed: &mut Feed, event: &Event, call: &MapCall) {
+        let Some(key) = feed.session().space_of(event.pid) else { return };
+        let Some((of, files)) = self.predicted.get(&event.pid) else { return };
+        let Ok(start) = u64::try_from(call.result) else { return };
+        let (length, offset) = (call.args[1], call.args[5]);
+        let Some(end) = start.checked_add(length) else { return };
+        let tables = probes.tables();
+        let mut fitting = files.iter().filter(|file| tables.has_code_at(file, offset, length));
+        let (Some(binary), None, true) = (fitting.next(), fitting.next(), *of == key) else {
+            return;
+        };
+        let Some(path) = path_of(binary) else { return };
+        let inode = binary.stamp.map_or(0, |stamp| stamp.inode);
+        let binary = Some(Arc::clone(binary));
+        let module = Module { range: start..end, offset, path, device: (0, 0), inode, binary };
+        let mut map = feed.session().code_of(event.pid).cloned().unwrap_or_default();
+        map.add(event.time_ns, module);
+        let living: Vec<Module> = map.living().cloned().collect();
+        feed.code(event.pid, event.time_ns, &living);
+    }
+
+    /// A program begins: a perf map file that is there already is another's.
+    pub(super) fn begin_names(&mut self, feed: &mut Feed, pid: u32, tid: u32) {
+        let Some(key) = feed.session().space_of(pid) else { return };
+        let there = perf_map::find(tid).ok().flatten().map(|found| found.stamp);
+        self.perf_maps.insert(pid, (key, there));
+    }
+
+    /// The same of a process that ran before: the file that is there is its own.
+    pub(super) fn begin_attached(&mut self, feed: &mut Feed, pid: u32) {
+        if let Some(key) = feed.session().space_of(pid) {
+            self.perf_maps.insert(pid, (key, None));
+        }
+    }
+
+    /// Reads the names that a process's program has written for its own code so far. When it
+    /// executes another one, they are still of the one before.
+    pub(super) fn read_names(&mut self, to: To<'_>, pid: u32, tid: u32) {
+        let Some(&(key, before)) = self.perf_maps.get(&pid) else { return };
+        let names = match perf_map::find(tid) {
+            Ok(Some(found)) if Some(found.stamp) != before => found.read(),
+            Ok(_) => return,
+            Err(why) => Err(why),
+        };
+        match names {
+            Ok(bytes) => {
+                let bad_lines = PerfMap::parse(&bytes).bad_lines;
+                if bad_lines > 0 {
+                    let why = format!("process {pid}: {bad_lines} lines are no entries");
+                    to.losses.note("perf-map", why);
+                }
+                to.feed.apply(&Input::Written(key, bytes));
+            }
+            Err(why) => to.losses.note("perf-map", why),
+        }
+    }
+
+    /// A process stands at its exit; its names were read.
+    pub(super) fn exiting(&mut self, pid: u32) {
+        self.perf_maps.remove(&pid);
+    }
+
+    /// A process has ended.
+    pub(super) fn ended(&mut self, pid: u32) {
+        self.predicted.remove(&pid);
+    }
+}
+
+/// By which path a file was opened.
+fn path_of(binary: &Binary) -> Option<String> {
+    let descriptor = binary.file.as_ref()?.as_raw_fd();
+    let path = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    path.into_os_string().into_string().ok()
+}

@@ -1,0 +1,322 @@
+//! The report of a session at a moment.
+//!
+//! Comes in: the model, and each process at its latest snapshot. Goes out: [`Findings`]: a report in
+//! which stacks have no frames yet, and the addresses for the frames.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::Session;
+use super::process::{AtSnapshot, Case};
+use crate::model::{KnownStack, Ledger, Path, Process, StackRef, Stacks};
+use crate::report::{self, Lost, Report, SnapshotKind};
+use crate::trace::{MmKey, Segment, StackEnd};
+
+/// What the end of a session adds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// The machine.
+    pub host: report::Host,
+    /// The command and its arguments; `None` for `attach`.
+    pub command: Option<Vec<String>>,
+    /// The processes that were named, or the command's.
+    pub pids: Vec<u32>,
+    /// RFC 3339.
+    pub started_at: String,
+    /// The end, on `CLOCK_MONOTONIC`.
+    pub ended_ns: u64,
+    /// How the command ended.
+    pub exit: Option<report::Exit>,
+    /// Every probe of the plan.
+    pub probes: Vec<report::Probe>,
+}
+
+/// A user stack by its addresses, to be given functions and lines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawStack {
+    /// Its id in the report.
+    pub id: u32,
+    /// The address space that the addresses are in: one for each program that a process ran.
+    pub instance: MmKey,
+    /// The process.
+    pub pid: u32,
+    /// When it was first seen, on `CLOCK_MONOTONIC`.
+    pub first_ns: u64,
+    /// Innermost first: the first is the instruction itself, the others are return addresses.
+    /// Empty if the stack was lost.
+    pub ips: Vec<u64>,
+    /// How the walk ended; [`StackEnd::Unknown`] if the stack was lost.
+    pub end: StackEnd,
+}
+
+/// The result.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Findings {
+    /// The report; its stacks have no frames.
+    pub report: Report,
+    /// The addresses for the frames, in the order of the report's stacks.
+    pub stacks: Vec<RawStack>,
+    /// The address space of each process of the report, at its snapshot.
+    pub spaces: Vec<Option<MmKey>>,
+    /// The histories that were asked for.
+    pub stories: Vec<report::Story>,
+}
+
+impl Session {
+    /// The report of the moment that the session has come to. It may be asked for again and again.
+    #[must_use]
+    pub fn report(&mut self, closing: Closing) -> Findings {
+        self.last_ns = self.last_ns.max(closing.ended_ns);
+        let (at_ns, started_ns, last_ns) = (self.at_ns, self.started_ns, self.last_ns);
+        let relative = |ns: u64| ns.saturating_sub(started_ns);
+        let model = self.model.processes();
+        let mut numbers = Numbers::default();
+        let (mut processes, mut spaces) = (Vec::new(), Vec::new());
+        let unknown = Case::default();
+        for (index, process) in model.all().iter().enumerate() {
+            let ended = |at: u64| process.ended_ns.is_some_and(|ended| ended <= at);
+            if at_ns.is_some_and(ended) {
+                continue;
+            }
+            let case = self.cases.get(&index).unwrap_or(&unknown);
+            // A process that goes on without any snapshot: what its paths touched is all there is.
+            let last = case.result.clone().unwrap_or_else(|| {
+                let mut ledger = Ledger::default();
+                if let Some(space) = model.own_space(index) {
+                    space.close(None, &mut ledger);
+                }
+                AtSnapshot::none(last_ns, ledger)
+            });
+            spaces.push(last.key);
+            processes.push(process_report(process, case, last, &relative, &mut numbers));
+        }
+        let stories = self.histories.as_ref().map_or_else(Vec::new, |histories| {
+            histories.stories(&processes, relative, |stack| numbers.of(stack))
+        });
+        let stacks: Vec<RawStack> = numbers
+            .order
+            .iter()
+            .zip(0..)
+            .filter_map(|(stack, id)| {
+                Some(raw_stack(model.stacks(), model.stacks().get(*stack)?, id))
+            })
+            .collect();
+        let mut unwind = unwind(model.stacks());
+        unwind.bytes = unwind_bytes(&processes, &stacks);
+        let lost = Lost {
+            events: self.losses.events,
+            stacks: self.losses.stacks,
+            snapshots: self.losses.snapshots + self.without_exit,
+        };
+        let mut report = Report {
+            schema: report::SCHEMA.to_owned(),
+            rmap_version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: closing.host,
+            session: report::Session {
+                mode: self.mode,
+                command: closing.command,
+                pids: closing.pids,
+                started_at: closing.started_at,
+                duration_ns: relative(at_ns.unwrap_or(last_ns)),
+                at_ns: at_ns.map(relative),
+                exit: closing.exit,
+            },
+            coverage: report::Coverage { probes: closing.probes, lost, unwind },
+            totals: report::Totals::default(),
+            processes,
+            stacks: stacks
+                .iter()
+                .map(|stack| report::Stack {
+                    id: stack.id,
+                    complete: stack.end == StackEnd::Complete,
+                    frames: Vec::new(),
+                })
+                .collect(),
+        };
+        report.sum_up();
+        debug_assert!(report::check_identity(&report).is_ok());
+        Findings { report, stacks, spaces, stories }
+    }
+
+    /// All stacks that were seen so far, those too that the report does not name; without ids.
+    #[must_use]
+    pub fn all_stacks(&mut self) -> Vec<RawStack> {
+        let stacks = self.model.processes().stacks();
+        stacks.iter().map(|known| raw_stack(stacks, known, u32::MAX)).collect()
+    }
+}
+
+/// A process at its latest snapshot, as the report has it.
+fn process_report(
+    process: &Process,
+    case: &Case,
+    last: AtSnapshot,
+    relative: &dyn Fn(u64) -> u64,
+    numbers: &mut Numbers,
+) -> report::Process {
+    let AtSnapshot { kind, time_ns, key: _, mut segments, ledger } = last;
+    for segment in &mut segments {
+        if let Some(stack) = segment.mapped_by.as_mut().and_then(|by| by.stack.as_mut()) {
+            *stack = numbers.of(StackRef(*stack));
+        }
+        for path in &mut segment.paths {
+            path.stack = path.stack.map(|stack| numbers.of(StackRef(stack)));
+        }
+        for stack in segment.unexplained.iter_mut().flat_map(|rest| &mut rest.candidates) {
+            *stack = numbers.of(StackRef(*stack));
+        }
+    }
+    let sum = |of: fn(&report::Segment) -> report::BeforeAfter, before: u64| {
+        let after = segments.iter().map(|segment| of(segment).after).sum();
+        report::BeforeAfter { before, after }
+    };
+    let before = |of: fn(&Segment) -> u64| case.before.iter().map(of).sum();
+    let rss_bytes = sum(|s| s.rss_bytes, before(|s| s.rss));
+    let at_exit = (kind == SnapshotKind::AtExit).then_some(time_ns);
+    let mut shown = report::Process {
+        pid: process.pid,
+        parent_pid: process.parent_pid.or(case.facts.parent_pid).unwrap_or(0),
+        command: case.facts.command.clone(),
+        exe: case.facts.exe.clone(),
+        started_ns: relative(process.started_ns),
+        ended_ns: process.ended_ns.or(at_exit).map(relative),
+        snapshot: kind,
+        snapshot_ns: (kind != SnapshotKind::None).then(|| relative(time_ns)),
+        rss_bytes,
+        dirty_bytes: sum(|s| s.dirty_bytes, before(|s| s.dirty)),
+        swap_bytes: sum(|s| s.swap_bytes, before(|s| s.swap)),
+        peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
+        gone: gone(&process.past, &ledger, numbers),
+        released: released(&process.past, &ledger, numbers),
+        segments,
+        breakdown: report::Breakdown::default(),
+    };
+    shown.sum_up();
+    shown
+}
+
+/// How the walks ended, in faults.
+fn unwind(stacks: &Stacks) -> report::Unwind {
+    let mut unwind = report::Unwind::default();
+    let ends = stacks.iter().map(|stack| {
+        let content = stacks.content(stack);
+        (content.map_or("lost", |content| end_name(content.end)), stack.faults)
+    });
+    for (name, faults) in ends.chain([(end_name(StackEnd::None), stacks.faults_without)]) {
+        if faults == 0 {
+            continue;
+        }
+        if name == end_name(StackEnd::Complete) {
+            unwind.complete += faults;
+        } else {
+            unwind.incomplete += faults;
+            *unwind.reasons.entry(name.to_owned()).or_default() += faults;
+        }
+    }
+    unwind
+}
+
+/// Numbers stacks in the order in which the report names them.
+#[derive(Default)]
+pub(super) struct Numbers {
+    ids: FxHashMap<StackRef, u32>,
+    order: Vec<StackRef>,
+}
+
+impl Numbers {
+    pub(super) fn of(&mut self, stack: StackRef) -> u32 {
+        *self.ids.entry(stack).or_insert_with(|| {
+            self.order.push(stack);
+            u32::try_from(self.order.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+}
+
+/// How the walks ended, in bytes that their paths touched. Paths in which the kernel acted with no
+/// code of the process to name have no walk.
+fn unwind_bytes(processes: &[report::Process], stacks: &[RawStack]) -> report::UnwindBytes {
+    let mut bytes = report::UnwindBytes::default();
+    let paths = processes.iter().flat_map(|process| {
+        let there = process.segments.iter().flat_map(|segment| &segment.paths);
+        let there = there.map(|path| (path.stack, path.touched_bytes));
+        there.chain(process.gone.iter().map(|gone| (gone.stack, gone.touched_bytes)))
+    });
+    for (stack, touched) in paths {
+        let end = stack.and_then(|stack| stacks.get(stack as usize)).map(|stack| stack.end);
+        match end {
+            None => {}
+            _ if touched == 0 => {}
+            Some(StackEnd::Complete) => bytes.complete += touched,
+            Some(end) => {
+                bytes.incomplete += touched;
+                *bytes.reasons.entry(end_name(end).to_owned()).or_default() += touched;
+            }
+        }
+    }
+    bytes
+}
+
+pub(super) fn raw_stack(stacks: &Stacks, known: &KnownStack, id: u32) -> RawStack {
+    let content = stacks.content(known);
+    RawStack {
+        id,
+        instance: known.space,
+        pid: known.pid,
+        first_ns: known.first_ns,
+        ips: content.map(|content| content.ips.to_vec()).unwrap_or_default(),
+        end: content.map_or(StackEnd::Unknown, |content| content.end),
+    }
+}
+
+fn gone(past: &Ledger, now: &Ledger, numbers: &mut Numbers) -> Vec<report::Gone> {
+    let mut sum: BTreeMap<Path, (u64, u64)> = BTreeMap::new();
+    for (path, (bytes, segments)) in past.gone.iter().chain(&now.gone) {
+        let gone = sum.entry(*path).or_default();
+        gone.0 += bytes;
+        gone.1 += segments;
+    }
+    let mut gone: Vec<_> = sum.into_iter().collect();
+    gone.sort_by_key(|(path, (bytes, _))| (std::cmp::Reverse(*bytes), *path));
+    gone.into_iter()
+        .map(|(path, (touched_bytes, segments))| report::Gone {
+            stack: path.stack.map(|stack| numbers.of(stack)),
+            cause: path.cause.as_str().to_owned(),
+            touched_bytes,
+            segments,
+        })
+        .collect()
+}
+
+fn released(past: &Ledger, now: &Ledger, numbers: &mut Numbers) -> Vec<report::Released> {
+    let mut sum: BTreeMap<_, u64> = BTreeMap::new();
+    for ((stack, how), bytes) in past.released.iter().chain(&now.released) {
+        *sum.entry((*stack, how.as_str())).or_default() += bytes;
+    }
+    let mut released: Vec<_> = sum.into_iter().collect();
+    released.sort_by_key(|(key, bytes)| (std::cmp::Reverse(*bytes), *key));
+    released
+        .into_iter()
+        .map(|((stack, how), rss_bytes)| report::Released {
+            stack: stack.map(|stack| numbers.of(stack)),
+            how: how.to_owned(),
+            rss_bytes,
+        })
+        .collect()
+}
+
+/// The name of a walk's end in the report.
+const fn end_name(end: StackEnd) -> &'static str {
+    match end {
+        StackEnd::Complete => "complete",
+        StackEnd::Approximate => "approximate",
+        StackEnd::Truncated => "truncated",
+        StackEnd::Unreadable => "unreadable",
+        StackEnd::NoMapping => "no-mapping",
+        StackEnd::NoRow => "no-row",
+        StackEnd::Unsupported => "unsupported",
+        StackEnd::Inconsistent => "inconsistent",
+        StackEnd::None => "none",
+        StackEnd::Unknown => "unknown",
+    }
+}

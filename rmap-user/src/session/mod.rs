@@ -1,0 +1,234 @@
+//! A session: the one consumer of the stream of inputs, live and replayed alike, so that both report
+//! the same.
+//!
+//! Comes in: [`Input`]s in their order. Goes out, at any moment: [`Findings`], a report whose stacks
+//! have no frames yet, with the addresses for them; [`names`] gives them their frames. Pure: no root,
+//! no I/O.
+//!
+//! * `process`: what is kept of each process; `modules`: which code is mapped where;
+//! * [`findings`]: the report at a moment; [`names`]: its frames;
+//! * [`history`]: what happened to some addresses, for `rmap explain`.
+
+#[cfg(test)]
+mod file_tests;
+pub mod findings;
+pub mod history;
+#[cfg(test)]
+mod history_tests;
+pub mod modules;
+pub mod names;
+mod process;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+
+use rustc_hash::FxHashMap;
+
+use crate::attribution::Context;
+use crate::model::{Arch, How, Ledger, Model};
+use crate::report::Mode;
+use crate::symbol::ModuleMap;
+use crate::trace::{
+    Body, Code, Event, FaultRun, Fork, Input, Losses, MmKey, Moment, ProcessFacts, Snapshot,
+};
+
+pub use findings::{Closing, Findings, RawStack};
+pub use history::{Piece, Target};
+pub use modules::Binaries;
+
+use history::Histories;
+use modules::Modules;
+use process::Case;
+
+/// What is asked of a session besides its state at the end.
+#[derive(Debug, Default)]
+pub struct Question {
+    /// The moment, on `CLOCK_MONOTONIC`, of which the state is asked for; `None`: the end. Inputs
+    /// that came later are not applied. Processes that have ended by then are left out of the report,
+    /// and each snapshot counts, also the one behind an exec or a fork.
+    pub at_ns: Option<u64>,
+    /// The addresses of which the history is asked for.
+    pub targets: Vec<Target>,
+}
+
+/// A session under way.
+pub struct Session {
+    mode: Mode,
+    started_ns: u64,
+    last_ns: u64,
+    model: Model,
+    modules: Modules,
+    cases: FxHashMap<usize, Case>,
+    losses: Losses,
+    /// Processes that ended with no snapshot at their exit.
+    without_exit: u64,
+    at_ns: Option<u64>,
+    /// The histories that are asked for.
+    histories: Option<Box<Histories>>,
+}
+
+impl Session {
+    /// A session on some machine that began at a moment of `CLOCK_MONOTONIC`. `binaries` finds the
+    /// files with code that inputs name by number.
+    #[must_use]
+    pub fn new(
+        arch: Arch,
+        mode: Mode,
+        started_ns: u64,
+        question: Question,
+        binaries: Box<dyn Binaries>,
+    ) -> Self {
+        let mut model = Model::new(arch);
+        let Question { at_ns, targets } = question;
+        let histories =
+            (!targets.is_empty()).then(|| Box::new(Histories::begin(targets, &mut model)));
+        Self {
+            mode,
+            started_ns,
+            last_ns: started_ns,
+            model,
+            modules: Modules::new(binaries),
+            cases: FxHashMap::default(),
+            losses: Losses::default(),
+            without_exit: 0,
+            at_ns,
+            histories,
+        }
+    }
+
+    /// Takes the next input.
+    pub fn apply(&mut self, input: &Input) {
+        match input {
+            Input::Event(event) => self.event(event),
+            Input::Faults(run) => self.faults(run),
+            Input::Snapshot(snapshot) => self.snapshot(snapshot),
+            Input::Process(pid, facts) => self.process(*pid, facts),
+            Input::Lost(losses) => self.losses = *losses,
+            Input::Code(pid, time_ns, code) => self.code(*pid, *time_ns, code),
+            Input::Written(key, names) => self.modules.set_names(*key, names),
+        }
+    }
+
+    /// The address space of the program that a process runs now; `None` if it is not known.
+    #[must_use]
+    pub fn space_of(&mut self, pid: u32) -> Option<MmKey> {
+        let processes = self.model.processes();
+        processes.all().get(processes.index(pid)?)?.space
+    }
+
+    /// The code that the program which a process runs now has mapped, as far as inputs reported it.
+    #[must_use]
+    pub fn code_of(&mut self, pid: u32) -> Option<&ModuleMap> {
+        let key = self.space_of(pid)?;
+        self.modules.of(key)
+    }
+
+    /// Whether any process was met.
+    #[must_use]
+    pub fn has_processes(&mut self) -> bool {
+        !self.model.processes().all().is_empty()
+    }
+
+    /// The latest time among the inputs, on `CLOCK_MONOTONIC`.
+    #[must_use]
+    pub const fn last_ns(&self) -> u64 {
+        self.last_ns
+    }
+
+    /// The code of all address spaces.
+    #[must_use]
+    pub const fn modules(&self) -> &Modules {
+        &self.modules
+    }
+
+    fn event(&mut self, event: &Event) {
+        self.last_ns = self.last_ns.max(event.time_ns);
+        self.model.event(event);
+        if let Some(histories) = &mut self.histories {
+            histories.event(event, &mut self.model);
+        }
+        match &event.body {
+            Body::Fork(fork) if !fork.thread => self.forked(event.pid, fork),
+            Body::Exit { group_dead: true, .. } => self.ended(event.pid),
+            _ => {}
+        }
+    }
+
+    fn faults(&mut self, run: &FaultRun) {
+        if self.histories.is_some() {
+            return run.events().for_each(|event| self.event(&event));
+        }
+        self.last_ns = run.times_ns.iter().fold(self.last_ns, |last, time_ns| last.max(*time_ns));
+        self.model.faults(run);
+    }
+
+    fn forked(&mut self, parent: u32, fork: &Fork) {
+        let (parent, child) = (self.space_of(parent), self.space_of(fork.child_pid));
+        self.modules.inherit(parent, child);
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot) {
+        self.last_ns = self.last_ns.max(snapshot.time_ns);
+        let index = self.model.snapshot(snapshot);
+        let case = self.cases.entry(index).or_default();
+        case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
+        let processes = self.model.processes();
+        let Some(key) = processes.space_at(index).map(|space| space.key()) else { return };
+        let dies = processes.dies_with(index);
+        let exits = snapshot.moment == Moment::AtExit;
+        // What went of a memory that several processes run in is reported with its owner, and if
+        // that ends first, with the one that inherits it. A memory has one history, its owner's.
+        let others = processes.own_space(index).is_none() || exits && !dies;
+        let watched =
+            !others && self.histories.as_ref().is_some_and(|histories| histories.knows(key));
+        let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
+        let reported = !born || self.at_ns.is_some();
+        if !reported && !watched {
+            return;
+        }
+        let Some(space) = processes.space_at(index) else { return };
+        case.count(snapshot);
+        let context = Context {
+            started_ns: self.started_ns,
+            lost: self.losses.events > 0,
+            before: &case.before,
+            history: &|segment| case.history(segment),
+        };
+        let seen = crate::attribution::attribute(space, snapshot, &context);
+        if reported {
+            // The state at a moment is of a process that still stands.
+            let ends = exits && dies && self.at_ns.is_none();
+            case.see(snapshot, space, &seen, others, ends);
+        }
+        if let Some(histories) = self.histories.as_mut().filter(|_| watched) {
+            let (segments, started_ns) = (&seen.segments, self.started_ns);
+            histories.snapshot(snapshot, segments, started_ns, key, &mut self.model);
+        }
+        if exits && dies {
+            // Nothing of it can change any more, so its pages need no room.
+            drop(self.model.take_space(index));
+        }
+    }
+
+    fn process(&mut self, pid: u32, facts: &ProcessFacts) {
+        let index = self.model.meet(pid, self.last_ns);
+        self.cases.entry(index).or_default().facts.update(facts);
+    }
+
+    fn code(&mut self, pid: u32, time_ns: u64, code: &[Code]) {
+        if let Some(key) = self.space_of(pid) {
+            self.modules.update(key, time_ns, code);
+        }
+    }
+
+    /// A process has ended; its memory is kept no longer.
+    fn ended(&mut self, pid: u32) {
+        let Some(index) = self.model.processes().index(pid) else { return };
+        let Some(space) = self.model.take_space(index) else { return };
+        self.without_exit += 1;
+        let mut ledger = Ledger::default();
+        space.close(Some(How::Exit), &mut ledger);
+        self.cases.entry(index).or_default().end(ledger, self.last_ns);
+    }
+}

@@ -1,0 +1,133 @@
+//! What a session keeps of each process besides its address space.
+//!
+//! Comes in: facts, snapshots, and what they were attributed to. Goes out: sizes before and through the
+//! snapshots, and the process at its latest snapshot.
+
+use rustc_hash::FxHashMap;
+
+use crate::attribution::{Attributed, History};
+use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
+use crate::report::{self, SnapshotKind};
+use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot};
+
+/// One process.
+#[derive(Default)]
+pub(super) struct Case {
+    pub facts: ProcessFacts,
+    /// The segments when tracing of the process began; empty if it began with the process.
+    pub before: Vec<Segment>,
+    /// The highest `VmHWM` of its snapshots, bytes.
+    pub peak_rss: u64,
+    /// `None`: no snapshot yet, and it goes on.
+    pub result: Option<AtSnapshot>,
+    history: FxHashMap<u64, History>,
+}
+
+/// A process at its latest snapshot.
+#[derive(Clone)]
+pub(super) struct AtSnapshot {
+    pub kind: SnapshotKind,
+    /// On `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// The address space that was looked at.
+    pub key: Option<MmKey>,
+    pub segments: Vec<report::Segment>,
+    pub ledger: Ledger,
+}
+
+impl AtSnapshot {
+    /// A process that no snapshot has shown.
+    pub(super) fn none(time_ns: u64, ledger: Ledger) -> Self {
+        let (kind, key, segments) = (SnapshotKind::None, None, Vec::new());
+        Self { kind, time_ns, key, segments, ledger }
+    }
+}
+
+impl Case {
+    /// How a segment went through the snapshots.
+    pub(super) fn history(&self, segment: &Segment) -> History {
+        self.history.get(&history_key(segment)).copied().unwrap_or_default()
+    }
+
+    /// Adds the sizes of a snapshot to the history of its segments.
+    pub(super) fn count(&mut self, snapshot: &Snapshot) {
+        let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
+        for segment in snapshot.segments.iter().filter(|_| !born) {
+            let history = self.history.entry(history_key(segment)).or_default();
+            history.rss.add(segment.rss);
+            history.dirty.add(segment.dirty);
+        }
+        if snapshot.moment.begins() {
+            self.before.clone_from(&snapshot.segments);
+        }
+    }
+
+    /// Takes what a snapshot shows as the process's latest state. `others`: what went of the memory is
+    /// reported with another process. `ends`: the memory ends with this one.
+    pub(super) fn see(
+        &mut self,
+        snapshot: &Snapshot,
+        space: &AddressSpace,
+        seen: &Attributed,
+        others: bool,
+        ends: bool,
+    ) {
+        let mut ledger = Ledger::default();
+        if !others {
+            for (path, pages, instances) in space.mappings().gone() {
+                add_gone(&mut ledger, space.paths().get(path), pages, instances);
+            }
+            for (path, pages) in &seen.elsewhere {
+                add_gone(&mut ledger, space.paths().get(*path), *pages, 1);
+            }
+            for (stack, how, bytes) in space.released() {
+                *ledger.released.entry((stack, how)).or_default() += bytes;
+            }
+        }
+        let rss: u64 = seen.segments.iter().map(|segment| segment.rss_bytes.after).sum();
+        if ends && rss > 0 {
+            ledger.released.insert((None, How::Exit), rss);
+        }
+        self.result = Some(AtSnapshot {
+            kind: kind(snapshot.moment),
+            time_ns: snapshot.time_ns,
+            key: (!others).then(|| space.key()),
+            segments: seen.segments.clone(),
+            ledger,
+        });
+    }
+
+    /// The process has ended with no snapshot at its exit; `ledger` is what is left of its space.
+    pub(super) fn end(&mut self, ledger: Ledger, time_ns: u64) {
+        match &mut self.result {
+            Some(last) => last.ledger.released = ledger.released,
+            None => self.result = Some(AtSnapshot::none(time_ns, ledger)),
+        }
+    }
+}
+
+/// What the report says of a snapshot of that moment.
+const fn kind(moment: Moment) -> SnapshotKind {
+    match moment {
+        Moment::AtExit => SnapshotKind::AtExit,
+        Moment::Live | Moment::Left => SnapshotKind::Live,
+        Moment::Start
+        | Moment::StartRunning
+        | Moment::Periodic
+        | Moment::Forked
+        | Moment::Executed => SnapshotKind::LastPeriodic,
+    }
+}
+
+/// A segment through the snapshots: by its start, a stack by its end.
+fn history_key(segment: &Segment) -> u64 {
+    if segment.name == "[stack]" { segment.end } else { segment.start }
+}
+
+fn add_gone(ledger: &mut Ledger, path: Option<Path>, pages: u64, instances: u64) {
+    if let Some(path) = path.filter(|_| pages > 0) {
+        let gone = ledger.gone.entry(path).or_default();
+        gone.0 += pages * PAGE;
+        gone.1 += instances;
+    }
+}
