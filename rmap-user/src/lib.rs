@@ -10,6 +10,7 @@ pub mod attribution;
 #[cfg(feature = "live")]
 pub mod cli;
 pub mod input;
+pub mod insight;
 #[cfg(feature = "live")]
 pub mod live;
 pub mod model;

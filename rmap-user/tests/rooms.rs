@@ -25,7 +25,8 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     // Names of code are a part of a recording; its limits know which calls change mappings.
     ("recording", &["trace", "model", "symbol", "report"]),
     ("replay", &["trace", "model", "recording", "session", "symbol", "report"]),
-    ("view", &["report"]),
+    ("insight", &["report"]),
+    ("view", &["report", "insight"]),
     ("live", &["trace", "unwind", "symbol", "report", "session", "model", "recording", "output"]),
     ("cli", &["*"]),
 ];

@@ -183,7 +183,7 @@ fn symbols_of_a_deleted_program_are_found() {
 #[test]
 fn the_table_goes_to_standard_error_and_json_where_it_is_told() {
     let _machine = begin!();
-    let ended = run(&mut rmap(["run", "--json", "-", "--", "true"]));
+    let ended = run(&mut rmap(["run", "--full", "--json", "-", "--", "true"]));
     assert_eq!(ended.code(), 0, "{}", ended.err());
     let report: ::rmap::report::Report = serde_json::from_slice(&ended.stdout).unwrap();
     facts::assert_sound(&report);

@@ -126,7 +126,7 @@ fn nothing_is_mounted_behind_the_users_back() {
 
 /// The workload under the plain plan.
 fn plain(machine: &Machine, name: &str, args: &[&str]) -> Job {
-    let mut rmap = rmap(["run", "--probes", "plain", "--top", "10000", "--json"]);
+    let mut rmap = rmap(["run", "--full", "--probes", "plain", "--top", "10000", "--json"]);
     let dir = machine.scratch();
     rmap.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt"));
     rmap.arg("--record").arg(dir.join("recording"));

@@ -131,7 +131,7 @@ fn a_disk_that_takes_nothing_holds_nobody_up() {
     // Opened, and never read.
     let end = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
     let job = |record: Option<&std::path::Path>| {
-        let mut rmap = rmap_tests::rmap::rmap(["run", "--top", "10000", "--json"]);
+        let mut rmap = rmap_tests::rmap::rmap(["run", "--full", "--top", "10000", "--json"]);
         rmap.arg(machine.scratch().join("report.json")).arg("-o");
         rmap.arg(machine.scratch().join("table.txt"));
         if let Some(record) = record {

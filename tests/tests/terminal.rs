@@ -18,11 +18,16 @@ fn recording() -> PathBuf {
 }
 
 /// What `rmap report` prints on a terminal of so many columns, with this in the environment.
-fn on_terminal(columns: u16, environment: &[(&str, &str)]) -> String {
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+fn on_terminal(columns: u16, options: &[&str], environment: &[(&str, &str)]) -> String {
+    let size = Winsize { ws_row: 30, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = openpty(&size, None).unwrap();
     let mut command = rmap(["report"]);
-    command.arg(recording()).stdin(Stdio::null()).stdout(pty.slave).stderr(Stdio::null());
+    command
+        .args(options)
+        .arg(recording())
+        .stdin(Stdio::null())
+        .stdout(pty.slave)
+        .stderr(Stdio::null());
     command.env_remove("NO_COLOR").env("TERM", "xterm").envs(environment.iter().copied());
     let mut child = command.spawn().unwrap();
     // The command holds the terminal's end too: without it here, reading ends with the command.
@@ -41,7 +46,7 @@ fn on_terminal(columns: u16, environment: &[(&str, &str)]) -> String {
 fn lines_are_as_wide_as_the_terminal_and_long_stacks_are_folded() {
     let _machine = begin!();
     for columns in [60, 100, 180] {
-        let text = on_terminal(columns, &[("NO_COLOR", "1")]);
+        let text = on_terminal(columns, &["--full"], &[("NO_COLOR", "1")]);
         assert!(text.contains("total kB"), "{text}");
         assert!(!text.contains('\x1b'), "NO_COLOR");
         for line in text.lines() {
@@ -54,12 +59,24 @@ fn lines_are_as_wide_as_the_terminal_and_long_stacks_are_folded() {
 }
 
 #[test]
+fn the_first_screen_fits_the_terminal_and_names_the_owner_first() {
+    let _machine = begin!();
+    for columns in [80, 100, 120] {
+        let text = on_terminal(columns, &[], &[("NO_COLOR", "1")]);
+        assert!(text.lines().count() < 30, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= columns.into()), "{text}");
+        let rows = text.lines().skip_while(|line| !line.contains("Owner")).skip(1);
+        assert!(rows.take(2).any(|row| row.contains("fill  forked.c:18")), "{text}");
+    }
+}
+
+#[test]
 fn colours_are_for_terminals_alone() {
     let _machine = begin!();
-    assert!(on_terminal(100, &[]).contains("\x1b["));
-    assert!(on_terminal(100, &[("NO_COLOR", "")]).contains("\x1b["));
-    assert!(!on_terminal(100, &[("TERM", "dumb")]).contains('\x1b'));
-    let piped = run(rmap(["report"]).arg(recording()));
+    assert!(on_terminal(100, &[], &[]).contains("\x1b["));
+    assert!(on_terminal(100, &[], &[("NO_COLOR", "")]).contains("\x1b["));
+    assert!(!on_terminal(100, &[], &[("TERM", "dumb")]).contains('\x1b'));
+    let piped = run(rmap(["report", "--full"]).arg(recording()));
     assert_eq!((piped.code(), piped.err().as_str()), (0, ""));
     assert!(!piped.out().contains('\x1b') && piped.out().lines().any(|line| line.len() > 180));
 }

@@ -6,6 +6,7 @@
 
 mod heap;
 
+pub mod answer;
 pub mod attach;
 pub mod diff;
 pub mod doctor;

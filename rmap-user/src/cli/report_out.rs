@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{ArgAction, Args};
 
+use super::answer::AnswerOptions;
 use super::save;
 use super::select::SelectOptions;
 use crate::report::Report;
-use crate::view::{DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, json, table};
+use crate::view::screen::Ask;
+use crate::view::{DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, json, screen, table};
 
 /// Columns of a terminal that does not tell how many it has.
 const USUAL_WIDTH: usize = 80;
@@ -30,13 +32,17 @@ pub struct OutputOptions {
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
 
-    /// Whole stacks and all processes; twice: the probes' own messages too
+    /// Show whole stacks; twice: the probes' messages too
     #[arg(short, long, action = ArgAction::Count)]
     pub verbose: u8,
 
     /// Which part of it, and how it is listed.
     #[command(flatten)]
     pub select: SelectOptions,
+
+    /// Which answer.
+    #[command(flatten)]
+    pub answer: AnswerOptions,
 }
 
 /// The stream that the table goes to if no file is named.
@@ -55,7 +61,8 @@ impl OutputOptions {
     /// A file that could not be made.
     pub fn check(&self) -> anyhow::Result<()> {
         let json = self.json.as_deref().filter(|path| !is_stdout(path));
-        self.output.as_deref().into_iter().chain(json).try_for_each(save::check)
+        self.output.as_deref().into_iter().chain(json).try_for_each(save::check)?;
+        self.answer.rules().map(|_| ())
     }
 
     /// Prints the table of the part of a report that is meant and, if asked for, its JSON. Both are
@@ -65,11 +72,22 @@ impl OutputOptions {
     /// Nothing of the report is meant; or the first file or stream that could not be written.
     pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
         let (selection, report) = (self.select.selection(), &*self.select.part(report)?);
+        let rules = self.answer.rules()?;
+        let ask = Ask {
+            by: self.answer.by.clone(),
+            tree: self.answer.direction(),
+            height: height(stream),
+            top: self.select.top.map(|_| self.select.rows(None)),
+        };
+        let full = self.answer.full || self.verbose > 0;
         let table = |style, out: &mut dyn Write| {
             if !selection.is_all() {
                 selection.write_note(style, out)?;
             }
-            table::write(report, style, out)
+            if full {
+                return table::write(report, style, out);
+            }
+            screen::write(report, &rules, &ask, style, out)
         };
         self.print_with(stream, &table, &|out| json::write(report, out))
     }
@@ -149,6 +167,15 @@ impl OutputOptions {
     }
 }
 
+/// Lines of the terminal that a stream goes to; `None` if it is none, or does not tell.
+fn height(stream: Stream) -> Option<usize> {
+    let size = match stream {
+        Stream::Stderr => terminal_size::terminal_size_of(io::stderr()),
+        Stream::Stdout => terminal_size::terminal_size_of(io::stdout()),
+    };
+    size.map(|(_, height)| usize::from(height.0)).filter(|height| *height > 0)
+}
+
 /// <https://no-color.org>: set and not empty means no. Terminals without escapes call themselves
 /// `dumb`, or nothing.
 fn wants_colour(no_color: Option<&OsStr>, term: Option<&OsStr>) -> bool {
@@ -199,7 +226,7 @@ mod tests {
         let error = format!("{:#}", options.print(&report, Stream::Stderr).unwrap_err());
         assert!(error.starts_with("cannot write /dev/full: "), "{error}");
         assert!(!error.contains('\n'));
-        assert!(std::fs::read_to_string(&table).unwrap().contains("Lost: 0 events"));
+        assert!(std::fs::read_to_string(&table).unwrap().contains("Lost 0."));
 
         let json = directory.path().join("report.json");
         let options = OutputOptions { json: Some(json.clone()), ..options };

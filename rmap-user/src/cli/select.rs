@@ -23,7 +23,7 @@ pub struct SelectOptions {
     )]
     pub top: Option<usize>,
 
-    /// What stands first: total, rss, dirty, growth, address or name
+    /// Order by total, rss, dirty, growth, address or name
     #[arg(
         long,
         value_name = "KEY",

@@ -23,7 +23,7 @@ pub struct WatchOptions {
     #[command(flatten)]
     pub look: LookOptions,
 
-    /// Trace what is named alone, not the processes that it starts
+    /// Trace what is named, not what that starts
     #[arg(long)]
     pub no_follow: bool,
 
@@ -35,7 +35,7 @@ pub struct WatchOptions {
 /// Options of every command that traces.
 #[derive(Clone, Debug, Default, Args)]
 pub struct LookOptions {
-    /// Look at the memory every SECS seconds too, for the pattern `growing`
+    /// Take a snapshot every SECS seconds too
     #[arg(long, value_name = "SECS", value_parser = seconds)]
     pub interval: Option<Duration>,
 

@@ -8,6 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use rustc_hash::FxHashMap;
 
+pub use crate::insight::names::base as base_name;
+use crate::insight::names::common;
+use crate::insight::owner::is_marker;
 use crate::report::{Frame, Path, Stack};
 
 use super::paint::{Line, Paint};
@@ -342,12 +345,12 @@ impl Chain {
         if self.complete { &all[..kept] } else { all }
     }
 
-    /// The names of some links (`short`: as [`short_name`] has them), neighbours of one name counted, the mark of an incomplete stack
+    /// The names of some links (`short`: as [`common`] has them), neighbours of one name counted, the mark of an incomplete stack
     /// at the end.
     fn names(&self, links: &[Link], places: bool, short: bool) -> Vec<String> {
         let mut names: Vec<(String, usize)> = Vec::new();
         for link in links {
-            let name = if short { short_name(&link.name) } else { &link.name };
+            let name = if short { common(&link.name) } else { &link.name };
             let mut name = name.to_owned();
             if let Some(place) = link.place(false).filter(|_| places) {
                 name = format!("{name} ({place})");
@@ -393,36 +396,6 @@ fn fold(names: Vec<String>, keep: usize) -> Vec<String> {
     kept
 }
 
-/// libc has its string functions once for each kind of processor, with names such as
-/// `__memset_avx2_unaligned_erms`: to a reader that is `memset`. Other names stay.
-fn short_name(name: &str) -> &str {
-    let Some(inner) = name.strip_prefix("__") else { return name };
-    let Some(end) = ["_avx", "_sse", "_ssse", "_evex", "_erms", "_unaligned"]
-        .iter()
-        .filter_map(|kind| inner.find(kind))
-        .min()
-    else {
-        return name;
-    };
-    let base = &inner[..end];
-    let known = ["mem", "str", "stp", "wcs", "wmem", "rawmem"].iter().any(|s| base.starts_with(s));
-    if known { base } else { name }
-}
-
-/// Whether a frame is none, but says at the outer end of a stack why it is not complete.
-fn is_marker(frame: &Frame) -> bool {
-    frame.function.is_none()
-        && ["[incomplete", "[approximate"].iter().any(|start| frame.module.starts_with(start))
-}
-
-/// The last part of a path.
-pub fn base_name(path: &str) -> &str {
-    match path.rsplit('/').next() {
-        Some(name) if !name.is_empty() => name,
-        _ => path,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -450,15 +423,6 @@ mod tests {
         assert_eq!(line(&deep, Some(20)), "memset ← … ← main");
         assert_eq!(line(&deep, Some(11)), "memset ← …");
         assert_eq!(line(&deep, Some(8)), "m…et ← …");
-    }
-
-    #[test]
-    fn variants_of_string_functions_have_one_name() {
-        assert_eq!(short_name("__memset_avx2_unaligned_erms"), "memset");
-        assert_eq!(short_name("__memset_chk_erms"), "memset_chk");
-        assert_eq!(short_name("__strlen_evex"), "strlen");
-        assert_eq!(short_name("__my_sse_kernel"), "__my_sse_kernel");
-        assert_eq!(short_name("memset"), "memset");
     }
 
     #[test]

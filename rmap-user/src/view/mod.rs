@@ -15,6 +15,7 @@ mod number;
 pub mod order;
 mod paint;
 pub mod samples;
+pub mod screen;
 pub mod select;
 pub mod table;
 pub mod text;

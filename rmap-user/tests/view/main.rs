@@ -8,12 +8,14 @@ mod cases;
 mod diff;
 mod explain;
 mod export;
+mod groups;
 #[cfg(feature = "live")]
 mod help;
 mod json;
 mod perfetto;
 mod read;
 mod recorded;
+mod screen;
 mod select;
 mod table;
 

@@ -118,7 +118,7 @@ fn measure(rmap: &Path, place: &Path, program: &Path, size: &Size, runs: usize) 
     for _ in 0..runs {
         untraced.push(work(Command::new(program).args(size.words))?.0);
         let mut command = Command::new(rmap);
-        command.arg("run").arg("--record").arg(&recording).arg("-o").arg(&table);
+        command.args(["run", "--full", "--record"]).arg(&recording).arg("-o").arg(&table);
         command.arg("--").arg(program).args(size.words);
         let (seconds, most) = work(&mut command)?;
         traced.push(seconds);

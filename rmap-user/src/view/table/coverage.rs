@@ -11,6 +11,11 @@ pub fn write(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     lost(report, page)?;
     stacks(report, page)?;
     probes(report, page)?;
+    contradiction(report, page)
+}
+
+/// A report whose figures do not add up says so.
+pub fn contradiction(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     if let Err(error) = check_identity(report) {
         let line = format!(
             "This report contradicts itself, please report it as a defect of rmap: {}.",

@@ -14,6 +14,8 @@ use std::io;
 
 use crate::report::{Exit, Mode, Report};
 
+pub use coverage::contradiction;
+
 use super::chain::Stacks;
 use super::number;
 use super::paint::{Line, Page, Paint};
@@ -58,7 +60,7 @@ pub fn write(report: &Report, style: Style, out: &mut dyn io::Write) -> io::Resu
 }
 
 /// What was traced, and how it ended.
-fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
+pub fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let session = &report.session;
     let what = match (&session.command, session.mode) {
         (Some(command), _) => command_line(command),

@@ -1,0 +1,80 @@
+//! The options of every command that prints a report: how its bytes are grouped, and how much of
+//! it is shown.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+
+use crate::insight::group::KEYS;
+use crate::insight::tree::Direction;
+use crate::insight::{By, Rules};
+
+/// No file of rules is larger.
+const LARGEST_RULES: u64 = 4 << 20;
+
+/// Which answer is asked for.
+#[derive(Clone, Debug, Default, Args)]
+pub struct AnswerOptions {
+    /// Show every table: segments, call paths, what was freed
+    #[arg(long, conflicts_with_all = ["by", "tree", "reverse"])]
+    pub full: bool,
+
+    /// Group by owner, path, function, segment, kind, cause, …
+    #[arg(
+        long,
+        value_name = "KEY,…",
+        value_delimiter = ',',
+        value_parser = key,
+        long_help = "Group the bytes by these keys, the second inside of the first: owner, path, \
+                     function (with all that it called), line, module, segment, kind, cause, \
+                     thread, process, program"
+    )]
+    pub by: Vec<By>,
+
+    /// Show the call paths as a tree, callers above callees
+    #[arg(long, conflicts_with = "by")]
+    pub tree: bool,
+
+    /// Show the tree from the leaf: callees above callers
+    #[arg(long, conflicts_with = "by", hide_short_help = true)]
+    pub reverse: bool,
+
+    /// Read rules for owner frames from FILE, before those that rmap brings along
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub rules: Option<PathBuf>,
+}
+
+fn key(text: &str) -> Result<By, String> {
+    By::of_name(text).ok_or_else(|| {
+        let names: Vec<&str> = KEYS.iter().map(|(_, name)| *name).collect();
+        format!("use {}", names.join(", "))
+    })
+}
+
+impl AnswerOptions {
+    /// The rules for frames: the user's, and behind them those that rmap brings along.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or what is wrong in which of its lines.
+    pub fn rules(&self) -> anyhow::Result<Rules> {
+        let Some(path) = &self.rules else { return Ok(Rules::built_in()) };
+        let read = || -> anyhow::Result<Rules> {
+            let size = fs::metadata(path)?.len();
+            ensure!(size <= LARGEST_RULES, "it is larger than {} MiB", LARGEST_RULES >> 20);
+            Ok(Rules::with_own(&fs::read_to_string(path)?)?)
+        };
+        read().with_context(|| format!("cannot read rules from {}", path.display()))
+    }
+
+    /// Whether a tree is asked for, and from which end.
+    #[must_use]
+    pub const fn direction(&self) -> Option<Direction> {
+        match (self.tree, self.reverse) {
+            (_, true) => Some(Direction::FromLeaf),
+            (true, false) => Some(Direction::FromRoot),
+            (false, false) => None,
+        }
+    }
+}
