@@ -131,12 +131,9 @@ fn check(report: &Report) -> Result<()> {
             ensure!(ids.contains(&id), "process {} names stack {id}, which it lacks", process.pid);
         }
         for segment in &process.segments {
-            let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
-            let (start, end) = (number(&segment.start), number(&segment.end));
-            let size = start.zip(end).and_then(|(start, end)| end.checked_sub(start));
             ensure!(
-                size == Some(segment.size_bytes),
-                "process {}: a segment from {:?} to {:?} cannot have {} bytes",
+                segment.end.0.checked_sub(segment.start.0) == Some(segment.size_bytes),
+                "process {}: a segment from {} to {} cannot have {} bytes",
                 process.pid,
                 segment.start,
                 segment.end,

@@ -22,6 +22,7 @@ pub mod replay;
 pub mod report;
 pub mod session;
 pub mod symbol;
+pub mod terms;
 pub mod trace;
 pub mod unwind;
 pub mod view;

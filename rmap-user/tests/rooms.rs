@@ -12,16 +12,17 @@ use std::path::{Path, PathBuf};
 
 /// Room by room: the other rooms that it may name. `*` is every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
+    ("terms", &[]),
     ("trace", &[]),
-    ("report", &[]),
+    ("report", &["terms"]),
     ("output", &[]),
     ("input", &["report", "recording", "replay"]),
     ("pclntab", &[]),
     ("unwind", &["trace", "pclntab"]),
-    ("model", &["trace"]),
+    ("model", &["trace", "terms"]),
     ("symbol", &["trace", "pclntab", "report"]),
-    ("attribution", &["model", "trace", "report"]),
-    ("session", &["trace", "model", "attribution", "symbol", "report"]),
+    ("attribution", &["model", "trace", "terms"]),
+    ("session", &["trace", "model", "attribution", "symbol", "report", "terms"]),
     // Names of code are a part of a recording; its limits know which calls change mappings.
     ("recording", &["trace", "model", "symbol", "report"]),
     ("replay", &["trace", "model", "recording", "session", "symbol", "report"]),

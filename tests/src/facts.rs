@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use ::rmap::report::{Frame, Path, Process, Report, Segment, Stack};
+use ::rmap::report::{Frame, Path, Process, Reason, Report, Segment, Stack, StackId};
 
 /// What some code paths own together, in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Owned {
             owned.dirty += path.dirty_bytes;
             owned.touched += path.touched_bytes;
             owned.faults += path.faults;
-            owned.causes.insert(path.cause.clone());
+            owned.causes.insert(path.cause.as_str().to_owned());
             owned.tids.extend(&path.tids);
         }
         owned
@@ -46,7 +46,7 @@ impl Owned {
 /// # Panics
 /// The report names a stack that it does not have.
 #[must_use]
-pub fn frames(report: &Report, stack: Option<u32>) -> &[Frame] {
+pub fn frames(report: &Report, stack: Option<StackId>) -> &[Frame] {
     stack.map_or(&[], |_| &self::stack(report, stack).frames)
 }
 
@@ -55,7 +55,7 @@ pub fn frames(report: &Report, stack: Option<u32>) -> &[Frame] {
 /// # Panics
 /// There is none, or the report names a stack that it does not have.
 #[must_use]
-pub fn stack(report: &Report, id: Option<u32>) -> &Stack {
+pub fn stack(report: &Report, id: Option<StackId>) -> &Stack {
     let id = id.unwrap_or_else(|| panic!("a path without a stack"));
     let found = report.stacks.iter().find(|stack| stack.id == id);
     found.unwrap_or_else(|| panic!("the report has no stack {id}"))
@@ -64,13 +64,13 @@ pub fn stack(report: &Report, id: Option<u32>) -> &Stack {
 /// Whether the innermost frame is one of these functions: what can be asked where the function
 /// itself touches the memory, or libc does for it.
 #[must_use]
-pub fn leaf_is(report: &Report, stack: Option<u32>, functions: &[&str]) -> bool {
+pub fn leaf_is(report: &Report, stack: Option<StackId>, functions: &[&str]) -> bool {
     frames(report, stack).first().is_some_and(|frame| named(frame, functions))
 }
 
 /// Whether one of these functions is among the callers, the innermost frame included.
 #[must_use]
-pub fn caller_is(report: &Report, stack: Option<u32>, functions: &[&str]) -> bool {
+pub fn caller_is(report: &Report, stack: Option<StackId>, functions: &[&str]) -> bool {
     frames(report, stack).iter().any(|frame| named(frame, functions))
 }
 
@@ -105,7 +105,8 @@ pub fn process(report: &Report, pid: u32) -> &Process {
 /// There is none.
 #[must_use]
 pub fn segment<'a>(process: &'a Process, start: &str) -> &'a Segment {
-    process.segments.iter().find(|segment| segment.start == start).unwrap_or_else(|| {
+    let at = address(start);
+    process.segments.iter().find(|segment| segment.start.0 == at).unwrap_or_else(|| {
         let starts: Vec<_> = process.segments.iter().map(|s| (&s.start, &s.end, &s.name)).collect();
         panic!("process {} has no segment {start}, only {starts:#?}", process.pid)
     })
@@ -126,13 +127,13 @@ pub fn owned_under(report: &Report, segment: &Segment, function: &str) -> Owned 
 /// What paths of this cause own of the segment.
 #[must_use]
 pub fn owned_through(segment: &Segment, cause: &str) -> Owned {
-    Owned::sum(segment.paths.iter().filter(|path| path.cause == cause))
+    Owned::sum(segment.paths.iter().filter(|path| path.cause.as_str() == cause))
 }
 
 /// Bytes that no code of a process gave back in this way, but the kernel.
 #[must_use]
 pub fn released_by_kernel(process: &Process, how: &str) -> u64 {
-    let by_kernel = process.released.iter().filter(|r| r.how == how && r.stack.is_none());
+    let by_kernel = process.released.iter().filter(|r| r.how.as_str() == how && r.stack.is_none());
     by_kernel.map(|r| r.rss_bytes).sum()
 }
 
@@ -159,14 +160,20 @@ pub fn show(report: &Report, segment: &Segment) -> String {
         let _ = writeln!(
             text,
             "  {:16} rss {:>9} dirty {:>9} touched {:>9} faults {:>6} {names:?}",
-            path.cause, path.rss_bytes, path.dirty_bytes, path.touched_bytes, path.faults
+            path.cause.as_str(),
+            path.rss_bytes,
+            path.dirty_bytes,
+            path.touched_bytes,
+            path.faults
         );
     }
     for rest in &segment.unexplained {
         let _ = writeln!(
             text,
             "  unexplained: {:16} rss {:>9} dirty {:>9}",
-            rest.reason, rest.rss_bytes, rest.dirty_bytes
+            rest.reason.as_str(),
+            rest.rss_bytes,
+            rest.dirty_bytes
         );
     }
     text
@@ -185,9 +192,9 @@ pub fn assert_sound(report: &Report) {
         let mut behind = 0;
         for segment in &process.segments {
             assert_segment(report, process, segment);
-            let start = address(&segment.start);
+            let start = segment.start.0;
             assert!(start >= behind, "segments of {} overlap at {}", process.pid, segment.start);
-            behind = address(&segment.end);
+            behind = segment.end.0;
             sums[0] += segment.rss_bytes.after;
             sums[1] += segment.dirty_bytes.after;
             sums[2] += segment.swap_bytes.after;
@@ -221,7 +228,7 @@ fn assert_segment(report: &Report, process: &Process, segment: &Segment) {
         process.command,
         show(report, segment)
     );
-    let size = address(&segment.end) - address(&segment.start);
+    let size = segment.end.0 - segment.start.0;
     assert_eq!(segment.size_bytes, size, "{}", show(report, segment));
     for path in &segment.paths {
         let _ = frames(report, path.stack);
@@ -229,11 +236,11 @@ fn assert_segment(report: &Report, process: &Process, segment: &Segment) {
         let owned = path.rss_bytes.max(path.dirty_bytes);
         assert!(path.touched_bytes >= owned, "touched < owned in\n{}", show(report, segment));
         assert!(path.first_ns <= path.last_ns, "{}", show(report, segment));
-        assert!(!path.cause.is_empty(), "{}", show(report, segment));
+        assert!(!path.cause.as_str().is_empty(), "{}", show(report, segment));
     }
 }
 
-/// An address of the report.
+/// An address as a workload prints it, and the report.
 ///
 /// # Panics
 /// It is not lower-case hex with `0x`.
@@ -288,7 +295,7 @@ pub fn assert_explained(report: &Report) {
             if segment.unexplained.iter().any(rest) {
                 let _ = write!(residuals, "{} {}", process.command, show(report, segment));
             }
-            unknown |= segment.unexplained.iter().any(|u| u.reason == "unknown" && rest(u));
+            unknown |= segment.unexplained.iter().any(|u| u.reason == Reason::Unknown && rest(u));
         }
     }
     for ((explained, all), of) in explained(report).into_iter().zip(["rss", "dirty"]) {

@@ -115,8 +115,8 @@ impl Job {
         for Smaps { region, end, rss, dirty, swap, .. } in &self.truth.smaps {
             let segment = self.segment(region);
             assert_eq!(
-                (&segment.end, segment.rss_bytes.after, segment.dirty_bytes.after),
-                (end, *rss, *dirty),
+                (segment.end.0, segment.rss_bytes.after, segment.dirty_bytes.after),
+                (facts::address(end), *rss, *dirty),
                 "{region}: the report's (end, rss, dirty) and smaps; {}",
                 self.show(region)
             );
@@ -194,7 +194,7 @@ impl Job {
     #[must_use]
     pub fn released(&self, region: &str, function: &str, how: &str) -> u64 {
         let of = |r: &&::rmap::report::Released| {
-            r.how == how && facts::leaf_is(self.report(), r.stack, &[function])
+            r.how.as_str() == how && facts::leaf_is(self.report(), r.stack, &[function])
         };
         self.process(region).released.iter().filter(of).map(|r| r.rss_bytes).sum()
     }

@@ -203,7 +203,7 @@ fn the_table_has_the_figures_of_the_json() {
     let machine = begin!();
     let job = machine.job("interleaved", &[]);
     let segment = job.segment("written");
-    let start = segment.start.trim_start_matches("0x");
+    let start = &format!("{:x}", segment.start.0);
     // The first line with the address: the segment table comes first.
     let row = job.traced.table.lines().find(|line| line.contains(start));
     let row = row.unwrap_or_else(|| panic!("no row of {start}:\n{}", job.traced.table));

@@ -24,7 +24,8 @@ fn assert_child_explained(traced: &Traced, snapshot: SnapshotKind) {
     let expected = truth.region("memory");
     let child = facts::process(&traced.report, expected.pid);
     assert_eq!(child.snapshot, snapshot, "{}", traced.table);
-    let segment = child.segments.iter().find(|segment| segment.start == expected.start).unwrap();
+    let segment =
+        child.segments.iter().find(|segment| segment.start.to_string() == expected.start).unwrap();
     let owned = facts::owned_by(&traced.report, segment, &["child_fills"]);
     let bytes = 2048 * 4096;
     assert_eq!((owned.rss, owned.dirty), (bytes, bytes), "{}", traced.table);

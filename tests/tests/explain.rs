@@ -47,15 +47,14 @@ fn assert_adds_up(story: &Story) {
     let mut sum = events.fold((0, 0), |sum, e| (sum.0 + e.rss_bytes, sum.1 + e.dirty_bytes));
     sum.0 -= story.since.rss_bytes;
     sum.1 -= story.since.dirty_bytes;
-    for rest in segment.unexplained.iter().filter(|rest| rest.reason != "before-attach") {
+    for rest in segment.unexplained.iter().filter(|rest| rest.reason.as_str() != "before-attach") {
         sum.0 += rest.rss_bytes;
         sum.1 += rest.dirty_bytes;
     }
     let after = (segment.rss_bytes.after as i64, segment.dirty_bytes.after as i64);
     assert_eq!(sum, after, "{story:#?}");
-    let size = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap();
     let there = story.pages.iter().filter(|pages| ["anonymous", "file"].contains(&&*pages.state));
-    let mapped: u64 = there.map(|pages| size(&pages.end) - size(&pages.start)).sum();
+    let mapped: u64 = there.map(|pages| pages.end.0 - pages.start.0).sum();
     assert_eq!(mapped, segment.rss_bytes.after, "the map shows every page that is there");
 }
 
@@ -75,7 +74,8 @@ fn the_heap_of_the_articles_program_has_its_story() {
     let (explanation, text) = explain(machine.scratch(), &[recording, "[heap]"]);
     let [story] = &explanation.stories[..] else { panic!("{explanation:?}") };
     let segment = story.segment.as_ref().unwrap();
-    assert_eq!((segment.start.as_str(), segment.rss_bytes.after), (&*heap.start, heap.rss));
+    assert_eq!(segment.start.to_string(), heap.start);
+    assert_eq!(segment.rss_bytes.after, heap.rss);
     let [first, rest @ ..] = &story.events[..] else { panic!("{story:?}") };
     assert_eq!((first.what.as_str(), first.name.as_str()), ("map", "brk"));
     assert!(is_by(&explanation, first, "main"));
@@ -89,7 +89,7 @@ fn the_heap_of_the_articles_program_has_its_story() {
     }
     // By an address, and by the range, it is the same story.
     let range = format!("{}-{}", segment.start, segment.end);
-    for word in [segment.start.as_str(), &range] {
+    for word in [&segment.start.to_string(), &range] {
         let (other, _) = explain(machine.scratch(), &[recording, word]);
         assert_eq!(other.stories, explanation.stories, "{word}");
     }
@@ -179,7 +179,7 @@ fn a_process_that_runs_is_watched_and_then_told_of() {
     input.write_all(b"\n").unwrap();
     assert_eq!(workload.wait().code(), 0);
     let memory = &truth.region("memory").start;
-    let story = explanation.stories.iter().find(|story| story.start == *memory);
+    let story = explanation.stories.iter().find(|story| story.start.to_string() == *memory);
     let story = story.expect("the story of the memory");
     let pages = |what: &str, name: &str| {
         let events = story.events.iter().filter(|e| (&*e.what, &*e.name) == (what, name));

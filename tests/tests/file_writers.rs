@@ -97,7 +97,7 @@ fn a_stranger_who_writes_the_files_is_a_reason_of_its_own() {
         assert_eq!(rest, ("stranger", 0, stranger), "{}", job.show(region));
     }
     let process = job.process("cut");
-    let cut = process.released.iter().filter(|r| r.how == "truncate");
+    let cut = process.released.iter().filter(|r| r.how.as_str() == "truncate");
     let cut: Vec<_> = cut.map(|r| (r.stack, r.rss_bytes)).collect();
     assert_eq!(cut, [(None, 24 * PAGE)], "{}", facts::show(job.report(), job.segment("cut")));
 }

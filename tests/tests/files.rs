@@ -109,7 +109,12 @@ fn a_silent_write_to_shared_memory_is_a_residual_with_its_reason() {
     let unexplained: Vec<_> = job.segment("silent").unexplained.iter().collect();
     let silent = i64::try_from(job.truth.number("silent_dirty_pages") * PAGE).unwrap();
     assert_eq!(unexplained.len(), 1, "{}", job.show("silent"));
-    assert_eq!(unexplained[0].reason, "shared-write-without-fault", "{}", job.show("silent"));
+    assert_eq!(
+        unexplained[0].reason.as_str(),
+        "shared-write-without-fault",
+        "{}",
+        job.show("silent")
+    );
     assert_eq!((unexplained[0].rss_bytes, unexplained[0].dirty_bytes), (0, silent));
 }
 

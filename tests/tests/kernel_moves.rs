@@ -21,7 +21,9 @@ use rmap_tests::{begin, workload};
 fn rest(job: &Job, region: &str) -> Vec<(String, i64, i64)> {
     let page = i64::try_from(PAGE).unwrap();
     let parts = job.segment(region).unexplained.iter();
-    parts.map(|u| (u.reason.clone(), u.rss_bytes / page, u.dirty_bytes / page)).collect()
+    parts
+        .map(|u| (u.reason.as_str().to_owned(), u.rss_bytes / page, u.dirty_bytes / page))
+        .collect()
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn every_mapping_says_who_made_it() {
             _ if file.starts_with("libc.so") => Some("mmap"),
             _ => None,
         };
-        assert!(expected.is_none_or(|call| call == by.call), "{by:?}: {}", show());
+        assert!(expected.is_none_or(|call| call == by.call.as_str()), "{by:?}: {}", show());
         if file.starts_with("libc.so") {
             let leaf = &facts::frames(job.report(), by.stack)[0];
             assert!(leaf.module.contains("ld-linux"), "the loader, not {leaf:?}");
@@ -75,7 +75,7 @@ fn who_gave_memory_back_is_told_in_pages() {
     let machine = begin!();
     let job = machine.job("remap", &[]);
     // 32 pages shrunk to 8; what MREMAP_FIXED was put over nobody had touched.
-    let by_mremap = job.process("shrunk").released.iter().filter(|r| r.how == "mremap");
+    let by_mremap = job.process("shrunk").released.iter().filter(|r| r.how.as_str() == "mremap");
     assert_eq!(by_mremap.map(|r| r.rss_bytes).sum::<u64>(), 24 * PAGE);
     let job = machine.job("lazy_free", &[]);
     let taken = job.truth.number("taken_pages") * PAGE;
@@ -141,7 +141,7 @@ fn calls_that_nobody_told_are_told_by_what_the_thread_does_next() {
             assert_eq!((owned.rss, owned.dirty), (bytes, bytes), "{case}: {}", job.show(region));
             let by = job.segment(region).mapped_by.as_ref();
             let by = by.unwrap_or_else(|| panic!("{case}: nobody; {}", job.show(region)));
-            assert_eq!(by.call, "brk", "{case}");
+            assert_eq!(by.call.as_str(), "brk", "{case}");
             assert!(facts::leaf_is(job.report(), by.stack, &["round_of"]), "{case}: {by:?}");
             assert_eq!(job.released(region, "round_of", "munmap"), bytes, "{case}");
         }

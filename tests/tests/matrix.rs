@@ -107,14 +107,14 @@ fn told(report: &Report, segment: &Segment, known: &[&str]) -> Vec<Part> {
             .copied()
             .unwrap_or(leaf.unwrap_or("[no code]"));
         let bytes = [path.rss_bytes, path.dirty_bytes].map(|bytes| i64::try_from(bytes).unwrap());
-        add(function, path.cause.clone(), bytes);
+        add(function, path.cause.as_str().to_owned(), bytes);
         if known.contains(&function) && !function.is_empty() {
             let stack = facts::stack(report, path.stack);
             assert!(stack.complete, "{function}: {:?}", stack.frames);
         }
     }
     for rest in &segment.unexplained {
-        let cause = format!("not explained: {}", rest.reason);
+        let cause = format!("not explained: {}", rest.reason.as_str());
         add("", cause, [rest.rss_bytes, rest.dirty_bytes]);
     }
     parts
@@ -198,9 +198,13 @@ fn add(
         // Others than the workload's own function have touched it too.
         told.retain(|part| known.contains(&part.function.as_str()));
     } else {
-        let sizes = (&segment.end, segment.rss_bytes.after, segment.dirty_bytes.after);
+        let sizes = (segment.end.to_string(), segment.rss_bytes.after, segment.dirty_bytes.after);
         let name = workload.name;
-        assert_eq!(sizes, (&smaps.end, smaps.rss, smaps.dirty), "{name} {region}: as smaps says");
+        assert_eq!(
+            sizes,
+            (smaps.end.clone(), smaps.rss, smaps.dirty),
+            "{name} {region}: as smaps says"
+        );
     }
     let before = matrix.sums().1;
     matrix.add(&truth, &told);

@@ -60,7 +60,7 @@ fn stop_meanwhile(machine: &Machine, args: &[&str]) -> (Job, u64, u64) {
 /// Bytes of a region that are said to be lost: rss, dirty.
 fn lost(job: &Job, region: &str) -> (i64, i64) {
     let segment = job.segment(region);
-    let of = segment.unexplained.iter().filter(|part| part.reason == "lost-events");
+    let of = segment.unexplained.iter().filter(|part| part.reason.as_str() == "lost-events");
     of.fold((0, 0), |sum, part| (sum.0 + part.rss_bytes, sum.1 + part.dirty_bytes))
 }
 
@@ -97,7 +97,10 @@ fn two_threads_at_full_speed_do_not_wait_for_a_stopped_rmap() {
 fn lost_in(report: &Report) -> i64 {
     let segments = report.processes.iter().flat_map(|process| &process.segments);
     let parts = segments.flat_map(|segment| &segment.unexplained);
-    parts.filter(|part| part.reason == "lost-events").map(|part| part.rss_bytes.abs()).sum()
+    parts
+        .filter(|part| part.reason.as_str() == "lost-events")
+        .map(|part| part.rss_bytes.abs())
+        .sum()
 }
 
 #[test]

@@ -91,8 +91,8 @@ fn the_shared_buffers_of_a_database_are_dirty_by_the_functions_that_wrote_them()
         assert_eq!(process.snapshot, SnapshotKind::AtExit, "process {}", process.pid);
         let Some(segment) = buffers(process) else { continue };
         for rest in &segment.unexplained {
-            assert_ne!(rest.reason, "unknown", "{}", facts::show(report, segment));
-            let silent = rest.reason == "shared-write-without-fault";
+            assert_ne!(rest.reason.as_str(), "unknown", "{}", facts::show(report, segment));
+            let silent = rest.reason.as_str() == "shared-write-without-fault";
             assert!(!silent || !rest.candidates.is_empty(), "{}", facts::show(report, segment));
         }
         let rows = facts::owned_under(report, segment, "heap_insert");

@@ -148,7 +148,7 @@ fn sqlite_with_a_mapped_database_has_a_reason_for_every_byte() {
     let traced = same_as_untraced(&machine, &["sqlite3", "data.db", &sql], |_| ());
     for process in &traced.report.processes {
         for segment in &process.segments {
-            let unknown = segment.unexplained.iter().any(|u| u.reason == "unknown");
+            let unknown = segment.unexplained.iter().any(|u| u.reason.as_str() == "unknown");
             assert!(!unknown, "{}", facts::show(&traced.report, segment));
         }
     }

@@ -37,7 +37,7 @@ fn persistence(dir: &Path, field: &str) -> Option<u64> {
 fn copied(report: &Report, process: &Process, function: Option<&str>) -> Owned {
     let under = |stack| function.is_none_or(|name| facts::caller_is(report, stack, &[name]));
     let paths = process.segments.iter().flat_map(|segment| &segment.paths);
-    Owned::sum(paths.filter(|path| path.cause == "fork-cow" && under(path.stack)))
+    Owned::sum(paths.filter(|path| path.cause.as_str() == "fork-cow" && under(path.stack)))
 }
 
 fn missing(machine: &Machine) -> bool {

@@ -260,9 +260,9 @@ fn a_stack_of_a_program_that_has_gone_is_whole_or_says_that_it_is_not() {
         let traced = trace(machine.scratch(), [first.as_os_str(), next.as_os_str()]);
         let gone = traced.report.processes[0].gone.iter();
         let mut touched = 0;
-        for path in gone.filter(|path| path.cause == "first-write") {
+        for path in gone.filter(|path| path.cause.as_str() == "first-write") {
             let Some(stack) = path.stack else { continue };
-            let stack = &traced.report.stacks[stack as usize];
+            let stack = &traced.report.stacks[stack.0 as usize];
             let names: Vec<_> = stack.frames.iter().filter_map(|f| f.function.as_deref()).collect();
             if names.first() != Some(&"writes_and_goes") {
                 continue;

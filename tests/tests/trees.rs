@@ -31,11 +31,11 @@ fn children_of_odd_clones_are_told_each() {
         assert_eq!(report.processes.len(), processes, "{how}");
         for pages in &job.truth.pages {
             // In a PID namespace of its own a process knows itself by another number.
-            let start = &job.truth.region(&pages.region).start;
+            let start = facts::address(&job.truth.region(&pages.region).start);
             let bytes = pages.pages * PAGE;
             let holds = |segment: &&Segment| {
                 let owned = facts::owned_by(report, segment, &[&pages.function]);
-                segment.start == *start && (owned.rss, owned.dirty) == (bytes, bytes)
+                segment.start.0 == start && (owned.rss, owned.dirty) == (bytes, bytes)
             };
             let found = report.processes.iter().flat_map(|p| &p.segments).filter(holds).count();
             // Two processes in one memory both show it.

@@ -2,20 +2,19 @@
 //!
 //! Comes in: a [`Snapshot`](crate::trace::Snapshot) and the
 //! [`AddressSpace`](crate::model::AddressSpace) that has taken it; neither is changed. Goes out:
-//! segments. For every
-//! segment Σ paths + Σ unexplained equals what smaps shows, for RSS and Dirty, to the byte: the
-//! pages that are there are given to their owners, and what is left gets a reason. Time is linear
-//! in pages and owners.
+//! typed [`Segment`]s. For each of them Σ paths + Σ residuals equals what smaps shows, for RSS and
+//! Dirty, to the byte: resident pages go to their owners, and the rest gets a reason. Time is
+//! linear in pages and owners.
 
-mod breakdown;
 mod count;
 mod holders;
 mod pattern;
 mod reason;
+mod segment;
 mod segments;
 
-pub use breakdown::shown;
 pub use holders::{Holder, holders};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};
+pub use segment::{MappedBy, PathShare, Residual, Segment, Sizes};
 pub use segments::{Attributed, Context, attribute};

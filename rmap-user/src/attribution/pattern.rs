@@ -1,6 +1,6 @@
 //! What a segment's sizes show at a glance.
 
-use crate::report::Pattern;
+use crate::terms::Pattern;
 use crate::trace::Segment;
 
 /// Below this RSS a segment is too small to be called `written` or `growing`.

@@ -1,91 +1,12 @@
-//! Why bytes are not explained by any code path: the names of the contract.
+//! Bytes that no call path explains, summed by reason.
 
-/// Why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Reason {
-    /// It was there before tracing began.
-    BeforeAttach,
-    /// Shared memory that was read first, and then written with no fault.
-    SharedWriteWithoutFault,
-    /// The page of a file was made dirty by `write(2)`, or through another mapping of it.
-    PageCacheWrite,
-    /// A process that is not traced wrote the file's page.
-    Stranger,
-    /// A neighbour in the same large folio was written, and the kernel counts the whole folio.
-    LargeFolio,
-    /// Events were lost.
-    LostEvents,
-    /// Another process wrote.
-    Remote,
-    /// The kernel brought it in for the process with no fault, and no address is known.
-    Pinned,
-    /// Given up by `MADV_FREE`, and then written with no fault.
-    WriteAfterMadvFree,
-    /// Brought from swap by a read, and then written with no fault.
-    WriteAfterSwapIn,
-    /// Negative: made clean since, by writeback or by `MADV_FREE`.
-    Cleaned,
-    /// smaps and the page map were read one after the other while the process ran.
-    SnapshotRace,
-    /// Under migration: smaps counts such pages, the page map shows them as swapped.
-    Migration,
-    /// The page map was not read for this snapshot.
-    NoPageMap,
-    /// smaps and the page map of a process that stood still differ.
-    PageMapMismatch,
-    /// None of the above.
-    Unknown,
-}
-
-impl Reason {
-    /// Every reason, in the order in which the report names them.
-    pub const ALL: [Self; 16] = [
-        Self::BeforeAttach,
-        Self::SharedWriteWithoutFault,
-        Self::PageCacheWrite,
-        Self::Stranger,
-        Self::LargeFolio,
-        Self::LostEvents,
-        Self::Remote,
-        Self::Pinned,
-        Self::WriteAfterMadvFree,
-        Self::WriteAfterSwapIn,
-        Self::Cleaned,
-        Self::SnapshotRace,
-        Self::Migration,
-        Self::NoPageMap,
-        Self::PageMapMismatch,
-        Self::Unknown,
-    ];
-
-    /// The name in the report.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::BeforeAttach => "before-attach",
-            Self::SharedWriteWithoutFault => "shared-write-without-fault",
-            Self::PageCacheWrite => "page-cache-write",
-            Self::Stranger => "stranger",
-            Self::LargeFolio => "large-folio",
-            Self::LostEvents => "lost-events",
-            Self::Remote => "remote",
-            Self::Pinned => "pinned",
-            Self::WriteAfterMadvFree => "write-after-madv-free",
-            Self::WriteAfterSwapIn => "write-after-swap-in",
-            Self::Cleaned => "cleaned",
-            Self::SnapshotRace => "snapshot-race",
-            Self::Migration => "migration",
-            Self::NoPageMap => "no-page-map",
-            Self::PageMapMismatch => "page-map-mismatch",
-            Self::Unknown => "unknown",
-        }
-    }
-}
+pub use crate::terms::Reason;
+use crate::terms::Term;
 
 /// Bytes by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Residuals {
-    bytes: [(i64, i64); Reason::ALL.len()],
+    bytes: [(i64, i64); <Reason as Term>::ALL.len()],
 }
 
 impl Residuals {
@@ -102,7 +23,8 @@ impl Residuals {
     /// Those that are not 0: reason, bytes of RSS, bytes of Dirty.
     pub fn iter(&self) -> impl Iterator<Item = (Reason, i64, i64)> {
         Reason::ALL
-            .into_iter()
+            .iter()
+            .copied()
             .zip(self.bytes)
             .map(|(reason, (rss, dirty))| (reason, rss, dirty))
             .filter(|(_, rss, dirty)| *rss != 0 || *dirty != 0)
@@ -115,7 +37,7 @@ mod tests {
 
     #[test]
     fn every_reason_stands_at_its_own_place() {
-        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+        for (at, reason) in Reason::ALL.iter().copied().enumerate() {
             assert_eq!(reason as usize, at, "{}", reason.as_str());
         }
     }

@@ -1,15 +1,14 @@
-//! From counted pages to the report's segments: paths with what they did, reasons, who mapped.
+//! From counted pages to attributed segments: paths with what they did, reasons, who mapped.
 
 use std::cmp::Reverse;
 
 use rustc_hash::FxHashMap;
 
-use super::breakdown::shown;
 use super::count::{Count, Setting, Tally};
 use super::pattern::{History, pattern};
 use super::reason::{Reason, Residuals};
-use crate::model::{AddressSpace, Call, InstanceId, Origin, PAGE, PathId, Stats};
-use crate::report;
+use super::segment::{self, MappedBy, PathShare, Residual, Sizes};
+use crate::model::{AddressSpace, Call, InstanceId, Origin, PAGE, PathId, StackRef, Stats};
 use crate::trace::{Segment, Snapshot};
 
 /// What a report of a segment needs besides the model and the snapshot.
@@ -27,8 +26,8 @@ pub struct Context<'a> {
 /// What a snapshot says of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Attributed {
-    /// The segments; stacks are named by [`crate::model::StackRef`].
-    pub segments: Vec<report::Segment>,
+    /// The segments.
+    pub segments: Vec<segment::Segment>,
     /// What paths did in mappings that the snapshot does not show: path, pages touched.
     pub elsewhere: Vec<(PathId, u64)>,
 }
@@ -63,7 +62,7 @@ pub fn attribute(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
     let mut weights: FxHashMap<(InstanceId, PathId), Vec<(usize, u64)>> = FxHashMap::default();
     let mut parts: Vec<Parts> = Vec::with_capacity(snapshot.segments.len());
     let mut residuals: Vec<Residuals> = Vec::with_capacity(snapshot.segments.len());
-    let mut candidates: Vec<Vec<u32>> = Vec::with_capacity(snapshot.segments.len());
+    let mut candidates: Vec<Vec<StackRef>> = Vec::with_capacity(snapshot.segments.len());
     for (at, (segment, pieces)) in snapshot.segments.iter().zip(&pieces).enumerate() {
         // The page map shows pages of hugetlbfs, smaps counts them apart from Rss.
         let none: &[_] = &[];
@@ -98,38 +97,33 @@ pub fn attribute(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
         .zip(parts)
         .zip(residuals)
         .enumerate()
-        .map(|(at, ((segment, parts), residuals))| report::Segment {
-            rss_bytes: report::BeforeAfter { before: before[at].0, after: segment.rss },
-            dirty_bytes: report::BeforeAfter { before: before[at].1, after: segment.dirty },
-            swap_bytes: report::BeforeAfter { before: before[at].2, after: segment.swap },
+        .map(|(at, ((segment, parts), residuals))| segment::Segment {
+            shown: segment.clone(),
+            before: before[at],
             pattern: pattern(segment, &(context.history)(segment)),
             mapped_by: mapped_by(space, segment, context.started_ns),
             paths: paths(space, parts, context.started_ns),
-            unexplained: residuals
+            residuals: residuals
                 .iter()
-                .map(|(reason, rss_bytes, dirty_bytes)| report::Unexplained {
-                    reason: reason.as_str().to_owned(),
-                    rss_bytes,
-                    dirty_bytes,
+                .map(|(reason, rss, dirty)| Residual {
+                    reason,
+                    rss,
+                    dirty,
                     candidates: match reason {
                         Reason::SharedWriteWithoutFault => std::mem::take(&mut candidates[at]),
                         _ => Vec::new(),
                     },
                 })
                 .collect(),
-            ..shown(segment)
         })
         .collect();
     Attributed { segments, elsewhere }
 }
 
 /// The stacks of paths, each once.
-fn stacks_of(space: &AddressSpace, paths: &[PathId]) -> Vec<u32> {
-    let mut stacks: Vec<u32> = paths
-        .iter()
-        .filter_map(|path| space.paths().get(*path)?.stack)
-        .map(|stack| stack.0)
-        .collect();
+fn stacks_of(space: &AddressSpace, paths: &[PathId]) -> Vec<StackRef> {
+    let mut stacks: Vec<StackRef> =
+        paths.iter().filter_map(|path| space.paths().get(*path)?.stack).collect();
     stacks.sort_unstable();
     stacks.dedup();
     stacks
@@ -214,19 +208,19 @@ fn unaccounted(path: PathId, parts: &[Parts]) -> Vec<(usize, u64)> {
     parts.iter().map(count).enumerate().filter(|(_, pages)| *pages > 0).collect()
 }
 
-fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<report::Path> {
-    let mut paths: Vec<report::Path> = parts
+fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<PathShare> {
+    let mut paths: Vec<PathShare> = parts
         .into_iter()
         .filter_map(|(id, Part { count, stats })| {
             let path = space.paths().get(id)?;
             let idle = count == Count::default() && stats.touched_pages == 0 && stats.faults == 0;
-            (!idle).then(|| report::Path {
-                stack: path.stack.map(|stack| stack.0),
-                cause: path.cause.as_str().to_owned(),
-                rss_bytes: count.rss * PAGE,
-                dirty_bytes: count.dirty * PAGE,
+            (!idle).then(|| PathShare {
+                stack: path.stack,
+                cause: path.cause,
+                rss: count.rss * PAGE,
+                dirty: count.dirty * PAGE,
                 // A part of what was touched may be known of another segment alone.
-                touched_bytes: stats.touched_pages.max(count.rss).max(count.dirty) * PAGE,
+                touched: stats.touched_pages.max(count.rss).max(count.dirty) * PAGE,
                 faults: stats.faults,
                 first_ns: stats.first_ns.saturating_sub(started_ns),
                 last_ns: stats.last_ns.saturating_sub(started_ns),
@@ -237,17 +231,16 @@ fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<report::Pat
     // Most segments have one path, and there may be a hundred thousand of them.
     paths.shrink_to_fit();
     paths.sort_by(|a, b| {
-        let key = |p: &report::Path| Reverse((p.rss_bytes, p.dirty_bytes, p.touched_bytes));
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| (a.first_ns, a.stack, &a.cause).cmp(&(b.first_ns, b.stack, &b.cause)))
+        let size = |p: &PathShare| Reverse((p.rss, p.dirty, p.touched));
+        let rest = |p: &PathShare| (p.first_ns, p.stack, p.cause.as_str());
+        size(a).cmp(&size(b)).then_with(|| rest(a).cmp(&rest(b)))
     });
     paths
 }
 
 /// Who made most of a segment; nobody where it was there before tracing began. What a child was
 /// born with was made by the fork; the parent's part of the report tells of what it copied.
-fn mapped_by(space: &AddressSpace, segment: &Segment, started_ns: u64) -> Option<report::MappedBy> {
+fn mapped_by(space: &AddressSpace, segment: &Segment, started_ns: u64) -> Option<MappedBy> {
     let mut best: Option<(u64, Origin)> = None;
     let mut run: Option<(u64, Origin)> = None;
     for (range, vma) in space.mappings().vmas().within(segment.start..segment.end) {
@@ -266,9 +259,9 @@ fn mapped_by(space: &AddressSpace, segment: &Segment, started_ns: u64) -> Option
     }
     let (_, origin) = best?;
     let actor = origin.actor;
-    (origin.call != Call::Unknown && actor.tid != 0).then(|| report::MappedBy {
-        call: origin.call.as_str().to_owned(),
-        stack: actor.stack.map(|stack| stack.0),
+    (origin.call != Call::Unknown && actor.tid != 0).then(|| MappedBy {
+        call: origin.call,
+        stack: actor.stack,
         pid: actor.pid,
         tid: actor.tid,
         at_ns: actor.time_ns.saturating_sub(started_ns),
@@ -276,9 +269,9 @@ fn mapped_by(space: &AddressSpace, segment: &Segment, started_ns: u64) -> Option
 }
 
 /// The sizes before, for each segment of now: those of the segments of then that lie under it for
-/// the most part. RSS, Dirty, Swap.
-fn before_of(then: &[Segment], now: &[Segment]) -> Vec<(u64, u64, u64)> {
-    let mut before = vec![(0, 0, 0); now.len()];
+/// the most part.
+fn before_of(then: &[Segment], now: &[Segment]) -> Vec<Sizes> {
+    let mut before = vec![Sizes::default(); now.len()];
     for old in then {
         let first = now.partition_point(|segment| segment.end <= old.start);
         let overlap = |new: &Segment| new.end.min(old.end) - new.start.max(old.start);
@@ -288,10 +281,7 @@ fn before_of(then: &[Segment], now: &[Segment]) -> Vec<(u64, u64, u64)> {
             .take_while(|(_, new)| new.start < old.end)
             .max_by_key(|(at, new)| (overlap(new), Reverse(*at)));
         if let Some((at, _)) = under {
-            let sizes = &mut before[first + at];
-            sizes.0 += old.rss;
-            sizes.1 += old.dirty;
-            sizes.2 += old.swap;
+            before[first + at].add(old);
         }
     }
     before

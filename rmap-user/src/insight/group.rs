@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::report::Frame;
+use crate::report::{Address, Frame, StackId};
 
 use super::kind;
 use super::names;
@@ -122,9 +122,9 @@ enum Key<'a> {
     Module(&'a str),
     Plain(Owner),
     Kernel(&'a str),
-    Missing(u32),
+    Missing(StackId),
     Named(&'a str, &'a str),
-    At(&'a str, usize),
+    At(Address, usize),
     Word(&'a str),
     Threads(&'a [u32]),
     Process(usize),
@@ -208,7 +208,7 @@ impl<'a> Parts<'a> {
         let segment = part.segment;
         match by {
             By::Segment if kind::is_file(segment) => Key::Named(&segment.name, &segment.perms),
-            By::Segment if segment.name.is_empty() => Key::At(&segment.start, part.process),
+            By::Segment if segment.name.is_empty() => Key::At(segment.start, part.process),
             By::Segment => Key::Named(&segment.name, ""),
             By::Kind => Key::Word(kind::kind(segment)),
             By::Process => Key::Process(part.process),
@@ -303,7 +303,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The lines at which a function stands in a stack: of an owner, that of the owner frame.
-    fn lines(&self, by: By, stack: u32, function: u32) -> Vec<u32> {
+    fn lines(&self, by: By, stack: StackId, function: u32) -> Vec<u32> {
         if by == By::Function {
             let numbers = self.owners.functions(stack).iter().zip(self.owners.frames(stack));
             return numbers.filter(|(n, _)| **n == function).filter_map(|(_, f)| f.line).collect();

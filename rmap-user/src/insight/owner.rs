@@ -6,7 +6,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::report::{Frame, Stack};
+use crate::report::{Address, Frame, Stack, StackId};
 
 use super::names;
 use super::rules::{Class, Rules};
@@ -42,7 +42,7 @@ struct Known<'a> {
 /// The owners of a report's stacks.
 #[derive(Debug, Default)]
 pub struct Owners<'a> {
-    by_id: FxHashMap<u32, Known<'a>>,
+    by_id: FxHashMap<StackId, Known<'a>>,
     /// A frame of each function, and its class.
     functions: Vec<(&'a Frame, Class)>,
 }
@@ -52,7 +52,7 @@ impl<'a> Owners<'a> {
     #[must_use]
     pub fn of(stacks: &'a [Stack], rules: &Rules) -> Self {
         let mut found = Self::default();
-        let mut numbers: FxHashMap<(&str, &str, &str), u32> = FxHashMap::default();
+        let mut numbers: FxHashMap<(&str, &str, &str, Address), u32> = FxHashMap::default();
         let mut chains: FxHashMap<(Vec<u32>, bool), u32> = FxHashMap::default();
         for stack in stacks {
             let mut functions = Vec::with_capacity(stack.frames.len());
@@ -75,31 +75,31 @@ impl<'a> Owners<'a> {
 
     /// The owner of a stack; `None` if the report lacks the stack.
     #[must_use]
-    pub fn owner(&self, stack: u32) -> Option<Owner> {
+    pub fn owner(&self, stack: StackId) -> Option<Owner> {
         self.by_id.get(&stack).map(|known| known.owner)
     }
 
     /// The frames of a stack, the innermost first; empty if the report lacks it.
     #[must_use]
-    pub fn frames(&self, stack: u32) -> &'a [Frame] {
+    pub fn frames(&self, stack: StackId) -> &'a [Frame] {
         self.by_id.get(&stack).map_or(&[], |known| &known.stack.frames)
     }
 
     /// Whether a stack was walked to its outermost frame.
     #[must_use]
-    pub fn is_complete(&self, stack: u32) -> bool {
+    pub fn is_complete(&self, stack: StackId) -> bool {
         self.by_id.get(&stack).is_none_or(|known| known.stack.complete)
     }
 
     /// The numbers of a stack's functions, the innermost first.
     #[must_use]
-    pub fn functions(&self, stack: u32) -> &[u32] {
+    pub fn functions(&self, stack: StackId) -> &[u32] {
         self.by_id.get(&stack).map_or(&[], |known| &known.functions)
     }
 
     /// The number of a stack's chain of functions.
     #[must_use]
-    pub fn chain(&self, stack: u32) -> Option<u32> {
+    pub fn chain(&self, stack: StackId) -> Option<u32> {
         self.by_id.get(&stack).map(|known| known.chain)
     }
 
@@ -111,7 +111,7 @@ impl<'a> Owners<'a> {
 
     /// The number of the owner frame's function and the frame, where the owner is a frame.
     #[must_use]
-    pub fn owner_frame(&self, stack: u32) -> Option<(u32, &'a Frame)> {
+    pub fn owner_frame(&self, stack: StackId) -> Option<(u32, &'a Frame)> {
         let known = self.by_id.get(&stack)?;
         let Owner::Frame(at) = known.owner else { return None };
         Some((*known.functions.get(at)?, known.stack.frames.get(at)?))
@@ -119,7 +119,7 @@ impl<'a> Owners<'a> {
 
     /// The class of the frame at a place of a stack; `None` for what is no frame.
     #[must_use]
-    pub fn class(&self, stack: u32, at: usize) -> Option<Class> {
+    pub fn class(&self, stack: StackId, at: usize) -> Option<Class> {
         self.class_of(*self.by_id.get(&stack)?.functions.get(at)?)
     }
 
@@ -131,7 +131,7 @@ impl<'a> Owners<'a> {
     /// What was skipped between the owner and the page, the outermost first: of neighbours of one
     /// class the outermost, which is the call that people know. `["calloc", "memset"]`.
     #[must_use]
-    pub fn via(&self, stack: u32) -> Vec<String> {
+    pub fn via(&self, stack: StackId) -> Vec<String> {
         let Some(known @ Known { owner: Owner::Frame(owner), .. }) = self.by_id.get(&stack) else {
             return Vec::new();
         };
@@ -180,10 +180,13 @@ pub fn is_marker(frame: &Frame) -> bool {
 
 /// What two frames have in common if they are one function to a reader. The file counts too,
 /// since programs have many functions named `main` or `init`.
-fn identity(frame: &Frame) -> (&str, &str, &str) {
+fn identity(frame: &Frame) -> (&str, &str, &str, Address) {
     match &frame.function {
-        Some(function) => (function, &frame.module, frame.file.as_deref().unwrap_or_default()),
-        None => ("", &frame.module, &frame.offset),
+        Some(function) => {
+            let file = frame.file.as_deref().unwrap_or_default();
+            (function, &frame.module, file, Address::default())
+        }
+        None => ("", &frame.module, "", frame.offset),
     }
 }
 
@@ -239,19 +242,21 @@ mod tests {
         let frame = |&(function, module): &(&str, &str)| Frame {
             function: (!function.is_empty()).then(|| function.to_owned()),
             module: module.to_owned(),
-            offset: "0x10".to_owned(),
+            offset: Address(0x10),
             ..Frame::default()
         };
-        Stack { id: 1, complete: true, frames: frames.iter().map(frame).collect() }
+        Stack { id: StackId(1), complete: true, frames: frames.iter().map(frame).collect() }
     }
 
     /// The owner's name and what was skipped.
     fn answer(frames: &[(&str, &str)]) -> String {
         let stack = stack(frames);
         let owners = Owners::of(std::slice::from_ref(&stack), &Rules::built_in());
-        match owners.owner_frame(1) {
-            Some((_, frame)) => format!("{} via {}", display(frame), owners.via(1).join(", ")),
-            None => format!("{:?}", owners.owner(1).unwrap()),
+        match owners.owner_frame(StackId(1)) {
+            Some((_, frame)) => {
+                format!("{} via {}", display(frame), owners.via(StackId(1)).join(", "))
+            }
+            None => format!("{:?}", owners.owner(StackId(1)).unwrap()),
         }
     }
 

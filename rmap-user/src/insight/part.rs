@@ -8,7 +8,7 @@ use std::ops::{Add, AddAssign, Sub};
 
 use rustc_hash::FxHashSet;
 
-use crate::report::{Process, Report, Segment};
+use crate::report::{Cause, Process, Report, Segment, StackId};
 
 use super::kind;
 use super::owner::Owners;
@@ -73,7 +73,7 @@ pub struct Part<'a> {
     /// Where the bytes are.
     pub segment: &'a Segment,
     /// The call path; `None` for residuals, and where the kernel acted by itself.
-    pub stack: Option<u32>,
+    pub stack: Option<StackId>,
     /// The cause, or the residual's reason.
     pub why: &'a str,
     /// Whether it is a call path's; else it is a residual.
@@ -110,7 +110,7 @@ impl<'a> Parts<'a> {
                 let of_program = programs.contains(segment.name.as_str());
                 let parts = of_segment(process, segment).filter(|part| !part.bytes.is_zero());
                 all.extend(parts.map(|part| Part {
-                    code: of_program && part.why == "file-read" && part.bytes.dirty == 0,
+                    code: of_program && part.code && part.bytes.dirty == 0,
                     ..part
                 }));
             }
@@ -148,9 +148,9 @@ fn of_segment(process: usize, segment: &Segment) -> impl Iterator<Item = Part<'_
         process,
         segment,
         stack: path.stack,
-        why: &path.cause,
+        why: path.cause.as_str(),
         attributed: true,
-        code: false,
+        code: path.cause == Cause::FileRead,
         tids: &path.tids,
         bytes: Bytes { rss: path.rss_bytes.into(), dirty: path.dirty_bytes.into() },
     });
@@ -158,7 +158,7 @@ fn of_segment(process: usize, segment: &Segment) -> impl Iterator<Item = Part<'_
         process,
         segment,
         stack: None,
-        why: &rest.reason,
+        why: rest.reason.as_str(),
         attributed: false,
         code: false,
         tids: &[],

@@ -13,6 +13,8 @@ use super::range_map::RangeMap;
 use super::stats::Stats;
 use crate::trace::FileId;
 
+pub use crate::terms::MapCallKind as Call;
+
 /// Names a mapping instance within one address space. It is used again after its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct InstanceId(u32);
@@ -20,44 +22,6 @@ pub struct InstanceId(u32);
 impl InstanceId {
     /// Where no mapping is known.
     pub const UNKNOWN: Self = Self(0);
-}
-
-/// By which call a mapping was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
-    /// `mmap`.
-    Mmap,
-    /// `brk`.
-    Brk,
-    /// `mremap` that moved it or made it a second mapping.
-    Mremap,
-    /// `shmat`.
-    Shmat,
-    /// The kernel, when it loaded the program.
-    Exec,
-    /// The kernel: the first thread's stack.
-    Stack,
-    /// Inherited from the parent, of which the mappings were not known.
-    Fork,
-    /// Not known: it was there before, or the call was not seen.
-    Unknown,
-}
-
-impl Call {
-    /// The name in the report.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Mmap => "mmap",
-            Self::Brk => "brk",
-            Self::Mremap => "mremap",
-            Self::Shmat => "shmat",
-            Self::Exec => "exec",
-            Self::Stack => "stack",
-            Self::Fork => "fork",
-            Self::Unknown => "unknown",
-        }
-    }
 }
 
 /// Who does something: a thread at a moment.

@@ -32,7 +32,7 @@ pub(super) fn encode(files: &[FileNames]) -> Vec<Vec<u8>> {
                 part.push(file.names.trampolines.contains(*offset).into());
                 put(&mut part, frames.len() as u64);
                 for frame in *frames {
-                    put_bytes(&mut part, frame.offset.as_bytes());
+                    put_bytes(&mut part, frame.offset.to_string().as_bytes());
                     part.push(
                         u8::from(frame.inlined)
                             | u8::from(frame.function.is_some()) << 1
@@ -65,13 +65,13 @@ pub(crate) fn decode(payload: &[u8], files: &mut HashMap<u32, Names>) -> Result<
             }
             let mut frames = Vec::new();
             for _ in 0..from.count()? {
-                let address = from.text()?;
+                let address = from.text()?.parse();
                 let flags = from.byte()?;
                 let (function, file) = (from.text()?, from.text()?);
                 let line = from.number()?.checked_sub(1).map(u32::try_from).transpose();
                 frames.push(Frame {
                     function: (flags & 2 != 0).then_some(function),
-                    offset: address,
+                    offset: address.map_err(|_| Bad("the address of a name is no hex"))?,
                     file: (flags & 4 != 0).then_some(file),
                     line: line.map_err(|_| Bad("the number of a line is too large"))?,
                     inlined: flags & 1 != 0,

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::report::course::{Course, FaultAt, ProcessCourse, SizesAt};
-use crate::report::{self, Report};
+use crate::report::{self, Report, StackId};
 use crate::session::RawStack;
 use crate::trace::{
     Body, Delta, Event, Input, MmId, Moment, PageState, Segment, Snapshot, StackHash,
@@ -127,7 +127,7 @@ impl Collector {
 
     /// The course, beside the report that the same inputs made.
     pub(super) fn finish(mut self, report: &Report, stacks: &[RawStack]) -> Course {
-        let ids: HashMap<(u32, &[u64]), u32> =
+        let ids: HashMap<(u32, &[u64]), StackId> =
             stacks.iter().map(|stack| ((stack.pid, &stack.ips[..]), stack.id)).collect();
         let mut course = |process: &report::Process| {
             let mut log = self.processes.remove(&process.pid).unwrap_or_default();
@@ -150,7 +150,7 @@ impl Collector {
 fn of_process(
     process: &report::Process,
     log: &[(u64, What)],
-    id: impl Fn(Option<StackHash>) -> Option<u32>,
+    id: impl Fn(Option<StackHash>) -> Option<StackId>,
 ) -> ProcessCourse {
     let mut course = ProcessCourse::default();
     let mut fault_kinds = Vec::new();
@@ -199,23 +199,19 @@ fn add(now: &mut Kinds, by: Kinds) {
 }
 
 /// The code paths of a segment.
-type PathsByStack<'a> = HashMap<Option<u32>, Vec<&'a report::Path>>;
+type PathsByStack<'a> = HashMap<Option<StackId>, Vec<&'a report::Path>>;
 
 /// Gives each fault its part of what its code path touched there.
 fn share_out(process: &report::Process, faults: &mut [FaultAt]) {
-    let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
     let mut segments: BTreeMap<u64, (u64, PathsByStack<'_>)> = BTreeMap::new();
     for segment in &process.segments {
-        let (Some(start), Some(end)) = (number(&segment.start), number(&segment.end)) else {
-            continue;
-        };
         let mut paths = PathsByStack::new();
         for path in segment.paths.iter().filter(|path| path.faults > 0) {
             paths.entry(path.stack).or_default().push(path);
         }
-        segments.insert(start, (end, paths));
+        segments.insert(segment.start.0, (segment.end.0, paths));
     }
-    let mut gone: HashMap<Option<u32>, (u64, u64)> = HashMap::new();
+    let mut gone: HashMap<Option<StackId>, (u64, u64)> = HashMap::new();
     for path in &process.gone {
         let touched = &mut gone.entry(path.stack).or_default().0;
         *touched = touched.saturating_add(path.touched_bytes);

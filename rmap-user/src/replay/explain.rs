@@ -16,7 +16,7 @@ use crate::model::{Arch, MapOp, page_up};
 use crate::recording::Error;
 use crate::recording::read::arch;
 use crate::report::story::STORY_SCHEMA;
-use crate::report::{Explanation, Process, Segment};
+use crate::report::{Explanation, Process, Segment, StackId};
 use crate::session::{Findings, Piece, Target};
 use crate::trace::{Body, Event, Input, Snapshot};
 
@@ -85,7 +85,7 @@ pub fn explain_from<R: Read>(
     let stories = played.findings.stories.clone();
     let Loaded { report, cut_at, notes, .. } = played.load();
     let mut stacks = report.stacks;
-    let named: HashSet<u32> = stories
+    let named: HashSet<StackId> = stories
         .iter()
         .flat_map(|story| {
             let paths = story.segment.iter().flat_map(|segment| &segment.paths);
@@ -220,10 +220,7 @@ fn targets(
         let Some(space) = space.filter(|_| (wanted.process)(process)) else { continue };
         let traces = search.traces.get(&process.pid).unwrap_or(&none);
         for segment in process.segments.iter().filter(|segment| (wanted.segment)(segment)) {
-            let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
-            let Some((start, end)) = number(&segment.start).zip(number(&segment.end)) else {
-                continue;
-            };
+            let (start, end) = (segment.start.0, segment.end.0);
             let heap = segment.name == "[heap]";
             let end = if heap { end.max(traces.heap_end) } else { end };
             let size = segment.rss_bytes.after.saturating_add(segment.dirty_bytes.after);

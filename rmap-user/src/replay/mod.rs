@@ -116,7 +116,7 @@ pub fn fuzz_entry(bytes: &[u8]) {
     );
     let first = played.as_ref().ok().and_then(|played| {
         let mut segments = played.findings.report.processes.iter().flat_map(|p| &p.segments);
-        segments.next().map(|segment| segment.start.clone())
+        segments.next().map(|segment| segment.start)
     });
     let _ = played.map(Played::load);
     if let Some(start) = first {

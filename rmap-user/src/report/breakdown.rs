@@ -1,7 +1,7 @@
 //! How memory divides: private and shared, clean and dirty, reclaimable, huge, locked. The same
 //! fields stand with a segment, with a process as their sums, and with the whole session.
 //!
-//! Comes in: nothing; [`crate::attribution`] fills it. Goes out: serde types. What the kernel did not
+//! Comes in: nothing; [`crate::session`] fills it. Goes out: serde types. What the kernel did not
 //! report, or a recording is too old to hold, is not there; it is not 0.
 
 use serde::{Deserialize, Serialize};

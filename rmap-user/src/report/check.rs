@@ -1,7 +1,7 @@
 //! The identity that a report must fulfil: what the code paths explain plus what is unexplained
 //! equals what smaps shows, to the byte, for every segment.
 
-use super::Report;
+use super::{Address, Report};
 
 /// A segment of which the parts do not add up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,7 +13,7 @@ pub struct IdentityError {
     /// The process.
     pub pid: u32,
     /// The segment's start.
-    pub segment: String,
+    pub segment: Address,
     /// `rss` or `dirty`.
     pub of: &'static str,
     /// Σ paths + Σ unexplained.
@@ -39,7 +39,7 @@ pub fn check_identity(report: &Report) -> Result<(), IdentityError> {
                 if parts != i128::from(whole) {
                     return Err(IdentityError {
                         pid: process.pid,
-                        segment: segment.start.clone(),
+                        segment: segment.start,
                         of,
                         parts,
                         whole,

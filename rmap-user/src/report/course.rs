@@ -50,5 +50,5 @@ pub struct FaultAt {
     /// Its part of what its code path touched in the segment: that, shared out over its faults.
     pub bytes: u64,
     /// The code path, if the report names it.
-    pub stack: Option<u32>,
+    pub stack: Option<super::StackId>,
 }

@@ -1,12 +1,14 @@
 //! The immutable result of an investigation, as `rmap.report/1`.
 //!
-//! Comes in: nothing; [`crate::attribution`] fills it. Goes out: serde types whose names and order
-//! are the JSON's own. Sizes are bytes, addresses are lower-case hex strings with `0x`, times are
-//! nanoseconds since the start of the session. `docs/report.md` describes every field.
+//! Comes in: nothing; [`crate::session`] fills it. Goes out: serde types whose names and order
+//! are the JSON's own. Sizes are bytes, addresses and names are strings in JSON alone ([`Address`],
+//! [`Named`]), times are nanoseconds since the start of the session. `docs/report.md` describes
+//! every field.
 
 mod breakdown;
 mod check;
 pub mod course;
+mod named;
 pub mod story;
 
 use std::ops::Range;
@@ -15,7 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Breakdown, Totals};
 pub use check::{IdentityError, check_identity};
+pub use named::{Address, Named, NotAnAddress, StackId};
 pub use story::{Explanation, Story};
+
+pub use crate::terms::{Cause, MapCallKind, Pattern, Reason, ReleaseKind};
 
 /// The `schema` of the JSON report.
 pub const SCHEMA: &str = "rmap.report/1";
@@ -227,27 +232,13 @@ pub struct Process {
     pub released: Vec<Released>,
 }
 
-/// What a segment's sizes show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pattern {
-    /// Dirty near RSS.
-    Written,
-    /// RSS high, Dirty low.
-    ReadMostly,
-    /// RSS far below the size.
-    Reserved,
-    /// RSS or Dirty rose through the snapshots.
-    Growing,
-}
-
 /// One mapping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Segment {
     /// First byte.
-    pub start: String,
+    pub start: Address,
     /// First byte behind it.
-    pub end: String,
+    pub end: Address,
     /// For example `rw-p`.
     pub perms: String,
     /// Offset in the file.
@@ -279,7 +270,7 @@ pub struct Segment {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub vm_flags: String,
     /// What the sizes show; `None` where they show nothing of note.
-    pub pattern: Option<Pattern>,
+    pub pattern: Option<Named<Pattern>>,
     /// Who made the mapping.
     pub mapped_by: Option<MappedBy>,
     /// Who is responsible for the pages that are resident or dirty at the last snapshot, the
@@ -294,8 +285,8 @@ impl Segment {
     #[must_use]
     pub fn of_addresses(range: &Range<u64>, name: &str) -> Self {
         Self {
-            start: format!("{:#x}", range.start),
-            end: format!("{:#x}", range.end),
+            start: Address(range.start),
+            end: Address(range.end),
             name: name.to_owned(),
             size_bytes: range.end.saturating_sub(range.start),
             ..Self::default()
@@ -306,10 +297,10 @@ impl Segment {
 /// Who made a mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MappedBy {
-    /// `mmap`, `brk`, `mremap`, `shmat`, `exec`, `stack`, `fork` or `unknown`.
-    pub call: String,
+    /// By which call.
+    pub call: Named<MapCallKind>,
     /// The caller's stack.
-    pub stack: Option<u32>,
+    pub stack: Option<StackId>,
     /// The process that called.
     pub pid: u32,
     /// The thread that called.
@@ -322,9 +313,9 @@ pub struct MappedBy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Path {
     /// The code path; `None` where the kernel did it with no code of the process to name.
-    pub stack: Option<u32>,
-    /// Why the pages became resident or dirty; the names are the contract's.
-    pub cause: String,
+    pub stack: Option<StackId>,
+    /// Why the pages became resident or dirty.
+    pub cause: Named<Cause>,
     /// Of the segment's RSS, the bytes that this path last made resident.
     pub rss_bytes: u64,
     /// Of the segment's Dirty, the bytes that this path last made dirty.
@@ -344,24 +335,24 @@ pub struct Path {
 /// What no code path explains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unexplained {
-    /// Why; the names are the contract's.
-    pub reason: String,
+    /// Why.
+    pub reason: Named<Reason>,
     /// May be negative: more was attributed than there is.
     pub rss_bytes: i64,
     /// May be negative.
     pub dirty_bytes: i64,
     /// Stacks of those who may have done it, where that can be told.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub candidates: Vec<u32>,
+    pub candidates: Vec<StackId>,
 }
 
 /// A code path that touched memory of which nothing is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
     /// The code path.
-    pub stack: Option<u32>,
+    pub stack: Option<StackId>,
     /// Why the pages became resident or dirty.
-    pub cause: String,
+    pub cause: Named<Cause>,
     /// Bytes that it made resident or dirty in all.
     pub touched_bytes: u64,
     /// In how many mappings.
@@ -372,9 +363,9 @@ pub struct Gone {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Released {
     /// The code path; `None` where there is none.
-    pub stack: Option<u32>,
-    /// `munmap`, `dontneed`, `mmap-fixed`, `mremap`, `brk`, `exec`, …: see `docs/report.md`.
-    pub how: String,
+    pub stack: Option<StackId>,
+    /// How.
+    pub how: Named<ReleaseKind>,
     /// Bytes that were resident.
     pub rss_bytes: u64,
 }
@@ -383,7 +374,7 @@ pub struct Released {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stack {
     /// Its id in this report.
-    pub id: u32,
+    pub id: StackId,
     /// Whether it was walked to its outermost frame.
     pub complete: bool,
     /// From the innermost outwards; inlined functions are frames of their own.
@@ -399,8 +390,8 @@ pub struct Frame {
     pub module: String,
     /// Lower-case hex.
     pub build_id: Option<String>,
-    /// The instruction's virtual address as the file has it, in hex with `0x`.
-    pub offset: String,
+    /// The instruction's virtual address as the file has it.
+    pub offset: Address,
     /// The source file.
     pub file: Option<String>,
     /// The line in it.

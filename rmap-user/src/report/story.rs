@@ -9,7 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Coverage, Host, Segment, Session, SnapshotKind, Stack};
+use super::{Address, Coverage, Host, Segment, Session, SnapshotKind, Stack, StackId, named};
 
 /// The `schema` of the JSON.
 pub const STORY_SCHEMA: &str = "rmap.explain/1";
@@ -52,9 +52,9 @@ pub struct Story {
     /// When that was taken.
     pub snapshot_ns: Option<u64>,
     /// The first address that is told of.
-    pub start: String,
+    pub start: Address,
     /// The first address behind.
-    pub end: String,
+    pub end: Address,
     /// The name of the mapping, also where it is gone.
     pub name: String,
     /// Where it was before `mremap` moved it, the earliest last.
@@ -77,9 +77,9 @@ pub struct Story {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MovedFrom {
     /// First byte.
-    pub start: String,
+    pub start: Address,
     /// First byte behind it.
-    pub end: String,
+    pub end: Address,
     /// When it moved.
     pub until_ns: u64,
 }
@@ -102,7 +102,7 @@ pub struct Happening {
     /// The call, the cause, or how it was given back.
     pub name: String,
     /// The code; `None` where there is none to name.
-    pub stack: Option<u32>,
+    pub stack: Option<StackId>,
     /// The first of them.
     pub first_ns: u64,
     /// The last of them.
@@ -117,10 +117,12 @@ pub struct Happening {
     pub touched_bytes: u64,
     /// By which what is mapped changed.
     pub mapped_bytes: i64,
-    /// The lowest address that it was about; empty if none.
-    pub start: String,
+    /// The lowest address that it was about; empty in JSON if there is none.
+    #[serde(with = "named::or_empty")]
+    pub start: Option<Address>,
     /// The first address behind the highest.
-    pub end: String,
+    #[serde(with = "named::or_empty")]
+    pub end: Option<Address>,
     /// The threads.
     pub tids: Vec<u32>,
 }
@@ -146,9 +148,9 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pages {
     /// First byte.
-    pub start: String,
+    pub start: Address,
     /// First byte behind it.
-    pub end: String,
+    pub end: Address,
     /// `anonymous`, `file`, `zero` or `swapped`.
     pub state: String,
     /// Mapped by a huge entry.

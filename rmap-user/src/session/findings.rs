@@ -9,8 +9,9 @@ use rustc_hash::FxHashMap;
 
 use super::Session;
 use super::process::{AtSnapshot, Case};
+use super::segments::report_segment;
 use crate::model::{KnownStack, Ledger, Path, Process, StackRef, Stacks};
-use crate::report::{self, Lost, Report, SnapshotKind};
+use crate::report::{self, Lost, Report, SnapshotKind, StackId};
 use crate::trace::{MmKey, Segment, StackEnd};
 
 /// What the end of a session adds.
@@ -36,7 +37,7 @@ pub struct Closing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawStack {
     /// Its id in the report.
-    pub id: u32,
+    pub id: StackId,
     /// The address space that the addresses are in: one for each program that a process ran.
     pub instance: MmKey,
     /// The process.
@@ -99,7 +100,7 @@ impl Session {
             .iter()
             .zip(0..)
             .filter_map(|(stack, id)| {
-                Some(raw_stack(model.stacks(), model.stacks().get(*stack)?, id))
+                Some(raw_stack(model.stacks(), model.stacks().get(*stack)?, StackId(id)))
             })
             .collect();
         let mut unwind = unwind(model.stacks());
@@ -143,7 +144,7 @@ impl Session {
     #[must_use]
     pub fn all_stacks(&mut self) -> Vec<RawStack> {
         let stacks = self.model.processes().stacks();
-        stacks.iter().map(|known| raw_stack(stacks, known, u32::MAX)).collect()
+        stacks.iter().map(|known| raw_stack(stacks, known, StackId(u32::MAX))).collect()
     }
 }
 
@@ -155,24 +156,14 @@ fn process_report(
     relative: &dyn Fn(u64) -> u64,
     numbers: &mut Numbers,
 ) -> report::Process {
-    let AtSnapshot { kind, time_ns, key: _, mut segments, ledger } = last;
-    for segment in &mut segments {
-        if let Some(stack) = segment.mapped_by.as_mut().and_then(|by| by.stack.as_mut()) {
-            *stack = numbers.of(StackRef(*stack));
-        }
-        for path in &mut segment.paths {
-            path.stack = path.stack.map(|stack| numbers.of(StackRef(stack)));
-        }
-        for stack in segment.unexplained.iter_mut().flat_map(|rest| &mut rest.candidates) {
-            *stack = numbers.of(StackRef(*stack));
-        }
-    }
-    let sum = |of: fn(&report::Segment) -> report::BeforeAfter, before: u64| {
-        let after = segments.iter().map(|segment| of(segment).after).sum();
-        report::BeforeAfter { before, after }
+    let AtSnapshot { kind, time_ns, key: _, segments, ledger } = last;
+    let sum = |of: fn(&Segment) -> u64| report::BeforeAfter {
+        before: case.before.iter().map(of).sum(),
+        after: segments.iter().map(|segment| of(&segment.shown)).sum(),
     };
-    let before = |of: fn(&Segment) -> u64| case.before.iter().map(of).sum();
-    let rss_bytes = sum(|s| s.rss_bytes, before(|s| s.rss));
+    let (rss_bytes, dirty_bytes, swap_bytes) = (sum(|s| s.rss), sum(|s| s.dirty), sum(|s| s.swap));
+    let mut id = |stack| numbers.of(stack);
+    let segments = segments.into_iter().map(|segment| report_segment(segment, &mut id)).collect();
     let at_exit = (kind == SnapshotKind::AtExit).then_some(time_ns);
     let mut shown = report::Process {
         pid: process.pid,
@@ -184,8 +175,8 @@ fn process_report(
         snapshot: kind,
         snapshot_ns: (kind != SnapshotKind::None).then(|| relative(time_ns)),
         rss_bytes,
-        dirty_bytes: sum(|s| s.dirty_bytes, before(|s| s.dirty)),
-        swap_bytes: sum(|s| s.swap_bytes, before(|s| s.swap)),
+        dirty_bytes,
+        swap_bytes,
         peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
         gone: gone(&process.past, &ledger, numbers),
         released: released(&process.past, &ledger, numbers),
@@ -220,15 +211,15 @@ fn unwind(stacks: &Stacks) -> report::Unwind {
 /// Numbers stacks in the order in which the report names them.
 #[derive(Default)]
 pub(super) struct Numbers {
-    ids: FxHashMap<StackRef, u32>,
+    ids: FxHashMap<StackRef, StackId>,
     order: Vec<StackRef>,
 }
 
 impl Numbers {
-    pub(super) fn of(&mut self, stack: StackRef) -> u32 {
+    pub(super) fn of(&mut self, stack: StackRef) -> StackId {
         *self.ids.entry(stack).or_insert_with(|| {
             self.order.push(stack);
-            u32::try_from(self.order.len() - 1).unwrap_or(u32::MAX)
+            StackId(u32::try_from(self.order.len() - 1).unwrap_or(u32::MAX))
         })
     }
 }
@@ -243,7 +234,7 @@ fn unwind_bytes(processes: &[report::Process], stacks: &[RawStack]) -> report::U
         there.chain(process.gone.iter().map(|gone| (gone.stack, gone.touched_bytes)))
     });
     for (stack, touched) in paths {
-        let end = stack.and_then(|stack| stacks.get(stack as usize)).map(|stack| stack.end);
+        let end = stack.and_then(|stack| stacks.get(stack.0 as usize)).map(|stack| stack.end);
         match end {
             None => {}
             _ if touched == 0 => {}
@@ -257,7 +248,7 @@ fn unwind_bytes(processes: &[report::Process], stacks: &[RawStack]) -> report::U
     bytes
 }
 
-pub(super) fn raw_stack(stacks: &Stacks, known: &KnownStack, id: u32) -> RawStack {
+pub(super) fn raw_stack(stacks: &Stacks, known: &KnownStack, id: StackId) -> RawStack {
     let content = stacks.content(known);
     RawStack {
         id,
@@ -281,7 +272,7 @@ fn gone(past: &Ledger, now: &Ledger, numbers: &mut Numbers) -> Vec<report::Gone>
     gone.into_iter()
         .map(|(path, (touched_bytes, segments))| report::Gone {
             stack: path.stack.map(|stack| numbers.of(stack)),
-            cause: path.cause.as_str().to_owned(),
+            cause: path.cause.into(),
             touched_bytes,
             segments,
         })
@@ -291,15 +282,15 @@ fn gone(past: &Ledger, now: &Ledger, numbers: &mut Numbers) -> Vec<report::Gone>
 fn released(past: &Ledger, now: &Ledger, numbers: &mut Numbers) -> Vec<report::Released> {
     let mut sum: BTreeMap<_, u64> = BTreeMap::new();
     for ((stack, how), bytes) in past.released.iter().chain(&now.released) {
-        *sum.entry((*stack, how.as_str())).or_default() += bytes;
+        *sum.entry((*stack, *how)).or_default() += bytes;
     }
     let mut released: Vec<_> = sum.into_iter().collect();
-    released.sort_by_key(|(key, bytes)| (std::cmp::Reverse(*bytes), *key));
+    released.sort_by_key(|((stack, how), bytes)| (std::cmp::Reverse(*bytes), *stack, how.as_str()));
     released
         .into_iter()
         .map(|((stack, how), rss_bytes)| report::Released {
             stack: stack.map(|stack| numbers.of(stack)),
-            how: how.to_owned(),
+            how: how.into(),
             rss_bytes,
         })
         .collect()

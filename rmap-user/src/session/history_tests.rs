@@ -20,10 +20,6 @@ fn piece(range: std::ops::Range<u64>) -> Piece {
     Piece { range, from_ns: 0, until_ns: u64::MAX }
 }
 
-fn number(text: &str) -> u64 {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
-}
-
 /// Plays the same session twice, the second time with the stories of all its segments, or of
 /// `pieces` under a name.
 fn explained(play: impl Fn(&mut Sim), pieces: Option<(Vec<Piece>, &str)>) -> Played {
@@ -41,7 +37,7 @@ fn explained(play: impl Fn(&mut Sim), pieces: Option<(Vec<Piece>, &str)>) -> Pla
             Some((pieces, name)) => add(pieces.clone(), name),
             None => {
                 for segment in &first.findings.report.processes[process].segments {
-                    let range = number(&segment.start)..number(&segment.end);
+                    let range = segment.start.0..segment.end.0;
                     add(vec![piece(range)], &segment.name);
                 }
             }
@@ -59,7 +55,8 @@ fn explained(play: impl Fn(&mut Sim), pieces: Option<(Vec<Piece>, &str)>) -> Pla
 /// What the code paths of a segment hold, and what was there before tracing began.
 fn held(segment: &ReportSegment) -> (i64, i64) {
     let paths = segment.paths.iter().map(|path| (path.rss_bytes as i64, path.dirty_bytes as i64));
-    let before = segment.unexplained.iter().filter(|rest| rest.reason == "before-attach");
+    let before =
+        segment.unexplained.iter().filter(|rest| rest.reason == report::Reason::BeforeAttach);
     let before = before.map(|rest| (rest.rss_bytes.max(0), rest.dirty_bytes.max(0)));
     paths.chain(before).fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
 }
@@ -83,11 +80,11 @@ fn check(story: &Story) {
     // The map shows the same pages.
     for (place, path) in segment.paths.iter().enumerate() {
         let place = Some(place as u32);
-        let size = |pages: &report::story::Pages| number(&pages.end) - number(&pages.start);
+        let size = |pages: &report::story::Pages| pages.end.0 - pages.start.0;
         let of = story.pages.iter().filter(|pages| pages.resident == place);
         assert_eq!(of.map(size).sum::<u64>(), path.rss_bytes, "{place:?} of {story:?}");
     }
-    assert!(story.pages.is_sorted_by_key(|pages| number(&pages.start)));
+    assert!(story.pages.is_sorted_by_key(|pages| pages.start));
     assert!(story.events.is_sorted_by_key(|event| event.first_ns));
 }
 
@@ -159,7 +156,7 @@ fn a_heap_is_mapped_touched_grown_cleaned_and_cut() {
     assert_eq!(story.states.len(), 1, "before there was a heap it had no state");
     assert_eq!(story.states[0].rss_bytes, 8 * P);
     assert_eq!(story.snapshot, SnapshotKind::AtExit);
-    let shown: Vec<_> = story.pages.iter().map(|p| (number(&p.start), number(&p.end))).collect();
+    let shown: Vec<_> = story.pages.iter().map(|p| (p.start.0, p.end.0)).collect();
     assert_eq!(shown.len(), 3, "clean, dirty, and by another path: {:?}", story.pages);
     assert_eq!(shown[0], (HEAP, HEAP + 2 * P));
 }

@@ -6,9 +6,10 @@
 //! no I/O.
 //!
 //! * `process`: what is kept of each process; `modules`: which code is mapped where;
-//! * [`findings`]: the report at a moment; [`names`]: its frames;
+//! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
+mod breakdown;
 #[cfg(test)]
 mod file_tests;
 pub mod findings;
@@ -18,6 +19,7 @@ mod history_tests;
 pub mod modules;
 pub mod names;
 mod process;
+mod segments;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

@@ -5,9 +5,9 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::attribution::{Attributed, History};
+use crate::attribution::{self, Attributed, History};
 use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
-use crate::report::{self, SnapshotKind};
+use crate::report::SnapshotKind;
 use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot};
 
 /// One process.
@@ -31,7 +31,7 @@ pub(super) struct AtSnapshot {
     pub time_ns: u64,
     /// The address space that was looked at.
     pub key: Option<MmKey>,
-    pub segments: Vec<report::Segment>,
+    pub segments: Vec<attribution::Segment>,
     pub ledger: Ledger,
 }
 
@@ -84,7 +84,7 @@ impl Case {
                 *ledger.released.entry((stack, how)).or_default() += bytes;
             }
         }
-        let rss: u64 = seen.segments.iter().map(|segment| segment.rss_bytes.after).sum();
+        let rss: u64 = seen.segments.iter().map(|segment| segment.shown.rss).sum();
         if ends && rss > 0 {
             ledger.released.insert((None, How::Exit), rss);
         }

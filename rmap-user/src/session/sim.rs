@@ -7,7 +7,9 @@ use std::ops::Range;
 use super::modules::NoBinaries;
 use super::{Closing, Findings, Question, Session, Target};
 use crate::model::Arch;
-use crate::report::{Mode, Process, Segment as ReportSegment, check_identity};
+use crate::report::{
+    Address, Mode, Process, ReleaseKind, Segment as ReportSegment, StackId, check_identity,
+};
 use crate::trace::{
     Access, Body, Delta, Event, Fault, FileId, Fork, Input, Losses, MapCall, Missing, MissingPages,
     MmId, Moment, PageKind, PageRun, PageState, Rss, Segment, Snapshot, Stack, StackEnd, StackHash,
@@ -397,14 +399,14 @@ impl Played {
     }
 
     pub fn segment(&self, pid: u32, start: u64) -> &ReportSegment {
-        let start = format!("{start:#x}");
+        let start = Address(start);
         self.process(pid).segments.iter().find(|s| s.start == start).expect("the segment")
     }
 
     /// The first address of a stack, which is its number.
-    pub fn number(&self, stack: Option<u32>) -> u64 {
+    pub fn number(&self, stack: Option<StackId>) -> u64 {
         stack.map_or(0, |id| {
-            let raw = &self.findings.stacks[id as usize];
+            let raw = &self.findings.stacks[id.0 as usize];
             assert_eq!(raw.id, id);
             raw.ips.first().copied().unwrap_or(u64::MAX)
         })
@@ -417,7 +419,7 @@ impl Played {
             .iter()
             .map(|p| {
                 let pages = [p.rss_bytes / P, p.dirty_bytes / P, p.touched_bytes / P];
-                short(self.number(p.stack), &p.cause, pages, p.faults)
+                short(self.number(p.stack), p.cause.as_str(), pages, p.faults)
             })
             .collect();
         paths.sort();
@@ -427,19 +429,23 @@ impl Played {
     pub fn gone(&self, pid: u32) -> Vec<(u64, String, u64, u64)> {
         let gone = &self.process(pid).gone;
         gone.iter()
-            .map(|g| (self.number(g.stack), g.cause.clone(), g.touched_bytes / P, g.segments))
+            .map(|g| {
+                (self.number(g.stack), g.cause.as_str().to_owned(), g.touched_bytes / P, g.segments)
+            })
             .collect()
     }
 
     /// What was given back before the end.
     pub fn released(&self, pid: u32) -> Vec<(u64, String, u64)> {
-        let released = self.process(pid).released.iter().filter(|r| r.how != "exit");
-        released.map(|r| (self.number(r.stack), r.how.clone(), r.rss_bytes / P)).collect()
+        let released = self.process(pid).released.iter().filter(|r| r.how != ReleaseKind::Exit);
+        released
+            .map(|r| (self.number(r.stack), r.how.as_str().to_owned(), r.rss_bytes / P))
+            .collect()
     }
 
     /// What went with the process itself, in pages; `None` if its memory did not go with it.
     pub fn went_at_exit(&self, pid: u32) -> Option<u64> {
-        let at_exit = self.process(pid).released.iter().find(|r| r.how == "exit")?;
+        let at_exit = self.process(pid).released.iter().find(|r| r.how == ReleaseKind::Exit)?;
         assert_eq!(at_exit.stack, None);
         Some(at_exit.rss_bytes / P)
     }
@@ -450,7 +456,7 @@ impl Played {
         self.segment(pid, start)
             .unexplained
             .iter()
-            .map(|u| (u.reason.clone(), u.rss_bytes / p, u.dirty_bytes / p))
+            .map(|u| (u.reason.as_str().to_owned(), u.rss_bytes / p, u.dirty_bytes / p))
             .collect()
     }
 }

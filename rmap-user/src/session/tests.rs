@@ -610,7 +610,7 @@ fn the_stack_grows_and_is_the_kernels_mapping() {
         ]
     );
     let mapped_by = played.segment(100, end - 8 * P).mapped_by.as_ref().unwrap();
-    assert_eq!(mapped_by.call, "stack");
+    assert_eq!(mapped_by.call, report::MapCallKind::Stack);
 }
 
 #[test]
@@ -695,7 +695,7 @@ fn a_process_killed_between_snapshots_shows_its_last_or_none() {
         } else {
             assert_eq!(process.snapshot, SnapshotKind::LastPeriodic);
             assert_eq!(process.rss_bytes.after, 30 * P);
-            assert_eq!(process.segments[0].pattern, Some(report::Pattern::Growing));
+            assert_eq!(process.segments[0].pattern, Some(report::Pattern::Growing.into()));
         }
     }
 }

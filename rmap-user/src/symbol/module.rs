@@ -77,9 +77,7 @@ impl Names {
     /// read when they were made. One that has a function, or that is no offset, shows that they
     /// could.
     fn named_address(&self, offset: u64) -> Option<u64> {
-        let address = |frames: &[Frame]| {
-            u64::from_str_radix(frames.first()?.offset.trim_start_matches("0x"), 16).ok()
-        };
+        let address = |frames: &[Frame]| Some(frames.first()?.offset.0);
         let shows = self.frames.iter().any(|(at, frames)| {
             frames.iter().any(|frame| frame.function.is_some()) || address(frames) != Some(*at)
         });

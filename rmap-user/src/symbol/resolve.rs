@@ -25,7 +25,7 @@ use super::folders::{Folders, Sought};
 use super::go;
 use super::guard::guarded;
 use super::module::{Binary, Names, Stamp};
-use crate::report::Frame;
+use crate::report::{Address, Frame};
 
 /// After this long in one file its debug information is left aside; its symbols are quick.
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -53,7 +53,7 @@ pub(super) fn resolve(
     let bare = |address: u64| Frame {
         module: module.to_owned(),
         build_id: binary.build_id.clone(),
-        offset: format!("{address:#x}"),
+        offset: Address(address),
         ..Frame::default()
     };
     let mut layout = Layout { headers: None, names: binary.names.get() };

@@ -24,7 +24,7 @@ use std::thread;
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::resolve;
-use crate::report::{Frame, Stack};
+use crate::report::{Address, Frame, Stack, StackId};
 use crate::trace::StackEnd;
 
 /// Parsers of debug information recurse; memory for it is only used where they do.
@@ -46,7 +46,7 @@ const SIGRETURN: [u8; 8] = [0x68, 0x11, 0x80, 0xd2, 0x01, 0, 0, 0xd4];
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RawStack {
     /// Its id in the report.
-    pub id: u32,
+    pub id: StackId,
     /// When it was first seen: which library was mapped then.
     pub time_ns: u64,
     /// How the walk ended.
@@ -201,7 +201,7 @@ pub fn symbolize_keeping<'a>(
 }
 
 fn bare(module: &str, offset: u64) -> Frame {
-    Frame { module: module.to_owned(), offset: format!("{offset:#x}"), ..Frame::default() }
+    Frame { module: module.to_owned(), offset: Address(offset), ..Frame::default() }
 }
 
 /// Does pieces of work `0..count`, several at once, on threads with room for recursion; what comes

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::report::Frame;
+use crate::report::{Address, Frame, StackId};
 use crate::trace::StackEnd;
 
 /// Line numbers below count from here. `sink` reports where it was called from.
@@ -106,7 +106,7 @@ fn keep(path: &Path) -> Arc<Binary> {
 }
 
 fn named(map: &ModuleMap, ips: &[u64]) -> Symbolized {
-    let raw = RawStack { id: 5, time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
+    let raw = RawStack { id: StackId(5), time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
     symbolize([(&raw, map)])
 }
 
@@ -131,7 +131,7 @@ fn inlined_functions_are_frames_with_their_own_lines() {
     assert_eq!(inlined, [false, true, true, false]);
     let lines: Vec<_> = frames.iter().map(|f| f.line.unwrap()).collect();
     assert_eq!(lines, [15, 4, 8, 12]);
-    assert_eq!(frames[1].offset, format!("{:#x}", call - 1), "the address looked up");
+    assert_eq!(frames[1].offset, Address(call - 1), "the address looked up");
     for frame in frames {
         assert!(frame.file.as_deref().unwrap().ends_with("/a.c"));
         assert_eq!(frame.module, program.to_str().unwrap());
@@ -202,7 +202,7 @@ fn static_functions_by_symbols_alone_and_nothing_when_stripped() {
     let found = named(&mapped(keep(&program), &program), &[outer, call]);
     let frames = &found.stacks[0].frames;
     assert_eq!(functions(frames), ["?", "?"]);
-    assert_eq!(frames[0].offset, format!("{outer:#x}"));
+    assert_eq!(frames[0].offset, Address(outer));
     assert_eq!(frames[0].build_id.as_ref().unwrap().len(), 40);
     assert_eq!(found.stats.no_symbol, 2);
 }
@@ -260,7 +260,7 @@ fn of_a_recording(build_id: Option<&str>, bias: Option<i64>, names: Names) -> Ar
 }
 
 fn named_in(map: &ModuleMap, ips: &[u64], folders: &Folders) -> Symbolized {
-    let raw = RawStack { id: 5, time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
+    let raw = RawStack { id: StackId(5), time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
     symbolize_keeping([(&raw, map)], folders).0
 }
 
@@ -299,7 +299,7 @@ fn what_a_recording_lacks_is_found_in_folders_by_build_id_alone() {
         let frame = Frame {
             function: Some("nearest".into()),
             file: file.map(str::to_owned),
-            offset: format!("{:#x}", call - 1),
+            offset: Address(call - 1),
             ..Frame::default()
         };
         Names::of([(offset, vec![frame])].into())
@@ -353,8 +353,12 @@ fn a_kept_file_serves_after_it_was_deleted_and_replaced() {
     let new = keep(&program);
 
     let (old, new) = (mapped(old, &program), mapped(new, &program));
-    let raw =
-        |ips: &[u64]| RawStack { id: 1, time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };
+    let raw = |ips: &[u64]| RawStack {
+        id: StackId(1),
+        time_ns: 0,
+        end: StackEnd::Complete,
+        ips: ips.to_vec(),
+    };
     let (first, second) = (raw(&[1, call]), raw(&[1, new_call]));
     let found = symbolize([(&first, &old), (&second, &new)]);
     assert_eq!(functions(&found.stacks[0].frames)[1..], ["inner", "middle", "outer"]);
@@ -398,7 +402,7 @@ int main(void) { printf("%p\n%p\n", &restorer, &behind); }
 
 #[test]
 fn incomplete_stacks_end_in_a_marker() {
-    let raw = RawStack { id: 9, time_ns: 0, end: StackEnd::NoRow, ips: vec![0x1000] };
+    let raw = RawStack { id: StackId(9), time_ns: 0, end: StackEnd::NoRow, ips: vec![0x1000] };
     let mut map = ModuleMap::new();
     map.add(
         0,
@@ -413,10 +417,10 @@ fn incomplete_stacks_end_in_a_marker() {
     );
     let found = symbolize([(&raw, &map)]);
     let stack = &found.stacks[0];
-    assert_eq!((stack.id, stack.complete), (9, false));
+    assert_eq!((stack.id, stack.complete), (StackId(9), false));
     let modules: Vec<_> = stack.frames.iter().map(|f| f.module.as_str()).collect();
     assert_eq!(modules, ["[anon]", "[incomplete: no unwind row]"]);
-    assert_eq!(stack.frames[0].offset, "0x1000");
+    assert_eq!(stack.frames[0].offset, Address(0x1000));
     assert_eq!((found.stats.places, found.stats.no_file), (1, 1));
 }
 

@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 pub use crate::insight::names::base as base_name;
 use crate::insight::names::common;
 use crate::insight::owner::is_marker;
-use crate::report::{Frame, Path, Stack};
+use crate::report::{Address, Cause, Frame, Named, Path, Stack, StackId};
 
 use super::paint::{Line, Paint};
 use super::text;
@@ -32,20 +32,20 @@ pub enum Key {
     /// No code of the process.
     None,
     /// Named, but not in the report.
-    Missing(u32),
+    Missing(StackId),
     /// A chain of functions, by its number.
     Chain(usize),
 }
 
 /// The report's stacks by id, with the number of the chain of functions of each.
 pub struct Stacks<'a> {
-    by_id: FxHashMap<u32, (&'a Stack, usize)>,
+    by_id: FxHashMap<StackId, (&'a Stack, usize)>,
 }
 
 /// One code path with one cause: what it did, over all the paths that were merged.
 pub struct Share<'a> {
     /// Why the pages became resident or dirty.
-    pub cause: &'a str,
+    pub cause: &'a Named<Cause>,
     /// Resident bytes.
     pub rss: u128,
     /// Dirty bytes.
@@ -61,21 +61,21 @@ pub struct Share<'a> {
     /// The threads.
     pub tids: BTreeSet<u32>,
     /// The stacks, as in the report.
-    pub stacks: Vec<Option<u32>>,
+    pub stacks: Vec<Option<StackId>>,
 }
 
 impl<'a> Stacks<'a> {
     /// Numbers the chains of a report.
     pub fn new(stacks: &'a [Stack]) -> Self {
-        let mut names: HashMap<(&str, &str), u32> = HashMap::new();
+        let mut names: HashMap<(&str, Option<Address>), u32> = HashMap::new();
         let mut chains: FxHashMap<(Vec<u32>, bool), usize> = FxHashMap::default();
         let mut by_id = FxHashMap::default();
         for stack in stacks {
             let mut chain = Vec::with_capacity(stack.frames.len());
             for frame in &stack.frames {
                 let name = match &frame.function {
-                    Some(function) => (function.as_str(), ""),
-                    None => (frame.module.as_str(), frame.offset.as_str()),
+                    Some(function) => (function.as_str(), None),
+                    None => (frame.module.as_str(), Some(frame.offset)),
                 };
                 let next = u32::try_from(names.len()).unwrap_or(u32::MAX);
                 chain.push(*names.entry(name).or_insert(next));
@@ -88,7 +88,7 @@ impl<'a> Stacks<'a> {
     }
 
     /// What is equal for two stacks that a reader takes for one.
-    pub fn key(&self, stack: Option<u32>) -> Key {
+    pub fn key(&self, stack: Option<StackId>) -> Key {
         match stack {
             None => Key::None,
             Some(id) => self.by_id.get(&id).map_or(Key::Missing(id), |found| Key::Chain(found.1)),
@@ -98,10 +98,10 @@ impl<'a> Stacks<'a> {
     /// Merges paths by cause and chain: the largest by RSS and Dirty first.
     pub fn merge(&self, paths: impl IntoIterator<Item = &'a Path>) -> Vec<Share<'a>> {
         let mut shares: Vec<Share<'a>> = Vec::new();
-        let mut at: FxHashMap<(&str, Key), usize> = FxHashMap::default();
+        let mut at: FxHashMap<(&Named<Cause>, Key), usize> = FxHashMap::default();
         for path in paths {
             let next = shares.len();
-            let index = *at.entry((path.cause.as_str(), self.key(path.stack))).or_insert(next);
+            let index = *at.entry((&path.cause, self.key(path.stack))).or_insert(next);
             if index == next {
                 shares.push(Share {
                     cause: &path.cause,
@@ -130,7 +130,7 @@ impl<'a> Stacks<'a> {
     }
 
     /// The chain of functions that these stacks have in common.
-    pub fn chain(&self, stacks: &[Option<u32>]) -> Chain {
+    pub fn chain(&self, stacks: &[Option<StackId>]) -> Chain {
         let mut found =
             stacks.iter().filter_map(|id| self.by_id.get(&(*id)?)).map(|&(stack, _)| stack);
         let Some(first) = found.next() else {
@@ -157,8 +157,8 @@ struct Link {
     has_function: bool,
     /// The module's path, clean.
     module: String,
-    /// Hex with `0x`, clean; `None`: several.
-    offset: Option<String>,
+    /// `None`: several.
+    offset: Option<Address>,
     /// The source file, clean; `None`: not known, or several.
     file: Option<String>,
     lines: BTreeSet<u32>,
@@ -180,7 +180,7 @@ impl Link {
 
     fn new(frame: &Frame) -> Self {
         let module = text::clean(&frame.module);
-        let offset = text::clean(&frame.offset);
+        let offset = frame.offset;
         if is_marker(frame) {
             return Self::bare(module);
         }
@@ -201,7 +201,7 @@ impl Link {
 
     /// The same function in another stack.
     fn join(&mut self, frame: &Frame) {
-        if self.offset.as_ref().is_some_and(|offset| *offset != text::clean(&frame.offset)) {
+        if self.offset.is_some_and(|offset| offset != frame.offset) {
             self.offset = None;
         }
         if self.file != frame.file.as_deref().map(text::clean) {
@@ -323,7 +323,8 @@ impl Chain {
                 line.push(format!("  {place}"), Paint::Plain);
             }
             if link.has_function && !link.module.is_empty() {
-                let offset = link.offset.as_deref().unwrap_or("…");
+                let offset =
+                    link.offset.map_or_else(|| "…".to_owned(), |offset| offset.to_string());
                 line.push(format!("  {}+{offset}", base_name(&link.module)), Paint::Dim);
             }
             lines.push(line);
@@ -402,11 +403,11 @@ mod tests {
 
     fn stack(names: &[&str], complete: bool) -> Stack {
         let frame = |name: &&str| Frame { function: Some((*name).to_owned()), ..Frame::default() };
-        Stack { id: 1, complete, frames: names.iter().map(frame).collect() }
+        Stack { id: StackId(1), complete, frames: names.iter().map(frame).collect() }
     }
 
     fn line(stack: &Stack, room: Option<usize>) -> String {
-        let line = Stacks::new(std::slice::from_ref(stack)).chain(&[Some(1)]).line(room);
+        let line = Stacks::new(std::slice::from_ref(stack)).chain(&[Some(StackId(1))]).line(room);
         let mut out = Vec::new();
         super::super::paint::Page::new(&mut out, super::super::Style::default())
             .line(&line)
@@ -438,9 +439,9 @@ mod tests {
     fn a_marker_of_an_incomplete_stack_stands_alone() {
         let mut marked = stack(&["leaf", "main"], false);
         let module = "[incomplete: no unwind row]".to_owned();
-        marked.frames.push(Frame { module, offset: "0x0".to_owned(), ..Frame::default() });
+        marked.frames.push(Frame { module, ..Frame::default() });
         assert_eq!(line(&marked, None), "leaf ← main ← [incomplete: no unwind row]");
-        let chain = Stacks::new(std::slice::from_ref(&marked)).chain(&[Some(1)]);
+        let chain = Stacks::new(std::slice::from_ref(&marked)).chain(&[Some(StackId(1))]);
         assert_eq!(chain.up_to(""), "leaf ← main ← [incomplete: no unwind row]");
         assert_eq!(chain.frames(9).len(), 3);
     }

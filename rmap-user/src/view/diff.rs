@@ -14,7 +14,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Report, Stack};
+use crate::report::{Report, Stack, StackId};
 
 use super::chain::base_name;
 use super::grid::{Cell, Column, Grid, Row};
@@ -128,7 +128,7 @@ impl Difference {
 }
 
 fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, paths: &mut Sums) {
-    let stacks: HashMap<u32, &Stack> = report.stacks.iter().map(|s| (s.id, s)).collect();
+    let stacks: HashMap<StackId, &Stack> = report.stacks.iter().map(|s| (s.id, s)).collect();
     let put = |sums: &mut Sums, key: Key, bytes: [i64; 2]| {
         for (sizes, bytes) in sums.entry(key).or_default().iter_mut().zip(bytes) {
             let sum = side(sizes);
@@ -143,7 +143,7 @@ fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, p
                 program: text::clean(&process.exe),
                 name: vec![segment_name(segment)],
                 kind: text::clean(&segment.perms),
-                call: by.map(|by| text::clean(&by.call)),
+                call: by.map(|by| text::clean(by.call.as_str())),
                 stack: stack.map_or_else(Chain::default, |stack| Chain {
                     names: stack.frames.iter().map(frame_name).collect(),
                     complete: stack.complete,

@@ -7,11 +7,11 @@
 
 use std::collections::HashMap;
 
-use crate::report::{Frame, Process, Report, Segment, Stack};
+use crate::report::{Cause, Frame, Named, Process, Reason, Report, Segment, Stack, StackId};
 
 use super::chain::base_name;
 use super::order::{Keys, Listing, Sort};
-use super::{select, text};
+use super::text;
 
 /// What is weighed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,17 +37,36 @@ pub struct Sample<'a> {
     /// The frames reach to the outermost one.
     pub complete: bool,
     /// The cause, or why it is not explained.
-    pub why: &'a str,
-    /// Whether it has a code path.
-    pub explained: bool,
+    pub why: Why<'a>,
     /// Resident, dirty and touched bytes. Only what is not explained may be negative.
     pub bytes: [i64; 3],
 }
 
+/// Why the bytes of a sample are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why<'a> {
+    /// A call path brought them.
+    Cause(&'a Named<Cause>),
+    /// No call path explains them.
+    Residual(&'a Named<Reason>),
+}
+
+impl<'a> Why<'a> {
+    /// The name of the cause or of the reason. Not safe to print as is.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Cause(cause) => cause.as_str(),
+            Self::Residual(reason) => reason.as_str(),
+        }
+    }
+}
+
 /// Every sample of a report.
 pub fn samples(report: &Report) -> Vec<Sample<'_>> {
-    let by_id: HashMap<u32, &Stack> = report.stacks.iter().map(|stack| (stack.id, stack)).collect();
-    let stack = |id: Option<u32>| id.and_then(|id| by_id.get(&id).copied());
+    let by_id: HashMap<StackId, &Stack> =
+        report.stacks.iter().map(|stack| (stack.id, stack)).collect();
+    let stack = |id: Option<StackId>| id.and_then(|id| by_id.get(&id).copied());
     let frames = |id| stack(id).map(|stack| &stack.frames[..]).unwrap_or_default();
     // Where there is no code of the process, nothing is missing.
     let complete = |id| stack(id).is_none_or(|stack| stack.complete);
@@ -60,8 +79,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
                 segment: Some(segment),
                 frames: frames(path.stack),
                 complete: complete(path.stack),
-                why: &path.cause,
-                explained: true,
+                why: Why::Cause(&path.cause),
                 bytes: [path.rss_bytes, path.dirty_bytes, path.touched_bytes].map(signed),
             }));
             samples.extend(segment.unexplained.iter().map(|rest| Sample {
@@ -69,8 +87,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
                 segment: Some(segment),
                 frames: &[],
                 complete: true,
-                why: &rest.reason,
-                explained: false,
+                why: Why::Residual(&rest.reason),
                 bytes: [rest.rss_bytes, rest.dirty_bytes, 0],
             }));
         }
@@ -79,8 +96,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
             segment: None,
             frames: frames(gone.stack),
             complete: complete(gone.stack),
-            why: &gone.cause,
-            explained: true,
+            why: Why::Cause(&gone.cause),
             bytes: [0, 0, signed(gone.touched_bytes)],
         }));
     }
@@ -112,8 +128,10 @@ impl Sample<'_> {
     /// `[first-write]`, or `[not explained: lost-events]`.
     #[must_use]
     pub fn reason(&self) -> String {
-        let why = text::clean(self.why);
-        if self.explained { format!("[{why}]") } else { format!("[not explained: {why}]") }
+        match self.why {
+            Why::Cause(cause) => format!("[{}]", text::clean(cause.as_str())),
+            Why::Residual(reason) => format!("[not explained: {}]", text::clean(reason.as_str())),
+        }
     }
 }
 
@@ -144,7 +162,8 @@ impl Row<'_> {
 
     /// What was there before rmap came has not grown.
     fn growth(&self) -> i128 {
-        let grown = |sample: &&Sample<'_>| sample.explained || sample.why != "before-attach";
+        let before = |why: Why<'_>| matches!(why, Why::Residual(r) if *r == Reason::BeforeAttach);
+        let grown = |sample: &&Sample<'_>| !before(sample.why);
         let bytes = self.samples.iter().filter(grown).map(|s| s.bytes.map(i128::from));
         bytes.map(|[rss, dirty, _]| rss + dirty).sum()
     }
@@ -152,7 +171,7 @@ impl Row<'_> {
     /// The lowest address of its segments; what is gone has none and stands last.
     fn address(&self) -> u64 {
         let segments = self.samples.iter().filter_map(|sample| sample.segment);
-        segments.filter_map(|s| select::address(&s.start)).min().unwrap_or(u64::MAX)
+        segments.map(|s| s.start.0).min().unwrap_or(u64::MAX)
     }
 }
 
@@ -247,7 +266,7 @@ pub fn frame_name(frame: &Frame) -> String {
         Some(function) => text::clean(function),
         None if frame.module.starts_with('[') => text::clean(&frame.module),
         None => {
-            format!("{}+{}", base_name(&text::clean(&frame.module)), text::clean(&frame.offset))
+            format!("{}+{}", base_name(&text::clean(&frame.module)), frame.offset)
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::io;
 
-use crate::report::{BeforeAfter, Process, Report, Segment};
+use crate::report::{BeforeAfter, Process, Report, Segment, StackId};
 
 use super::chain::base_name;
 use super::paint::{Line, Page, Paint};
@@ -64,7 +64,7 @@ impl Selection {
         if !self.is_all() {
             report.sum_up();
         }
-        let named: HashSet<u32> = named_stacks(&report).collect();
+        let named: HashSet<StackId> = named_stacks(&report).collect();
         report.stacks.retain(|stack| named.contains(&stack.id));
         Ok(report)
     }
@@ -106,7 +106,7 @@ impl Selection {
 }
 
 /// The stacks that a report names.
-fn named_stacks(report: &Report) -> impl Iterator<Item = u32> + '_ {
+fn named_stacks(report: &Report) -> impl Iterator<Item = StackId> + '_ {
     report.processes.iter().flat_map(|process| {
         let segments = process.segments.iter();
         let mapped = segments.clone().filter_map(|s| s.mapped_by.as_ref()?.stack);
@@ -137,9 +137,7 @@ fn is_segment(segment: &Segment, name: &str) -> bool {
     if own == name || base_name(own) == name {
         return true;
     }
-    let (Some(start), Some(end)) = (address(&segment.start), address(&segment.end)) else {
-        return false;
-    };
+    let (start, end) = (segment.start.0, segment.end.0);
     match name.split_once('-') {
         Some((from, to)) => (address(from), address(to)) == (Some(start), Some(end)),
         None => name.starts_with("0x") && address(name).is_some_and(|at| start <= at && at < end),
@@ -147,6 +145,6 @@ fn is_segment(segment: &Segment, name: &str) -> bool {
 }
 
 /// An address in hex, with or without `0x`.
-pub fn address(text: &str) -> Option<u64> {
+fn address(text: &str) -> Option<u64> {
     u64::from_str_radix(text.strip_prefix("0x").unwrap_or(text), 16).ok()
 }

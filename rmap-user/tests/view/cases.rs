@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rmap::report::{
-    BeforeAfter, Breakdown, Coverage, Exit, Frame, Gone, Host, Lost, MappedBy, Mode, Path, Pattern,
-    Probe, Process, Released, Report, SCHEMA, Segment, Session, SnapshotKind, Stack, Totals,
-    Unexplained, Unwind,
+    Address, BeforeAfter, Breakdown, Coverage, Exit, Frame, Gone, Host, Lost, MapCallKind,
+    MappedBy, Mode, Path, Pattern, Probe, Process, Released, Report, SCHEMA, Segment, Session,
+    SnapshotKind, Stack, StackId, Totals, Unexplained, Unwind,
 };
 
 const KIB: u64 = 1024;
@@ -28,7 +28,7 @@ fn frame(function: &str, module: &str, offset: u64) -> Frame {
         function: Some(function.to_owned()),
         module: module.to_owned(),
         build_id: Some("6f0d1e2c".to_owned()),
-        offset: format!("{offset:#x}"),
+        offset: Address(offset),
         ..Frame::default()
     }
 }
@@ -45,7 +45,7 @@ fn started(id: u32, frames: Vec<Frame>, module: &str) -> Stack {
         frame("__libc_start_main_impl", LIBC, 0x27305),
         frame("_start", module, 0x10a1),
     ]);
-    Stack { id, complete: true, frames }
+    Stack { id: StackId(id), complete: true, frames }
 }
 
 fn to(after_kib: u64) -> BeforeAfter {
@@ -55,8 +55,8 @@ fn to(after_kib: u64) -> BeforeAfter {
 /// Sizes are KiB.
 fn segment(start: u64, perms: &str, name: &str, [size, rss, dirty]: [u64; 3]) -> Segment {
     Segment {
-        start: format!("{start:#x}"),
-        end: format!("{:#x}", start + size * KIB),
+        start: Address(start),
+        end: Address(start + size * KIB),
         perms: perms.to_owned(),
         offset: 0,
         device: if name.starts_with('/') { "fe:00" } else { "00:00" }.to_owned(),
@@ -75,15 +75,15 @@ impl Shape for Segment {}
 /// Small changes to a segment.
 trait Shape: Into<Segment> {
     fn pattern(self, pattern: Pattern) -> Segment {
-        Segment { pattern: Some(pattern), ..self.into() }
+        Segment { pattern: Some(pattern.into()), ..self.into() }
     }
 
     /// Sizes are KiB.
-    fn path(self, stack: Option<u32>, cause: &str, [rss, dirty]: [u64; 2]) -> Segment {
+    fn path(self, stack: Option<StackId>, cause: &str, [rss, dirty]: [u64; 2]) -> Segment {
         let mut segment = self.into();
         segment.paths.push(Path {
             stack,
-            cause: cause.to_owned(),
+            cause: cause.into(),
             rss_bytes: rss * KIB,
             dirty_bytes: dirty * KIB,
             touched_bytes: rss * KIB,
@@ -99,7 +99,7 @@ trait Shape: Into<Segment> {
     fn rest(self, reason: &str, [rss, dirty]: [i64; 2]) -> Segment {
         let mut segment = self.into();
         segment.unexplained.push(Unexplained {
-            reason: reason.to_owned(),
+            reason: reason.into(),
             rss_bytes: rss * 1024,
             dirty_bytes: dirty * 1024,
             candidates: Vec::new(),
@@ -173,16 +173,20 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
 fn program(exe: &str) -> Vec<Segment> {
     vec![
         segment(0x5555_5555_4000, "r--p", exe, [4, 4, 0]).path(None, "exec", [4, 0]),
-        segment(0x5555_5555_5000, "r-xp", exe, [4, 4, 0]).path(Some(90), "file-read", [4, 0]),
+        segment(0x5555_5555_5000, "r-xp", exe, [4, 4, 0]).path(
+            Some(StackId(90)),
+            "file-read",
+            [4, 0],
+        ),
         segment(0x5555_5555_7000, "rw-p", exe, [8, 8, 8]).pattern(Pattern::Written).path(
-            Some(91),
+            Some(StackId(91)),
             "file-cow",
             [8, 8],
         ),
         segment(0x7fff_f7c0_0000, "r-xp", LIBC, [1480, 1012, 0])
             .pattern(Pattern::ReadMostly)
-            .path(Some(90), "file-read", [948, 0])
-            .path(Some(93), "file-read", [64, 0]),
+            .path(Some(StackId(90)), "file-read", [948, 0])
+            .path(Some(StackId(93)), "file-read", [64, 0]),
         segment(0x7fff_f7fc_8000, "r-xp", "[vdso]", [8, 0, 0]),
         segment(0x7fff_f7fd_5000, "r-xp", LOADER, [148, 148, 0]).pattern(Pattern::ReadMostly).path(
             None,
@@ -192,13 +196,13 @@ fn program(exe: &str) -> Vec<Segment> {
         segment(0x7fff_fffd_e000, "rw-p", "[stack]", [132, 12, 12])
             .pattern(Pattern::Reserved)
             .path(None, "exec", [8, 8])
-            .path(Some(92), "stack-growth", [4, 4]),
+            .path(Some(StackId(92)), "stack-growth", [4, 4]),
     ]
 }
 
 fn program_stacks(exe: &str) -> Vec<Stack> {
-    let loader = |id, names: &[&str]| Stack {
-        id,
+    let loader = |id: u32, names: &[&str]| Stack {
+        id: StackId(id),
         complete: true,
         frames: names.iter().map(|name| frame(name, LOADER, 0x1_0000)).collect(),
     };
@@ -223,13 +227,13 @@ pub fn article() -> Report {
     let mut segments = program(exe);
     let heap = segment(0x5555_5557_9000, "rw-p", "[heap]", [132, 64, 64])
         .pattern(Pattern::Reserved)
-        .path(Some(1), "first-write", [56, 56])
-        .path(Some(2), "first-write", [4, 4])
-        .path(Some(3), "first-write", [4, 4]);
+        .path(Some(StackId(1)), "first-write", [56, 56])
+        .path(Some(StackId(2)), "first-write", [4, 4])
+        .path(Some(StackId(3)), "first-write", [4, 4]);
     let heap = Segment {
         mapped_by: Some(MappedBy {
-            call: "brk".to_owned(),
-            stack: Some(3),
+            call: MapCallKind::Brk.into(),
+            stack: Some(StackId(3)),
             pid: 4711,
             tid: 4711,
             at_ns: 205_000,
@@ -269,10 +273,10 @@ pub fn article() -> Report {
     let mut process = process(4711, "/tmp/demo", exe, segments);
     process.peak_rss_bytes += 16 * KIB;
     process.released =
-        vec![Released { stack: Some(91), how: "munmap".into(), rss_bytes: 12 * KIB }];
+        vec![Released { stack: Some(StackId(91)), how: "munmap".into(), rss_bytes: 12 * KIB }];
     process.gone = vec![Gone {
-        stack: Some(90),
-        cause: "file-read".to_owned(),
+        stack: Some(StackId(90)),
+        cause: "file-read".into(),
         touched_bytes: 12 * KIB,
         segments: 1,
     }];
@@ -304,7 +308,11 @@ pub fn pipeline() -> Report {
             sort,
         ),
         started(3, frames(&["new_STRING0", "collect_RE", "yylex", "yyparse", "main"], awk), awk),
-        Stack { id: 4, complete: false, frames: frames(&["__memset_evex_unaligned"], LIBC) },
+        Stack {
+            id: StackId(4),
+            complete: false,
+            frames: frames(&["__memset_evex_unaligned"], LIBC),
+        },
     ];
     stacks.extend(program_stacks(sort));
 
@@ -313,14 +321,14 @@ pub fn pipeline() -> Report {
         3,
         segment(0x7fff_e000_0000, "rw-p", "", [1_048_576, 786_432, 786_000])
             .pattern(Pattern::Growing)
-            .path(Some(1), "huge-page", [700_000, 700_000])
-            .path(Some(2), "kernel-write", [86_000, 86_000])
-            .path(Some(4), "first-write", [432, 0]),
+            .path(Some(StackId(1)), "huge-page", [700_000, 700_000])
+            .path(Some(StackId(2)), "kernel-write", [86_000, 86_000])
+            .path(Some(StackId(4)), "first-write", [432, 0]),
     );
     sorted.insert(
         3,
         segment(0x5555_5557_9000, "rw-p", "[heap]", [132, 8, 8]).path(
-            Some(2),
+            Some(StackId(2)),
             "first-write",
             [8, 8],
         ),
@@ -330,7 +338,7 @@ pub fn pipeline() -> Report {
         3,
         segment(0x5555_5557_9000, "rw-p", "[heap]", [264, 200, 200])
             .pattern(Pattern::Written)
-            .path(Some(3), "first-write", [200, 200]),
+            .path(Some(StackId(3)), "first-write", [200, 200]),
     );
     let shell = process(
         4711,
@@ -344,8 +352,8 @@ pub fn pipeline() -> Report {
         peak_rss_bytes: 0,
         parent_pid: 4711,
         gone: vec![Gone {
-            stack: Some(90),
-            cause: "file-read".to_owned(),
+            stack: Some(StackId(90)),
+            cause: "file-read".into(),
             touched_bytes: 4 * KIB,
             segments: 3,
         }],
@@ -373,43 +381,47 @@ pub fn hostile() -> Report {
     let long = format!("/tmp/{}/lib.so", "x".repeat(4080));
     let segments = vec![
         segment(0x1000, "rw-s", "/tmp/a\ntotal kB 0 0 0", [8, 8, 8]).path(
-            Some(1),
+            Some(StackId(1)),
             "shared-write",
             [8, 8],
         ),
         segment(0x4000, "rw-p", "/tmp/\x1b[2J\x1b[31mred\x07 (deleted)", [4, 4, 4]).path(
-            Some(2),
+            Some(StackId(2)),
             "first-write",
             [4, 4],
         ),
-        segment(0x6000, "rw-p", &long, [4, 4, 4]).path(Some(3), "first-write", [4, 4]),
+        segment(0x6000, "rw-p", &long, [4, 4, 4]).path(Some(StackId(3)), "first-write", [4, 4]),
         segment(0x8000, "rw-p", "/tmp/\u{202e}os.live\u{2066}\u{200b}", [4, 4, 4]).path(
-            Some(99),
+            Some(StackId(99)),
             "a\tcause\r\n",
             [4, 4],
         ),
         segment(0xa000, "rw-p", "/tmp/\u{5e9}\u{5dc}\u{5d5}\u{5dd}", [4, 4, 0])
             .rest("odd\u{1b}reason", [4, 0]),
         segment(0xc000, "rw-p", "/tmp/日本語の名前/ライブラリ.so", [4, 4, 4]).path(
-            Some(4),
+            Some(StackId(4)),
             "first-write",
             [4, 4],
         ),
         segment(0xe000, "r\x1b-p", "[anon:z\u{301}\u{301}\u{301}\u{301}]", [4, 0, 0]),
     ];
     let stacks = vec![
-        Stack { id: 1, complete: true, frames: vec![frame("a\nb", "/tmp/\x1b]0;x\x07", 1)] },
         Stack {
-            id: 2,
+            id: StackId(1),
+            complete: true,
+            frames: vec![frame("a\nb", "/tmp/\x1b]0;x\x07", 1)],
+        },
+        Stack {
+            id: StackId(2),
             complete: false,
             frames: vec![Frame {
                 module: "/tmp/evil\n.so".into(),
-                offset: "0x12\u{9b}".into(),
+                offset: Address(0x12),
                 ..Frame::default()
             }],
         },
         Stack {
-            id: 3,
+            id: StackId(3),
             complete: true,
             frames: vec![
                 frame(
@@ -420,7 +432,9 @@ pub fn hostile() -> Report {
                 source("main", "/tmp/x", 3, "/src/\u{202e}c.niam\n", 7),
             ],
         },
-        Stack { id: 4, complete: true, frames: vec![frame("日本語の関数", "/tmp/x", 4)] },
+        Stack {
+            id: StackId(4), complete: true, frames: vec![frame("日本語の関数", "/tmp/x", 4)]
+        },
     ];
     let mut report = report(
         &["/tmp/evil\x1b[0m", "a b", "", "it's\n"],
@@ -456,7 +470,7 @@ pub fn residuals() -> Report {
     let mut segments = program(exe);
     let mut heap = segment(0x5555_5557_9000, "rw-p", "[heap]", [8192, 8000, 7900])
         .pattern(Pattern::Growing)
-        .path(Some(1), "first-write", [3000, 3000])
+        .path(Some(StackId(1)), "first-write", [3000, 3000])
         .rest("before-attach", [5000, 4850])
         .rest("lost-events", [0, 50]);
     heap.rss_bytes.before = 5000 * KIB;
@@ -465,8 +479,8 @@ pub fn residuals() -> Report {
     segments.insert(3, heap);
     let mut data =
         segment(0x7fff_e000_0000, "rw-s", "/var/lib/server/pages.db", [65536, 40000, 8192])
-            .path(Some(2), "shared-write", [40000, 4096])
-            .path(Some(3), "page-cache-write", [0, 1024])
+            .path(Some(StackId(2)), "shared-write", [40000, 4096])
+            .path(Some(StackId(3)), "page-cache-write", [0, 1024])
             .rest("large-folio", [0, 3200])
             .rest("shared-write-without-fault", [0, -128]);
     data.rss_bytes.before = 44_000 * KIB;
@@ -489,11 +503,11 @@ pub fn residuals() -> Report {
             exe,
         ),
         Stack {
-            id: 2,
+            id: StackId(2),
             complete: false,
             frames: vec![
                 frame("__memmove_avx_unaligned_erms", LIBC, 0x16_a2c0),
-                Frame { module: exe.to_owned(), offset: "0x9f20".into(), ..Frame::default() },
+                Frame { module: exe.to_owned(), offset: Address(0x9f20), ..Frame::default() },
             ],
         },
         started(3, vec![frame("__write", LIBC, 0xf_78e0), frame("flush", exe, 0x8800)], exe),
@@ -505,15 +519,15 @@ pub fn residuals() -> Report {
     process.parent_pid = 1;
     process.released = vec![
         Released { stack: None, how: "reclaim".into(), rss_bytes: 4000 * KIB },
-        Released { stack: Some(3), how: "dontneed".into(), rss_bytes: 64 * KIB },
+        Released { stack: Some(StackId(3)), how: "dontneed".into(), rss_bytes: 64 * KIB },
     ];
     // A mapping that was there when rmap came is gone.
     process.rss_bytes.before += 640 * KIB;
     process.dirty_bytes.before += 512 * KIB;
     process.gone = (1_u64..=8)
         .map(|n| Gone {
-            stack: Some(1),
-            cause: "first-write".to_owned(),
+            stack: Some(StackId(1)),
+            cause: "first-write".into(),
             touched_bytes: n * 400 * KIB,
             segments: n,
         })

@@ -1,5 +1,6 @@
 //! Differences of reports.
 
+use rmap::report::Address;
 use rmap::view::Style;
 use rmap::view::diff::{self, Difference};
 
@@ -16,7 +17,7 @@ fn a_report_does_not_differ_from_itself_wherever_it_was_loaded() {
     for (name, report) in cases::all() {
         let mut moved = report.clone();
         for segment in moved.processes.iter_mut().flat_map(|p| &mut p.segments) {
-            segment.start = format!("{:#x}", 0x7000_0000_0000_u64);
+            segment.start = Address(0x7000_0000_0000);
         }
         moved.processes.iter_mut().for_each(|process| process.pid += 1000);
         let difference = Difference::of(&report, &moved);

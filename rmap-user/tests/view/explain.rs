@@ -1,7 +1,7 @@
 //! The story of a segment: text at several widths, JSON.
 
 use rmap::report::story::{Amount, Happening, MovedFrom, Pages, STORY_SCHEMA, State};
-use rmap::report::{Explanation, Report, Segment, Story};
+use rmap::report::{Address, Explanation, Report, Segment, Story};
 use rmap::view::{Style, explain, text};
 
 use crate::{assert_golden, cases};
@@ -18,18 +18,21 @@ fn render(explanation: &Explanation, style: Style) -> String {
 fn story(report: &Report, process: usize, segment: usize) -> Story {
     let process = &report.processes[process];
     let segment = process.segments[segment].clone();
-    let start = address(&segment.start);
+    let start = segment.start.0;
     let mut events = Vec::new();
     let mapped = Happening {
         what: "map".to_owned(),
-        name: segment.mapped_by.as_ref().map_or("exec".to_owned(), |by| by.call.clone()),
+        name: segment
+            .mapped_by
+            .as_ref()
+            .map_or("exec".to_owned(), |by| by.call.as_str().to_owned()),
         stack: segment.mapped_by.as_ref().and_then(|by| by.stack),
         first_ns: 205_000,
         last_ns: 205_000,
         times: 1,
         mapped_bytes: segment.size_bytes as i64,
-        start: segment.start.clone(),
-        end: segment.end.clone(),
+        start: Some(segment.start),
+        end: Some(segment.end),
         tids: vec![4711],
         ..Happening::default()
     };
@@ -39,7 +42,7 @@ fn story(report: &Report, process: usize, segment: usize) -> Story {
         let (place, number) = (u32::try_from(number).unwrap(), number as u64);
         events.push(Happening {
             what: "fault".to_owned(),
-            name: path.cause.clone(),
+            name: path.cause.as_str().to_owned(),
             stack: path.stack,
             first_ns: 210_000 + number * 1000,
             last_ns: 940_000,
@@ -52,8 +55,8 @@ fn story(report: &Report, process: usize, segment: usize) -> Story {
         });
         let end = at + path.rss_bytes;
         pages.push(Pages {
-            start: format!("{at:#x}"),
-            end: format!("{end:#x}"),
+            start: Address(at),
+            end: Address(end),
             state: if path.dirty_bytes > 0 { "anonymous" } else { "file" }.to_owned(),
             huge: false,
             resident: Some(place),
@@ -71,8 +74,8 @@ fn story(report: &Report, process: usize, segment: usize) -> Story {
         ended_ns: process.ended_ns,
         snapshot: process.snapshot,
         snapshot_ns: process.snapshot_ns,
-        start: segment.start.clone(),
-        end: segment.end.clone(),
+        start: segment.start,
+        end: segment.end,
         name: segment.name.clone(),
         moved_from: Vec::new(),
         earlier_mappings: 0,
@@ -92,10 +95,6 @@ fn story(report: &Report, process: usize, segment: usize) -> Story {
         pages,
         segment: Some(segment),
     }
-}
-
-fn address(text: &str) -> u64 {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(0)
 }
 
 fn explanation(report: Report, stories: Vec<Story>) -> Explanation {
@@ -144,8 +143,8 @@ fn heap() -> Explanation {
     story.events.push(Happening { stack: None, ..more("missing", "snapshot", 1_230_000, [0; 3]) });
     story.states.insert(0, State { at_ns: 975_000, rss_bytes: 128 << 10, ..story.states[0] });
     story.moved_from.push(MovedFrom {
-        start: "0x1000".to_owned(),
-        end: "0x9000".to_owned(),
+        start: Address(0x1000),
+        end: Address(0x9000),
         until_ns: 206_000,
     });
     story.earlier_mappings = 2;

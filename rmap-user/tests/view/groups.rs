@@ -5,7 +5,8 @@ use rmap::insight::group::KEYS;
 use rmap::insight::tree::{Direction, Node, tree};
 use rmap::insight::{By, Bytes, Group, Parts, Rules};
 use rmap::report::{
-    BeforeAfter, Frame, Path, Process, Report, Segment, Stack, Unexplained, check_identity,
+    Address, BeforeAfter, Frame, Path, Process, Reason, Report, Segment, Stack, StackId,
+    Unexplained, check_identity,
 };
 use rmap::view::screen::{self, Ask};
 use rmap::view::{Style, text};
@@ -43,7 +44,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         |(function, module, offset, place)| Frame {
             function: function.map(str::to_owned),
             module: module.to_owned(),
-            offset: format!("{offset:#x}"),
+            offset: Address(offset),
             file: place.map(|(file, _)| file.to_owned()),
             line: place.map(|(_, line)| line),
             ..Frame::default()
@@ -55,7 +56,7 @@ fn frame() -> impl Strategy<Value = Frame> {
 fn stacks() -> impl Strategy<Value = Vec<Stack>> {
     proptest::collection::vec((proptest::collection::vec(frame(), 0..6), any::<bool>()), 6)
         .prop_map(|stacks| {
-            let stack = |(id, (frames, complete))| Stack { id, complete, frames };
+            let stack = |(id, (frames, complete))| Stack { id: StackId(id), complete, frames };
             (0..).zip(stacks).map(stack).collect()
         })
 }
@@ -63,7 +64,7 @@ fn stacks() -> impl Strategy<Value = Vec<Stack>> {
 fn segment() -> impl Strategy<Value = Segment> {
     let bytes = || 0u64..1 << 40;
     let path = (
-        proptest::option::of(0u32..7),
+        proptest::option::of((0u32..7).prop_map(StackId)),
         proptest::sample::select(CAUSES),
         (bytes(), bytes()),
         proptest::collection::vec(1u32..4, 0..3),
@@ -84,7 +85,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 .into_iter()
                 .map(|(stack, cause, (rss_bytes, dirty_bytes), tids)| Path {
                     stack,
-                    cause: cause.to_owned(),
+                    cause: cause.into(),
                     rss_bytes,
                     dirty_bytes,
                     touched_bytes: rss_bytes,
@@ -97,7 +98,7 @@ fn segment() -> impl Strategy<Value = Segment> {
             let mut unexplained: Vec<Unexplained> = rests
                 .into_iter()
                 .map(|(reason, (rss_bytes, dirty_bytes))| Unexplained {
-                    reason: reason.to_owned(),
+                    reason: reason.into(),
                     rss_bytes,
                     dirty_bytes,
                     candidates: Vec::new(),
@@ -112,7 +113,7 @@ fn segment() -> impl Strategy<Value = Segment> {
             // What the kernel says is not negative.
             if rss < 0 || dirty < 0 {
                 unexplained.push(Unexplained {
-                    reason: "unknown".to_owned(),
+                    reason: Reason::Unknown.into(),
                     rss_bytes: (-rss).max(0),
                     dirty_bytes: (-dirty).max(0),
                     candidates: Vec::new(),
@@ -121,8 +122,8 @@ fn segment() -> impl Strategy<Value = Segment> {
             let after =
                 |bytes: i64| BeforeAfter { before: 0, after: u64::try_from(bytes.max(0)).unwrap() };
             Segment {
-                start: format!("{:#x}", page * 4096),
-                end: format!("{:#x}", (page + 1) * 4096),
+                start: Address(page * 4096),
+                end: Address((page + 1) * 4096),
                 size_bytes: 4096,
                 perms: perms.to_owned(),
                 name: name.to_owned(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rmap::input;
 use rmap::replay::Reading;
-use rmap::report::check_identity;
+use rmap::report::{Address, StackId, check_identity};
 use rmap::symbol::Folders;
 use rmap::view::select::Selection;
 
@@ -42,10 +42,10 @@ fn what_is_wrong_is_told() {
     report.processes[0].segments[0].paths[0].rss_bytes += 1;
     assert!(error(&serde_json::to_vec(&report).unwrap()).contains("contradicts itself"));
     let mut report = cases::article();
-    report.processes[0].segments[0].paths[0].stack = Some(4_000_000);
+    report.processes[0].segments[0].paths[0].stack = Some(StackId(4_000_000));
     assert!(error(&serde_json::to_vec(&report).unwrap()).contains("stack 4000000"));
     let mut report = cases::article();
-    report.processes[0].segments[0].end = "0x0".into();
+    report.processes[0].segments[0].end = Address(0);
     assert!(error(&serde_json::to_vec(&report).unwrap()).contains("cannot have"));
     let error = format!("{:#}", input::load("/no/such".as_ref(), &Reading::default()).unwrap_err());
     assert!(error.starts_with("cannot read a report from /no/such: No such file"), "{error}");
@@ -80,7 +80,7 @@ fn a_file_without_end_and_one_too_large_are_told() {
 fn a_part_of_a_report_is_a_sound_report() {
     let whole = cases::article();
     let first = &whole.processes[0];
-    for asked in ["libc.so.6", first.segments[3].start.as_str(), "[stack]"] {
+    for asked in ["libc.so.6", &first.segments[3].start.to_string(), "[stack]"] {
         let selection = Selection { segments: vec![asked.into()], ..Selection::default() };
         let part = selection.of(whole.clone()).unwrap();
         assert_eq!(check_identity(&part), Ok(()));

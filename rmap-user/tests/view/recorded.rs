@@ -162,7 +162,7 @@ fn stories_from_recordings_are_as_they_were() {
             |kind: &str, text: &str| assert_golden(&format!("recorded/{name}.{kind}"), text);
         let (report, _) = load(name);
         let written = report.processes[0].segments.iter().max_by_key(|s| s.dirty_bytes.after);
-        let address = &written.unwrap().start;
+        let address = &written.unwrap().start.to_string();
         for (kind, segment) in [("program", name_of_program(name)), ("address", address)] {
             let explanation = told(name, segment);
             for (form, style) in [

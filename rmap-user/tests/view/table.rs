@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use rmap::report::{
-    BeforeAfter, Breakdown, Frame, Gone, Path, Process, Released, Report, Segment, SnapshotKind,
-    Stack, Unexplained, check_identity,
+    Address, BeforeAfter, Breakdown, Frame, Gone, Path, Process, Released, Report, Segment,
+    SnapshotKind, Stack, StackId, Unexplained, check_identity,
 };
 use rmap::view::order::Sort;
 use rmap::view::{Style, table, text};
@@ -112,19 +112,20 @@ fn sizes() -> impl Strategy<Value = BeforeAfter> {
 }
 
 fn segment() -> impl Strategy<Value = Segment> {
-    let path = (proptest::option::of(0u32..4), outside(), any::<u64>(), any::<u64>());
+    let path =
+        (proptest::option::of((0u32..4).prop_map(StackId)), outside(), any::<u64>(), any::<u64>());
     let rest = (outside(), any::<i64>(), any::<i64>());
     (
-        (outside(), outside(), outside(), any::<u64>()),
+        (any::<u64>(), outside(), outside(), any::<u64>()),
         (sizes(), sizes(), sizes()),
         proptest::collection::vec(path, 0..3),
         proptest::collection::vec(rest, 0..3),
     )
         .prop_map(|((start, perms, name, size_bytes), (rss, dirty, swap), paths, rest)| {
             Segment {
-                end: start.clone(),
-                device: start.clone(),
-                start,
+                start: Address(start),
+                end: Address(start),
+                device: name.clone(),
                 perms,
                 offset: 0,
                 inode: 0,
@@ -137,7 +138,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                     .into_iter()
                     .map(|(stack, cause, rss_bytes, dirty_bytes)| Path {
                         stack,
-                        cause,
+                        cause: cause.as_str().into(),
                         rss_bytes,
                         dirty_bytes,
                         touched_bytes: u64::MAX,
@@ -150,7 +151,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                 unexplained: rest
                     .into_iter()
                     .map(|(reason, rss_bytes, dirty_bytes)| Unexplained {
-                        reason,
+                        reason: reason.as_str().into(),
                         rss_bytes,
                         dirty_bytes,
                         candidates: Vec::new(),
@@ -163,7 +164,7 @@ fn segment() -> impl Strategy<Value = Segment> {
 
 fn stack(id: u32) -> impl Strategy<Value = Stack> {
     let frame = (
-        proptest::option::of(outside()),
+        (proptest::option::of(outside()), any::<u64>()),
         outside(),
         proptest::option::of(outside()),
         proptest::option::of(any::<u32>()),
@@ -171,16 +172,16 @@ fn stack(id: u32) -> impl Strategy<Value = Stack> {
     (any::<bool>(), proptest::collection::vec(frame, 0..30)).prop_map(move |(complete, frames)| {
         let frames = frames
             .into_iter()
-            .map(|(function, module, file, line)| Frame {
+            .map(|((function, offset), module, file, line)| Frame {
                 function,
-                offset: module.clone(),
+                offset: Address(offset),
                 module,
                 file,
                 line,
                 ..Frame::default()
             })
             .collect();
-        Stack { id, complete, frames }
+        Stack { id: StackId(id), complete, frames }
     })
 }
 
@@ -214,15 +215,19 @@ fn process() -> impl Strategy<Value = Process> {
             gone: more
                 .iter()
                 .map(|(cause, bytes)| Gone {
-                    stack: Some(1),
-                    cause: cause.clone(),
+                    stack: Some(StackId(1)),
+                    cause: cause.as_str().into(),
                     touched_bytes: *bytes,
                     segments: *bytes,
                 })
                 .collect(),
             released: more
                 .iter()
-                .map(|(how, bytes)| Released { stack: None, how: how.clone(), rss_bytes: *bytes })
+                .map(|(how, bytes)| Released {
+                    stack: None,
+                    how: how.as_str().into(),
+                    rss_bytes: *bytes,
+                })
                 .collect(),
         })
 }

@@ -81,7 +81,7 @@ fn a_thread_that_executes_another_program_is_followed_into_it() {
     turn.expect("first-write", &[]);
     let process = turn.process("memory");
     assert!(process.command.ends_with("again"), "{}", process.command);
-    let gave = process.released.iter().find(|released| released.how == "exec");
+    let gave = process.released.iter().find(|released| released.how.as_str() == "exec");
     assert!(gave.is_some_and(|gave| gave.rss_bytes >= 64 * PAGE), "{:?}", process.released);
 }
 

@@ -59,12 +59,12 @@ fn check(report: &Report, truth: &Truth, pid: u32, snapshot: SnapshotKind) {
     };
     assert_eq!(by("memory"), None, "who mapped it was not seen");
     let later = by("later").expect("the later mapping was seen");
-    assert_eq!(later.call, "mmap");
+    assert_eq!(later.call.as_str(), "mmap");
     assert!(facts::caller_is(report, later.stack, &["map_later"]));
     let memory = facts::segment(process, &truth.region("memory").start);
     assert_eq!(memory.rss_bytes.before, 64 * PAGE, "what it had when rmap came");
     let gave = |r: &&::rmap::report::Released| {
-        r.how == "dontneed" && facts::leaf_is(report, r.stack, &["drop"])
+        r.how.as_str() == "dontneed" && facts::leaf_is(report, r.stack, &["drop"])
     };
     let dropped: u64 = process.released.iter().filter(gave).map(|r| r.rss_bytes).sum();
     assert_eq!(dropped, truth.number("dropped") * PAGE);

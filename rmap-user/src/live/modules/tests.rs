@@ -3,12 +3,12 @@
 use std::process::{Child, Command, Stdio};
 
 use super::*;
-use crate::report::Frame;
+use crate::report::{Frame, StackId};
 use crate::symbol::{ModuleMap, RawStack, symbolize};
 use crate::trace::StackEnd;
 
 fn frames(map: &ModuleMap, ips: &[u64]) -> Vec<Frame> {
-    let raw = RawStack { id: 0, time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };
+    let raw = RawStack { id: StackId(0), time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };
     symbolize([(&raw, map)]).stacks.remove(0).frames
 }
 

@@ -11,13 +11,14 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use crate::attribution::{Holder, holders};
+use crate::attribution::{self, Holder, holders};
 use crate::model::{
     AddressSpace, Advice, Call, Cause, Change, InstanceId, MapOp, Model, Path, PathId, Processes,
     StackRef,
 };
-use crate::report;
 use crate::report::story::{Amount, State};
+use crate::report::{self, Address, StackId};
+use crate::terms;
 use crate::trace::{Body, Event, MmKey, Snapshot};
 use entries::{Entries, Entry, Kind, Sum, What};
 
@@ -174,7 +175,7 @@ impl Histories {
     pub(super) fn snapshot(
         &mut self,
         snapshot: &Snapshot,
-        segments: &[report::Segment],
+        segments: &[attribution::Segment],
         started_ns: u64,
         key: MmKey,
         model: &mut Model,
@@ -201,7 +202,7 @@ impl Histories {
         &self,
         processes: &[report::Process],
         relative: impl Fn(u64) -> u64,
-        mut number: impl FnMut(StackRef) -> u32,
+        mut number: impl FnMut(StackRef) -> StackId,
     ) -> Vec<report::Story> {
         self.all
             .iter()
@@ -507,7 +508,7 @@ impl History {
         &mut self,
         snapshot: &Snapshot,
         space: &AddressSpace,
-        segments: &[report::Segment],
+        segments: &[attribution::Segment],
         started_ns: u64,
     ) {
         let ranges = self.ranges(snapshot.time_ns);
@@ -535,14 +536,14 @@ impl History {
             state.dirty_bytes += shown.dirty;
             state.swap_bytes += shown.swap;
             for path in &segment.paths {
-                state.explained.rss_bytes += path.rss_bytes.cast_signed();
-                state.explained.dirty_bytes += path.dirty_bytes.cast_signed();
+                state.explained.rss_bytes += path.rss.cast_signed();
+                state.explained.dirty_bytes += path.dirty.cast_signed();
             }
             // What was there before tracing began is held by nobody in the report.
-            let before = segment.unexplained.iter().filter(|rest| rest.reason == "before-attach");
-            for rest in before {
-                state.explained.rss_bytes += rest.rss_bytes.max(0);
-                state.explained.dirty_bytes += rest.dirty_bytes.max(0);
+            let before = terms::Reason::BeforeAttach;
+            for rest in segment.residuals.iter().filter(|rest| rest.reason == before) {
+                state.explained.rss_bytes += rest.rss.max(0);
+                state.explained.dirty_bytes += rest.dirty.max(0);
             }
             pages.extend(holders(space, snapshot, shown));
         }
@@ -580,7 +581,7 @@ impl History {
         mut self,
         process: &report::Process,
         relative: &impl Fn(u64) -> u64,
-        number: &mut impl FnMut(StackRef) -> u32,
+        number: &mut impl FnMut(StackRef) -> StackId,
     ) -> report::Story {
         if let Some(life) = self.shown.take() {
             let Life { entries, states, pages, since, earlier } = *life;
@@ -595,28 +596,27 @@ impl History {
         self,
         process: &report::Process,
         relative: &impl Fn(u64) -> u64,
-        number: &mut impl FnMut(StackRef) -> u32,
+        number: &mut impl FnMut(StackRef) -> StackId,
     ) -> report::Story {
-        let hex = |address: u64| format!("{address:#x}");
         let whole = self.target.pieces.first().map_or(0..0, |piece| piece.range.clone());
         let is_it = |s: &&report::Segment| {
             self.target.gone_after_ns.is_none()
                 && s.name == self.target.name
-                && address(&s.start) >= whole.start
-                && address(&s.end) <= whole.end
+                && s.start.0 >= whole.start
+                && s.end.0 <= whole.end
         };
         let segment = process.segments.iter().find(is_it).cloned();
         let paths = segment.as_ref().map_or(&[][..], |segment| &segment.paths);
         let mut place = |id: PathId| {
             let path = self.paths.get(&id)?;
             let stack = path.stack.map(&mut *number);
-            let cause = path.cause.as_str();
-            let at = paths.iter().position(|path| path.stack == stack && path.cause == cause)?;
+            let is_it = |p: &report::Path| p.stack == stack && p.cause == path.cause;
+            let at = paths.iter().position(is_it)?;
             u32::try_from(at).ok()
         };
         let pages = self.pages.iter().map(|holder| report::story::Pages {
-            start: hex(holder.range.start),
-            end: hex(holder.range.end),
+            start: Address(holder.range.start),
+            end: Address(holder.range.end),
             state: holder.kind.state.as_str().to_owned(),
             huge: holder.kind.huge,
             resident: place(holder.owner.resident),
@@ -632,14 +632,14 @@ impl History {
             ended_ns: process.ended_ns,
             snapshot: process.snapshot,
             snapshot_ns: process.snapshot_ns,
-            start: hex(whole.start),
-            end: hex(whole.end),
+            start: Address(whole.start),
+            end: Address(whole.end),
             name: self.target.name.clone(),
             moved_from: self.target.pieces[1..]
                 .iter()
                 .map(|piece| report::story::MovedFrom {
-                    start: hex(piece.range.start),
-                    end: hex(piece.range.end),
+                    start: Address(piece.range.start),
+                    end: Address(piece.range.end),
                     until_ns: relative(piece.until_ns),
                 })
                 .collect(),
@@ -656,11 +656,9 @@ impl History {
 fn happening(
     entry: &Entry,
     relative: &impl Fn(u64) -> u64,
-    number: &mut impl FnMut(StackRef) -> u32,
+    number: &mut impl FnMut(StackRef) -> StackId,
 ) -> report::story::Happening {
-    let hex = |address: u64| {
-        if entry.range.is_empty() { String::new() } else { format!("{address:#x}") }
-    };
+    let at = |address: u64| (!entry.range.is_empty()).then_some(Address(address));
     report::story::Happening {
         what: entry.kind.what.as_str().to_owned(),
         name: entry.kind.name.to_owned(),
@@ -672,8 +670,8 @@ fn happening(
         dirty_bytes: entry.sum.dirty,
         touched_bytes: entry.sum.touched,
         mapped_bytes: entry.sum.mapped,
-        start: hex(entry.range.start),
-        end: hex(entry.range.end),
+        start: at(entry.range.start),
+        end: at(entry.range.end),
         tids: entry.tids.clone(),
     }
 }
@@ -718,8 +716,4 @@ const fn protection(prot: u8) -> &'static str {
         6 => "-wx",
         _ => "rwx",
     }
-}
-
-fn address(text: &str) -> u64 {
-    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or(0)
 }

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::report::story::{Pages, Story};
-use crate::report::{Path, Segment};
+use crate::report::{Cause, Named, Path, Segment};
 use crate::view::chain::{Key, Share, Stacks};
 use crate::view::number;
 use crate::view::paint::{Line, Page, Paint};
-use crate::view::select::address;
 use crate::view::text;
 
 /// Cells in a line where no width asks for fewer.
@@ -32,9 +31,7 @@ pub fn write(
     stacks: &Stacks<'_>,
     page: &mut Page<'_>,
 ) -> io::Result<()> {
-    let (Some(start), Some(end)) = (address(&segment.start), address(&segment.end)) else {
-        return Ok(());
-    };
+    let (start, end) = (segment.start.0, segment.end.0);
     if story.pages.is_empty() {
         return page.line(&Line::of("No page of it is there, or none was looked at.", Paint::Dim));
     }
@@ -76,7 +73,7 @@ struct Letters<'a> {
 
 impl<'a> Letters<'a> {
     fn of(segment: &'a Segment, stacks: &Stacks<'a>) -> Self {
-        let mut by_key: HashMap<(&str, Key), char> = HashMap::new();
+        let mut by_key: HashMap<(&Named<Cause>, Key), char> = HashMap::new();
         let mut shares = Vec::new();
         let there = |path: &&Path| path.rss_bytes + path.dirty_bytes > 0;
         for (at, share) in stacks.merge(segment.paths.iter().filter(there)).into_iter().enumerate()
@@ -88,7 +85,7 @@ impl<'a> Letters<'a> {
             shares.push((letter, share));
         }
         let letter = |path: &Path| {
-            by_key.get(&(path.cause.as_str(), stacks.key(path.stack))).copied().unwrap_or(OTHERS)
+            by_key.get(&(&path.cause, stacks.key(path.stack))).copied().unwrap_or(OTHERS)
         };
         Self { of_path: segment.paths.iter().map(letter).collect(), shares }
     }
@@ -124,7 +121,7 @@ impl<'a> Letters<'a> {
             }
             let kib = |bytes: u128| number::kib(u64::try_from(bytes).unwrap_or(u64::MAX));
             let mut line = Line::of(format!("  {letter}  "), Paint::Strong);
-            line.push(text::clean(share.cause), Paint::Cause);
+            line.push(text::clean(share.cause.as_str()), Paint::Cause);
             line.push(
                 format!(", RSS {}, Dirty {}: ", kib(share.rss), kib(share.dirty)),
                 Paint::Plain,
@@ -155,8 +152,7 @@ fn cells(pages: &[Pages], letters: &Letters<'_>, start: u64, end: u64, cell: u64
     let many = end.saturating_sub(start).div_ceil(cell);
     let mut counts: Vec<Vec<(char, u64)>> = vec![Vec::new(); usize::try_from(many).unwrap_or(0)];
     for run in pages {
-        let (Some(from), Some(to)) = (address(&run.start), address(&run.end)) else { continue };
-        let (from, to) = (from.max(start), to.min(end));
+        let (from, to) = (run.start.0.max(start), run.end.0.min(end));
         let letter = letters.of_pages(run);
         let mut at = from;
         while at < to {

@@ -73,7 +73,7 @@ fn head(story: &Story, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<(
         (name, _) => text::clean(name),
     };
     let room = page.style.width.unwrap_or(text::LONGEST);
-    let place = format!("{}-{}", text::clean(&story.start), text::clean(&story.end));
+    let place = format!("{}-{}", story.start, story.end);
     let mut line = Line::of(text::cut_path(&name, room / 2), Paint::Strong);
     let whose = format!(" of {} {}", story.pid, base_name(&text::clean(&story.exe)));
     line.push(whose, Paint::Strong);
@@ -99,7 +99,7 @@ fn head(story: &Story, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<(
     let mapped_by = story.segment.as_ref().and_then(|segment| segment.mapped_by.as_ref());
     if let Some(by) = mapped_by {
         let mut line = Line::of("  Mapped by ", Paint::Plain);
-        line.push(text::clean(&by.call), Paint::Cause);
+        line.push(text::clean(by.call.as_str()), Paint::Cause);
         line.push(
             format!(", {} after the start, thread {}", number::duration(by.at_ns), by.tid),
             Paint::Plain,
@@ -116,8 +116,8 @@ fn head(story: &Story, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<(
         let line = format!(
             "  Until {} after the start it was at {}-{}.",
             number::duration(moved.until_ns),
-            text::clean(&moved.start),
-            text::clean(&moved.end)
+            moved.start,
+            moved.end
         );
         page.prose(&Line::of(line, Paint::Plain), 4)?;
     }

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 
+use crate::report::StackId;
 use crate::report::story::{Happening, State, Story};
 use crate::view::chain::{Key, Stacks};
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
@@ -17,7 +18,7 @@ const WIDE: usize = 110;
 /// Happenings of one kind by one code path within some time.
 struct Told<'a> {
     first: &'a Happening,
-    stacks: Vec<Option<u32>>,
+    stacks: Vec<Option<StackId>>,
     /// How large each of these was.
     sizes: Vec<u64>,
     first_ns: u64,
@@ -112,7 +113,7 @@ fn summed<'a>(story: &'a Story, stacks: &Stacks<'_>, rows: usize) -> Vec<Told<'a
     Vec::new()
 }
 
-fn key_of(stacks: &Stacks<'_>, stack: Option<u32>, by_path: bool) -> Option<Key> {
+fn key_of(stacks: &Stacks<'_>, stack: Option<StackId>, by_path: bool) -> Option<Key> {
     by_path.then(|| stacks.key(stack))
 }
 
@@ -243,7 +244,7 @@ const fn size(event: &Happening) -> u64 {
 
 /// The largest code path, and how many more there are.
 fn path(told: &Told<'_>, stacks: &Stacks<'_>, room: Option<usize>) -> Line {
-    let mut sizes: HashMap<Key, (u64, Vec<Option<u32>>)> = HashMap::new();
+    let mut sizes: HashMap<Key, (u64, Vec<Option<StackId>>)> = HashMap::new();
     for (stack, size) in told.stacks.iter().zip(&told.sizes) {
         let path = sizes.entry(stacks.key(*stack)).or_default();
         path.0 = path.0.saturating_add(*size);

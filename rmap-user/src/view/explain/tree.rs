@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::report::{Frame, Path, Segment, Stack};
+use crate::report::{Frame, Path, Segment, Stack, StackId};
 use crate::view::grid::{Cell, Column, Grid, Row};
 use crate::view::number;
 use crate::view::paint::{Line, Page, Paint};
@@ -69,7 +69,7 @@ pub fn write(segment: &Segment, stacks: &[Stack], page: &mut Page<'_>) -> io::Re
     for rest in &segment.unexplained {
         let bytes = [rest.rss_bytes, rest.dirty_bytes].map(|b| number::kib_signed(b.into()));
         let [rss, dirty] = bytes;
-        let names = format!("not explained: {}", text::clean(&rest.reason));
+        let names = format!("not explained: {}", text::clean(rest.reason.as_str()));
         rows.push(Laid { rss, dirty, names, explained: false, ..Laid::default() });
     }
     if rows.is_empty() {
@@ -116,7 +116,7 @@ impl Laid {
 }
 
 fn grow(segment: &Segment, stacks: &[Stack]) -> Node {
-    let by_id: std::collections::HashMap<u32, &[Frame]> =
+    let by_id: std::collections::HashMap<StackId, &[Frame]> =
         stacks.iter().map(|stack| (stack.id, &stack.frames[..])).collect();
     let mut root = Node::default();
     for path in &segment.paths {
@@ -135,7 +135,7 @@ fn grow(segment: &Segment, stacks: &[Stack]) -> Node {
             }
         }
         // Causes stand in brackets, where no function's name does.
-        let cause = node.child(&format!("[{}]", text::clean(&path.cause)));
+        let cause = node.child(&format!("[{}]", text::clean(path.cause.as_str())));
         cause.add(path);
         let faults = number::count(path.faults, "fault", "faults");
         let threads = number::count(path.tids.len() as u64, "thread", "threads");

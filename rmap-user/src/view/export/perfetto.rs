@@ -11,13 +11,13 @@ use std::io;
 use std::ops::Range;
 
 use crate::report::course::{Course, FaultAt, ProcessCourse, SizesAt};
-use crate::report::{Process, Report, Segment};
+use crate::report::{Cause, Named, Process, Report, Segment, StackId};
 use crate::view::chain::{Key, Stacks};
 use crate::view::number;
 use crate::view::order::{Keys, Listing, Sort};
 use crate::view::samples::segment_name;
 use crate::view::select::{NothingMeant, Selection};
-use crate::view::{select, text};
+use crate::view::text;
 
 use super::proto::Message;
 
@@ -309,12 +309,7 @@ struct Lane<'a> {
 impl Lane<'_> {
     fn name(&self) -> String {
         let Some(segment) = self.segment else { return "[gone]".to_owned() };
-        format!(
-            "{} {} {}",
-            segment_name(segment),
-            text::clean(&segment.perms),
-            text::clean(&segment.start)
-        )
+        format!("{} {} {}", segment_name(segment), text::clean(&segment.perms), segment.start)
     }
 }
 
@@ -325,7 +320,7 @@ fn put_in_order(lanes: &mut [Lane<'_>], sort: Sort) {
         rss: &|l| of(l, |s| s.rss_bytes.after.into()),
         dirty: &|l| of(l, |s| s.dirty_bytes.after.into()),
         growth: &|l| of(l, |s| number::change(s.rss_bytes) + number::change(s.dirty_bytes)),
-        address: Some(&|l| l.segment.and_then(|s| select::address(&s.start)).unwrap_or(u64::MAX)),
+        address: Some(&|l| l.segment.map_or(u64::MAX, |s| s.start.0)),
         name: &Lane::name,
     };
     sort.order(lanes, &keys);
@@ -336,10 +331,8 @@ struct Places(BTreeMap<u64, (u64, usize)>);
 
 impl Places {
     fn new(process: &Process) -> Self {
-        let place = |(at, segment): (usize, &Segment)| {
-            Some((select::address(&segment.start)?, (select::address(&segment.end)?, at)))
-        };
-        Self(process.segments.iter().enumerate().filter_map(place).collect())
+        let place = |(at, segment): (usize, &Segment)| (segment.start.0, (segment.end.0, at));
+        Self(process.segments.iter().enumerate().map(place).collect())
     }
 
     fn of(&self, address: u64) -> Option<usize> {
@@ -352,7 +345,7 @@ impl Places {
 struct Run<'a> {
     segment: Option<&'a Segment>,
     tid: u32,
-    stack: Option<u32>,
+    stack: Option<StackId>,
     time: Range<u64>,
     faults: u64,
     /// Touched by them; the part of a path's faults is reckoned from all of them.
@@ -390,8 +383,8 @@ fn runs<'a>(faults: &[(&FaultAt, Option<&'a Segment>)]) -> Vec<Run<'a>> {
 /// The cause that the report gives for the code path there; several where it cannot be told which.
 fn cause(run: &Run<'_>, process: &Process) -> String {
     let mut causes: Vec<String> = Vec::new();
-    let mut add = |cause: &str| {
-        let cause = text::clean(cause);
+    let mut add = |cause: &Named<Cause>| {
+        let cause = text::clean(cause.as_str());
         if !causes.contains(&cause) {
             causes.push(cause);
         }

@@ -122,10 +122,8 @@ impl<'a> Tables<'a> {
             if frame.inlined && at + 1 < sample.frames.len() {
                 continue;
             }
-            let digits = frame.offset.trim_start_matches("0x");
-            let address = u64::from_str_radix(digits, 16).unwrap_or(0);
             let mapping = self.mapping(frame);
-            ids.push(self.location(mapping, address, std::mem::take(&mut lines)));
+            ids.push(self.location(mapping, frame.offset.0, std::mem::take(&mut lines)));
         }
         ids
     }
@@ -162,7 +160,7 @@ fn profile(report: &Report, listing: Listing) -> Vec<u8> {
         let mut message = Message::default();
         message.packed(1, tables.locations_of(sample));
         message.packed(2, sample.bytes.map(i64::cast_unsigned));
-        let mut labels = vec![("cause", sample.why.to_owned())];
+        let mut labels = vec![("cause", sample.why.name().to_owned())];
         labels.push(("process", sample.process.command.clone()));
         labels.extend(sample.segment.map(|segment| ("segment", segment_name(segment))));
         for (key, value) in labels {

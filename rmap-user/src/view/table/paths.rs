@@ -5,12 +5,12 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
-use crate::report::{Process, Report};
+use crate::report::{Cause, Named, Process, Reason, ReleaseKind, Report, StackId};
 use crate::view::chain::{Share, Stacks, base_name};
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
 use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
-use crate::view::{number, text, words};
+use crate::view::{number, text};
 
 use super::segments;
 use super::sums::Sums;
@@ -41,7 +41,7 @@ pub fn code_paths(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -
     };
     for share in &shares[..shown] {
         let tail: Fluid<'_> = Box::new(|room| stacks.chain(&share.stacks).line(room));
-        let cause = Cell::Text(text::clean(share.cause), Paint::Cause);
+        let cause = Cell::Text(text::clean(share.cause.as_str()), Paint::Cause);
         let bytes = (signed(share.rss), signed(share.dirty));
         grid.rows.push(row(&whole, bytes, Paint::Plain, cause, tail));
     }
@@ -64,13 +64,14 @@ pub fn code_paths(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -
     }
     for &(reason, bytes) in &reasons {
         let cause = Cell::Text("not explained".to_owned(), Paint::Bad);
-        let tail = fixed(text::clean(reason), Paint::Bad);
+        let tail = fixed(text::clean(reason.as_str()), Paint::Bad);
         grid.rows.push(row(&whole, bytes, Paint::Bad, cause, tail));
     }
     grid.print(page)?;
     for (reason, _) in reasons {
-        if let Some(words) = words::reason(reason) {
-            let line = Line::of(format!("  {reason}: "), Paint::Bad).and(words, Paint::Plain);
+        if let Some(meaning) = reason.meaning() {
+            let name = format!("  {}: ", reason.as_str());
+            let line = Line::of(name, Paint::Bad).and(meaning, Paint::Plain);
             page.prose(&line, 4)?;
         }
     }
@@ -123,7 +124,7 @@ fn in_full(
     page: &mut Page<'_>,
 ) -> io::Result<()> {
     page.gap()?;
-    let line = Line::of(text::clean(share.cause), Paint::Cause)
+    let line = Line::of(text::clean(share.cause.as_str()), Paint::Cause)
         .and(format!(": RSS {} KiB, ", number::kib_signed(signed(share.rss))), Paint::Plain)
         .and(format!("Dirty {} KiB", number::kib_signed(signed(share.dirty))), Paint::Plain)
         .and(format!(", touched {} KiB", number::kib_signed(signed(share.touched))), Paint::Plain)
@@ -152,12 +153,12 @@ fn in_full(
 
 /// The names of the mappings in which a code path holds memory, the largest first.
 fn places(share: &Share<'_>, process: &Process) -> String {
-    let stacks: BTreeSet<Option<u32>> = share.stacks.iter().copied().collect();
+    let stacks: BTreeSet<Option<StackId>> = share.stacks.iter().copied().collect();
     let mut places: BTreeMap<String, u128> = BTreeMap::new();
     for segment in &process.segments {
         for path in &segment.paths {
             let bytes = u128::from(path.rss_bytes) + u128::from(path.dirty_bytes);
-            if bytes > 0 && path.cause == share.cause && stacks.contains(&path.stack) {
+            if bytes > 0 && path.cause == *share.cause && stacks.contains(&path.stack) {
                 *places.entry(base_name(&segments::name(segment)).to_owned()).or_default() += bytes;
             }
         }
@@ -175,9 +176,9 @@ fn places(share: &Share<'_>, process: &Process) -> String {
 }
 
 /// What is not explained by reason, the largest first; zeros say nothing and are left out.
-fn unexplained(process: &Process) -> Vec<(&str, (i128, i128))> {
-    let mut reasons: BTreeMap<&str, (i128, i128)> = BTreeMap::new();
-    let mut seen: BTreeSet<&str> = BTreeSet::new();
+fn unexplained(process: &Process) -> Vec<(&Named<Reason>, (i128, i128))> {
+    let mut reasons: BTreeMap<&Named<Reason>, (i128, i128)> = BTreeMap::new();
+    let mut seen: BTreeSet<&Named<Reason>> = BTreeSet::new();
     for rest in process.segments.iter().flat_map(|segment| &segment.unexplained) {
         let sums = reasons.entry(&rest.reason).or_default();
         sums.0 += i128::from(rest.rss_bytes);
@@ -195,10 +196,10 @@ fn unexplained(process: &Process) -> Vec<(&str, (i128, i128))> {
 /// Who gave memory back; nothing is written where nobody did. What went with the process is told by
 /// its segments.
 pub fn released(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
-    let before_exit = process.released.iter().filter(|released| released.how != "exit");
+    let before_exit = process.released.iter().filter(|released| released.how != ReleaseKind::Exit);
     let rows = before_exit.map(|r| Listed {
         bytes: r.rss_bytes.into(),
-        why: &r.how,
+        why: r.how.as_str(),
         stacks: vec![r.stack],
         mappings: 0,
     });
@@ -210,7 +211,7 @@ pub fn released(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> 
 pub fn gone(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<()> {
     let rows = process.gone.iter().map(|g| Listed {
         bytes: g.touched_bytes.into(),
-        why: &g.cause,
+        why: g.cause.as_str(),
         stacks: vec![g.stack],
         mappings: g.segments.into(),
     });
@@ -222,7 +223,7 @@ pub fn gone(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::
 struct Listed<'a> {
     bytes: u128,
     why: &'a str,
-    stacks: Vec<Option<u32>>,
+    stacks: Vec<Option<StackId>>,
     /// In how many mappings, 0 if it is not told.
     mappings: u128,
 }
@@ -298,18 +299,18 @@ fn list<'a>(
 /// What the causes that occur mean.
 pub fn glossary(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let segments = report.processes.iter().flat_map(|process| &process.segments);
-    let mut causes: BTreeSet<&str> =
-        segments.flat_map(|segment| &segment.paths).map(|path| path.cause.as_str()).collect();
-    causes.extend(report.processes.iter().flat_map(|p| &p.gone).map(|gone| gone.cause.as_str()));
+    let mut causes: BTreeSet<&Named<Cause>> =
+        segments.flat_map(|segment| &segment.paths).map(|path| &path.cause).collect();
+    causes.extend(report.processes.iter().flat_map(|p| &p.gone).map(|gone| &gone.cause));
     let known: Vec<_> =
-        causes.into_iter().filter_map(|name| Some((name, words::cause(name)?))).collect();
+        causes.into_iter().filter_map(|cause| Some((cause.as_str(), cause.meaning()?))).collect();
     if known.is_empty() {
         return Ok(());
     }
     page.gap()?;
     page.heading("What the causes mean")?;
-    for (name, words) in known {
-        let line = Line::of(format!("  {name:<17}"), Paint::Cause).and(words, Paint::Plain);
+    for (name, meaning) in known {
+        let line = Line::of(format!("  {name:<17}"), Paint::Cause).and(meaning, Paint::Plain);
         page.prose(&line, 19)?;
     }
     Ok(())

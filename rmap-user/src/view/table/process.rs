@@ -197,7 +197,7 @@ fn largest_dirty(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) ->
             let part = if part == "100 %" { "all".to_owned() } else { part };
             line.push(format!("{part}{of} by "), Paint::Plain);
             let chain = stacks.chain(&share.stacks);
-            let cause = text::clean(share.cause);
+            let cause = text::clean(share.cause.as_str());
             if chain.is_no_code() {
                 line.push(cause, Paint::Cause);
                 line.push(" (the kernel, with no code of the process)", Paint::Plain);

@@ -3,12 +3,12 @@
 
 use std::io;
 
-use crate::report::{Process, Segment};
+use crate::report::{Address, Process, Segment};
 use crate::view::chain::Stacks;
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
 use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
-use crate::view::{number, select, text, words};
+use crate::view::{number, text};
 
 use super::sums::Sums;
 
@@ -87,7 +87,7 @@ fn in_order(segments: &[Segment], sort: Sort) -> Vec<&Segment> {
         rss: &|s| s.rss_bytes.after.into(),
         dirty: &|s| s.dirty_bytes.after.into(),
         growth: &|s| number::change(s.rss_bytes) + number::change(s.dirty_bytes),
-        address: Some(&|s| select::address(&s.start).unwrap_or(u64::MAX)),
+        address: Some(&|s| s.start.0),
         name: &|s| name(s),
     };
     sort.order(&mut order, &keys);
@@ -138,7 +138,7 @@ fn cells(segment: &Segment, swap: bool) -> Vec<Cell> {
     let sums = Sums::of([segment]);
     let dirty = if segment.dirty_bytes.after > 0 { Paint::Dirty } else { Paint::Plain };
     let mut cells = vec![
-        Cell::plain(address(&segment.start)),
+        Cell::plain(address(segment.start)),
         Cell::plain(number::kib(segment.size_bytes)),
         Cell::plain(number::kib(segment.rss_bytes.after)),
         Cell::Text(number::kib(segment.dirty_bytes.after), dirty),
@@ -151,7 +151,7 @@ fn cells(segment: &Segment, swap: bool) -> Vec<Cell> {
         cells.push(Cell::plain(number::kib(segment.swap_bytes.after)));
     }
     cells.push(explained(&sums, Paint::Plain));
-    cells.push(Cell::plain(segment.pattern.map(words::pattern).unwrap_or_default()));
+    cells.push(Cell::plain(pattern(segment).unwrap_or_default()));
     cells
 }
 
@@ -191,9 +191,13 @@ fn explained(sums: &Sums, paint: Paint) -> Cell {
 }
 
 /// As `pmap -x` prints addresses: 16 digits without `0x`.
-fn address(start: &str) -> String {
-    let digits = start.strip_prefix("0x").unwrap_or(start);
-    text::cut_middle(&format!("{:0>16}", text::clean(digits)), 16)
+fn address(start: Address) -> String {
+    format!("{:016x}", start.0)
+}
+
+/// The name of a segment's pattern.
+fn pattern(segment: &Segment) -> Option<String> {
+    segment.pattern.as_ref().map(|pattern| text::clean(pattern.as_str()))
 }
 
 /// As `pmap -x` prints permissions: `rw-p` is `rw---`, `rw-s` is `rw-s-`.
@@ -227,7 +231,7 @@ fn top_path<'a>(segment: &'a Segment, stacks: &'a Stacks<'a>) -> Option<Fluid<'a
     }
     let more = shares.len() - 1;
     let top = shares.swap_remove(0);
-    let cause = format!("{} ", text::clean(top.cause));
+    let cause = format!("{} ", text::clean(top.cause.as_str()));
     let suffix = if more > 0 { format!("  (+{more} more)") } else { String::new() };
     Some(Box::new(move |room| {
         let fixed = text::width(&cause) + text::width(&suffix);
@@ -240,9 +244,9 @@ fn top_path<'a>(segment: &'a Segment, stacks: &'a Stacks<'a>) -> Option<Fluid<'a
 
 /// The pattern in front of the code path.
 fn with_pattern<'a>(segment: &Segment, path: Option<Fluid<'a>>) -> Option<Fluid<'a>> {
-    let Some(pattern) = segment.pattern.map(words::pattern) else { return path };
+    let Some(pattern) = pattern(segment) else { return path };
     Some(Box::new(move |room| {
-        let mut line = Line::of(pattern, Paint::Plain);
+        let mut line = Line::of(pattern.clone(), Paint::Plain);
         if let Some(path) = &path {
             line.push(": ", Paint::Plain);
             let room = room.map(|room| room.saturating_sub(line.width()));

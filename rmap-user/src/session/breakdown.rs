@@ -6,8 +6,7 @@ use crate::report::{self, Breakdown};
 use crate::trace::{Measure, Segment};
 
 /// The segment with its sizes as they are now; before they were 0.
-#[must_use]
-pub fn shown(segment: &Segment) -> report::Segment {
+pub(super) fn shown(segment: &Segment) -> report::Segment {
     let now = |after: u64| report::BeforeAfter { before: 0, after };
     report::Segment {
         perms: segment.perms.clone(),

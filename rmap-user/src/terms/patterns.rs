@@ -1,0 +1,11 @@
+//! What a segment's sizes show at a glance: one row a pattern.
+
+super::terms! {
+    /// What a segment's sizes show at a glance.
+    pub enum Pattern: "pattern" {
+        Written: "written", "Dirty near RSS";
+        ReadMostly: "read-mostly", "RSS high, Dirty low";
+        Reserved: "reserved", "RSS far below the size";
+        Growing: "growing", "RSS or Dirty rose through the snapshots";
+    }
+}
