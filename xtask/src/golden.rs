@@ -1,7 +1,8 @@
 //! `cargo xtask golden`: writes the golden files of what people and programs read anew.
 //!
 //! Comes in: the cases of `rmap-user/tests/view` and the recordings in `tests/recordings`. Goes out:
-//! `rmap-user/tests/view/golden`, to be read before it is kept. With `--record` the recordings are
+//! `rmap-user/tests/view/golden`, the tables of causes and reasons in `docs/report.md`, and the JSON
+//! Schemas in `docs`, to be read before they are kept. With `--record` the recordings are
 //! made anew first, by the programs beside them, traced as root.
 
 use std::path::Path;
@@ -33,10 +34,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.record {
         record()?;
     }
-    let mut cargo = steps::cargo();
-    cargo.env("RMAP_BLESS", "1").args(["test", "-p", "rmap-user", "--test", "view"]);
-    steps::run("write the golden files", &mut cargo)?;
-    say("written; look at what changed before you keep it: git diff rmap-user/tests/view/golden");
+    for tests in [&["--test", "view"][..], &["--lib", "report::schema"]] {
+        let mut cargo = steps::cargo();
+        cargo.env("RMAP_BLESS", "1").args(["test", "-p", "rmap-user"]).args(tests);
+        steps::run("write the golden files", &mut cargo)?;
+    }
+    say(
+        "written; look at what changed before you keep it: git diff rmap-user/tests/view/golden docs",
+    );
     Ok(ExitCode::SUCCESS)
 }
 

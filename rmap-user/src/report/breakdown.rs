@@ -11,6 +11,7 @@ use super::{Process, Report};
 /// Sizes in bytes as smaps counts them at the last snapshot. `Documentation/filesystems/proc.rst`
 /// describes each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Breakdown {
     /// `Pss`: each page divided by the number of processes that map it. Sums over processes are
@@ -95,6 +96,7 @@ impl Breakdown {
 /// maps it; of the sizes here, Pss counts it once. Snapshots of processes that did not live at the
 /// same time are summed all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Totals {
     /// Σ Rss.

@@ -9,6 +9,8 @@ mod breakdown;
 mod check;
 pub mod course;
 mod named;
+#[cfg(test)]
+mod schema;
 pub mod story;
 
 use std::ops::Range;
@@ -27,6 +29,7 @@ pub const SCHEMA: &str = "rmap.report/1";
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: String,
@@ -49,6 +52,7 @@ pub struct Report {
 
 /// The machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Host {
     /// As `uname -r`.
     pub kernel: String,
@@ -62,6 +66,7 @@ pub struct Host {
 
 /// How the session came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// `rmap run`.
@@ -72,6 +77,7 @@ pub enum Mode {
 
 /// What was traced, when and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Session {
     /// `rmap run` or `rmap attach`.
     pub mode: Mode,
@@ -104,6 +110,7 @@ pub enum At {
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Exit {
     /// By `exit`, with this status.
@@ -114,6 +121,7 @@ pub enum Exit {
 
 /// What was seen, and what was lost.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Coverage {
     /// Every probe of the plan.
     pub probes: Vec<Probe>,
@@ -125,6 +133,7 @@ pub struct Coverage {
 
 /// One probe of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Probe {
     /// For example `tp_btf:page_fault_user`.
     pub name: String,
@@ -136,6 +145,7 @@ pub struct Probe {
 
 /// What was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Lost {
     /// Records that found no room in the ring buffer, or that could not be read.
     pub events: u64,
@@ -147,6 +157,7 @@ pub struct Lost {
 
 /// How the walks of stacks ended, counted in faults and in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unwind {
     /// At the outermost frame.
     pub complete: u64,
@@ -161,6 +172,7 @@ pub struct Unwind {
 
 /// How the walks of stacks ended, counted in bytes touched (`touched_bytes` of all paths).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct UnwindBytes {
     /// At the outermost frame.
     pub complete: u64,
@@ -172,6 +184,7 @@ pub struct UnwindBytes {
 
 /// A size at the start of the session (or of the process) and at its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BeforeAfter {
     /// At the start; 0 for what began later.
     pub before: u64,
@@ -181,6 +194,7 @@ pub struct BeforeAfter {
 
 /// Which snapshot `after` is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SnapshotKind {
     /// The process stood at its exit.
@@ -195,6 +209,7 @@ pub enum SnapshotKind {
 
 /// One process (an address space's last program).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its process id in the initial PID namespace.
     pub pid: u32,
@@ -234,6 +249,7 @@ pub struct Process {
 
 /// One mapping.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Segment {
     /// First byte.
     pub start: Address,
@@ -296,6 +312,7 @@ impl Segment {
 
 /// Who made a mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MappedBy {
     /// By which call.
     pub call: Named<MapCallKind>,
@@ -311,6 +328,7 @@ pub struct MappedBy {
 
 /// One code path's share of a segment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Path {
     /// The code path; `None` where the kernel did it with no code of the process to name.
     pub stack: Option<StackId>,
@@ -334,6 +352,7 @@ pub struct Path {
 
 /// What no code path explains.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Unexplained {
     /// Why.
     pub reason: Named<Reason>,
@@ -348,6 +367,7 @@ pub struct Unexplained {
 
 /// A code path that touched memory of which nothing is left.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Gone {
     /// The code path.
     pub stack: Option<StackId>,
@@ -361,6 +381,7 @@ pub struct Gone {
 
 /// Who gave memory back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Released {
     /// The code path; `None` where there is none.
     pub stack: Option<StackId>,
@@ -372,6 +393,7 @@ pub struct Released {
 
 /// One user stack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Stack {
     /// Its id in this report.
     pub id: StackId,
@@ -383,6 +405,7 @@ pub struct Stack {
 
 /// One frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     /// The function's name, demangled; `None` if it could not be found.
     pub function: Option<String>,

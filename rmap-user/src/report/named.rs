@@ -179,6 +179,7 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The id of a stack in one report. In JSON: a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct StackId(pub u32);
 

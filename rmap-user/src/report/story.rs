@@ -16,6 +16,7 @@ pub const STORY_SCHEMA: &str = "rmap.explain/1";
 
 /// The stories of all segments that were asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Explanation {
     /// [`STORY_SCHEMA`].
     pub schema: String,
@@ -38,6 +39,7 @@ pub struct Explanation {
 
 /// The story of one segment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Story {
     /// The process.
     pub pid: u32,
@@ -75,6 +77,7 @@ pub struct Story {
 
 /// An earlier place of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MovedFrom {
     /// First byte.
     pub start: Address,
@@ -86,6 +89,7 @@ pub struct MovedFrom {
 
 /// RSS and Dirty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Amount {
     /// Resident bytes.
     pub rss_bytes: i64,
@@ -95,6 +99,7 @@ pub struct Amount {
 
 /// Things that happened of one kind, by one code path, within some time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Happening {
     /// `map`, `grow`, `unmap`, `protect`, `fork`, `fault`, `found`, `free`, `clean`, `move`,
     /// `missing`.
@@ -119,9 +124,11 @@ pub struct Happening {
     pub mapped_bytes: i64,
     /// The lowest address that it was about; empty in JSON if there is none.
     #[serde(with = "named::or_empty")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub start: Option<Address>,
     /// The first address behind the highest.
     #[serde(with = "named::or_empty")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub end: Option<Address>,
     /// The threads.
     pub tids: Vec<u32>,
@@ -129,6 +136,7 @@ pub struct Happening {
 
 /// What smaps said at a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct State {
     /// When.
     pub at_ns: u64,
@@ -146,6 +154,7 @@ pub struct State {
 
 /// Neighbouring pages that are alike.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Pages {
     /// First byte.
     pub start: Address,

@@ -1,8 +1,9 @@
 //! The names of the contract that model, attribution, report and view share: one row a name.
 //!
-//! Comes in: nothing. Goes out: for each list an enum with a name in JSON and a meaning in words
-//! for every variant. A new name is one row here; matches on these enums have no `_`, so that the
-//! compiler shows every rule that it concerns.
+//! Comes in: nothing. Goes out: for each list an enum; for every variant its name in JSON, what it
+//! means and what follows, in words. The views' words, the tables of docs/report.md and the JSON
+//! Schema are made from these rows. Matches on these enums have no `_`, so that the compiler shows
+//! every rule that a new row concerns.
 
 mod calls;
 mod causes;
@@ -30,16 +31,19 @@ pub trait Term: Copy + Eq + 'static {
     /// What it means, in words for a person: a clause without a full stop.
     fn meaning(self) -> &'static str;
 
+    /// What follows from it, or what to do: a clause without a full stop; empty if nothing does.
+    fn follows(self) -> &'static str;
+
     /// The row of a name in JSON; `None` for a name of another version.
     fn of_name(name: &str) -> Option<Self>;
 }
 
-/// Makes an enum and its [`Term`] from rows `Variant: "name", "meaning";`.
+/// Makes an enum and its [`Term`] from rows `Variant: "name", "meaning", "what follows";`.
 macro_rules! terms {
     (
         $(#[$attribute:meta])*
         pub enum $Type:ident: $kind:literal {
-            $($Variant:ident: $name:literal, $meaning:literal;)*
+            $($Variant:ident: $name:literal, $meaning:literal, $follows:literal;)*
         }
     ) => {
         $(#[$attribute])*
@@ -73,6 +77,12 @@ macro_rules! terms {
                 }
             }
 
+            fn follows(self) -> &'static str {
+                match self {
+                    $(Self::$Variant => $follows,)*
+                }
+            }
+
             fn of_name(name: &str) -> Option<Self> {
                 match name {
                     $($name => Some(Self::$Variant),)*
@@ -95,7 +105,8 @@ mod tests {
             assert!(seen.insert(name), "{} {name} stands twice", T::KIND);
             assert_eq!(T::of_name(name), Some(*term));
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || "0123456789-".contains(c)));
-            assert!(!term.meaning().is_empty() && !term.meaning().ends_with('.'), "{name}");
+            assert!(!term.meaning().is_empty(), "{name}");
+            assert!([term.meaning(), term.follows()].iter().all(|t| !t.ends_with('.')), "{name}");
         }
         assert_eq!(T::of_name("no-such-name"), None);
     }

@@ -3,9 +3,13 @@
 super::terms! {
     /// What a segment's sizes show at a glance.
     pub enum Pattern: "pattern" {
-        Written: "written", "Dirty near RSS";
-        ReadMostly: "read-mostly", "RSS high, Dirty low";
-        Reserved: "reserved", "RSS far below the size";
-        Growing: "growing", "RSS or Dirty rose through the snapshots";
+        Written: "written", "Dirty near RSS",
+            "";
+        ReadMostly: "read-mostly", "RSS high, Dirty low",
+            "";
+        Reserved: "reserved", "RSS far below the size",
+            "";
+        Growing: "growing", "RSS or Dirty rose through the snapshots",
+            "the latest size is the highest";
     }
 }

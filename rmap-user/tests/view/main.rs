@@ -6,6 +6,7 @@
 
 mod cases;
 mod diff;
+mod documents;
 mod explain;
 mod export;
 mod groups;
