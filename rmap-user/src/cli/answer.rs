@@ -41,6 +41,10 @@ pub struct AnswerOptions {
     #[arg(long, conflicts_with = "by", hide_short_help = true)]
     pub reverse: bool,
 
+    /// Leave the advice out
+    #[arg(long, hide_short_help = true)]
+    pub no_advice: bool,
+
     /// Read rules for owner frames from FILE, before those that rmap brings along
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub rules: Option<PathBuf>,

@@ -77,6 +77,7 @@ impl OutputOptions {
             by: self.answer.by.clone(),
             tree: self.answer.direction(),
             height: height(stream),
+            no_advice: self.answer.no_advice,
             top: self.select.top.map(|_| self.select.rows(None)),
         };
         let full = self.answer.full || self.verbose > 0;

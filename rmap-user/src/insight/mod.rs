@@ -6,6 +6,7 @@
 //! a tree ([`tree`]). Pure: it opens no file and changes no figure. Every grouping adds up to the
 //! report's own totals, residuals included.
 
+pub mod advice;
 pub mod group;
 pub mod kind;
 pub mod names;
@@ -17,6 +18,7 @@ pub mod rules;
 mod samples;
 pub mod tree;
 
+pub use advice::Advice;
 pub use group::{By, Group, Label};
 pub use owner::Owners;
 pub use part::{Bytes, Part, Parts};

@@ -37,6 +37,9 @@ pub fn fit(rows: &[Text], room: Option<usize>) -> Vec<String> {
     shown
 }
 
+/// What tells names apart is no longer than this, whatever the room.
+const LONGEST_APART: usize = 80;
+
 /// In less room nothing can be told apart.
 const LEAST: usize = 8;
 
@@ -58,6 +61,7 @@ fn in_full(rows: &[Text]) -> Vec<String> {
                 Some(level) => row.apart.get(level).cloned().unwrap_or_default(),
                 None => row.apart.join(" "),
             };
+            let apart = text::cut_middle(&apart, LONGEST_APART);
             if !apart.is_empty() && apart != row.name {
                 *text = format!("{text} ({apart})");
             }

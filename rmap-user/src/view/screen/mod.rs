@@ -39,6 +39,8 @@ pub struct Ask {
     pub height: Option<usize>,
     /// Rows that were asked for; `Some(None)`: all.
     pub top: Option<Option<usize>>,
+    /// Without advice.
+    pub no_advice: bool,
 }
 
 /// Writes what was asked for.
@@ -65,6 +67,9 @@ pub fn write(
     }
     screen.losses(&mut page)?;
     if ask.tree.is_none() && ask.by.is_empty() {
+        if !ask.no_advice {
+            advice(&parts, &mut page)?;
+        }
         let more = "More: --full, --tree, --by path, --by segment, --by function; --help";
         page.line(&Line::of(more, Paint::Dim))?;
     }
@@ -81,7 +86,7 @@ struct Screen<'a> {
 }
 
 /// Lines of the first screen beside its tables: session, sizes, heads, total, kinds, losses, more.
-const OTHER_LINES: usize = 14;
+const OTHER_LINES: usize = 15;
 /// Most rows of owners, most groups of processes.
 const MOST_ROWS: usize = 12;
 const MOST_GROUPS: usize = 5;
@@ -110,7 +115,9 @@ impl Screen<'_> {
         let extra = rest_of_processes(others);
         let answer = Answer::of(self.parts, chosen);
         let height = self.ask.height.unwrap_or(USUAL_HEIGHT);
+        let spoken = if self.ask.no_advice { 0 } else { insight::advice::advice(self.parts).len() };
         let used = OTHER_LINES
+            + if spoken > 0 { 3 * spoken.min(MOST_ADVICE) + 2 } else { 0 }
             + extra.len()
             + answer.background.len()
             + if self.report.processes.len() > 1 {
@@ -149,7 +156,38 @@ impl Screen<'_> {
             })
             .collect();
         let line = format!("Kinds ({}): {}.", self.unit.name(), kinds.join(", "));
-        page.prose(&Line::of(line, Paint::Plain), 2)
+        page.prose(&Line::of(line, Paint::Plain), 2)?;
+        self.division(page)
+    }
+
+    /// How RSS divides, in words; what the kernel did not report is left out.
+    fn division(&self, page: &mut Page<'_>) -> io::Result<()> {
+        let all = self.report.totals.breakdown;
+        let private = all.private_clean_bytes.zip(all.private_dirty_bytes);
+        let shared = all.shared_clean_bytes.zip(all.shared_dirty_bytes);
+        let Some(((clean, dirty), (shared_clean, shared_dirty))) = private.zip(shared) else {
+            return Ok(());
+        };
+        let figure = |bytes: u64| self.unit.figure(bytes.into());
+        let mut line = Line::of(
+            format!(
+                "Private {} ({} of it dirty) + shared with others {} ({} dirty) {}",
+                figure(clean.saturating_add(dirty)),
+                figure(dirty),
+                figure(shared_clean.saturating_add(shared_dirty)),
+                figure(shared_dirty),
+                self.unit.name(),
+            ),
+            Paint::Plain,
+        );
+        if let Some(pss) = all.pss_bytes {
+            line.push(format!("; PSS {}", figure(pss)), Paint::Plain);
+        }
+        if let Some(free) = all.lazyfree_bytes.filter(|bytes| *bytes > 0) {
+            let free = format!("; given up by MADV_FREE, still resident: {}", figure(free));
+            line.push(free, Paint::Plain);
+        }
+        page.prose(&line.and(".", Paint::Plain), 2)
     }
 
     /// All of it by some keys.
@@ -269,6 +307,31 @@ impl Screen<'_> {
         }
         page.prose(&line, 2)
     }
+}
+
+/// Most pieces of advice on a screen.
+const MOST_ADVICE: usize = 3;
+
+/// What can be done about it; nothing where no rule finds anything.
+fn advice(parts: &Parts<'_>, page: &mut Page<'_>) -> io::Result<()> {
+    let found = insight::advice::advice(parts);
+    if found.is_empty() {
+        return Ok(());
+    }
+    page.heading("Advice")?;
+    let room = page.style.width.unwrap_or(200);
+    for advice in found.iter().take(MOST_ADVICE) {
+        let evidence = text::cut_middle(&text::clean(&advice.evidence), room - 2);
+        let line = Line::of(format!("  {evidence}: "), Paint::Plain)
+            .and(advice.remedy, Paint::Strong)
+            .and(format!(". Harmless when {}.", advice.harmless_when), Paint::Dim);
+        page.prose(&line, 4)?;
+    }
+    if found.len() > MOST_ADVICE {
+        let more = format!("  {} more in the JSON", found.len() - MOST_ADVICE);
+        page.line(&Line::of(more, Paint::Dim))?;
+    }
+    Ok(())
 }
 
 /// The groups of the first screen: by the keys that fit, and what every program has apart.

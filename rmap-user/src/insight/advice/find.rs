@@ -1,0 +1,225 @@
+//! The evidence of each rule.
+
+use std::collections::BTreeSet;
+
+use crate::insight::group::By;
+use crate::insight::kind;
+use crate::insight::names;
+use crate::insight::owner::Owner;
+use crate::insight::part::{Part, Parts};
+use crate::report::Pattern;
+
+use super::Evidence;
+
+const MIB: i128 = 1 << 20;
+
+/// Bytes in MiB with one decimal.
+fn mib(bytes: i128) -> String {
+    let tenths = (bytes.max(0) * 10 + MIB / 2) / MIB;
+    format!("{}.{} MiB", tenths / 10, tenths % 10)
+}
+
+fn evidence(bytes: i128, text: String) -> Evidence {
+    Evidence { bytes: u64::try_from(bytes.max(0)).unwrap_or(u64::MAX), text }
+}
+
+/// The places of the parts that a rule is about.
+fn those(parts: &Parts<'_>, wanted: impl Fn(&Part<'_>) -> bool) -> Vec<usize> {
+    parts.all.iter().enumerate().filter(|(_, part)| wanted(part)).map(|(at, _)| at).collect()
+}
+
+/// The owner of most of some parts.
+fn owner(parts: &Parts<'_>, chosen: &[usize]) -> String {
+    let groups = parts.group(chosen.to_vec(), &[By::Owner]);
+    groups.first().map(|group| group.label.name.clone()).unwrap_or_default()
+}
+
+/// The largest by a key: a segment, a file.
+fn largest(parts: &Parts<'_>, chosen: &[usize], by: By) -> String {
+    let groups = parts.group(chosen.to_vec(), &[by]);
+    groups.first().map(|group| group.label.name.clone()).unwrap_or_default()
+}
+
+fn many(count: usize, one: &str, more: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {more}") }
+}
+
+fn is_python(parts: &Parts<'_>, part: &Part<'_>) -> bool {
+    let exe = parts.process(part).map_or("", |process| names::base(&process.exe));
+    exe.starts_with("python")
+}
+
+/// Copies after fork: who wrote, in how many parents and children.
+fn copies(parts: &Parts<'_>, python: bool) -> Option<Evidence> {
+    let chosen = those(parts, |part| {
+        part.attributed && part.why == "fork-cow" && is_python(parts, part) == python
+    });
+    let bytes = parts.sum(&chosen).dirty;
+    let dirty: i128 = parts.all.iter().map(|part| part.bytes.dirty).sum();
+    if bytes < 16 * MIB || bytes.saturating_mul(20) < dirty {
+        return None;
+    }
+    let processes: BTreeSet<usize> =
+        chosen.iter().filter_map(|at| parts.all.get(*at)).map(|part| part.process).collect();
+    let pids: BTreeSet<u32> = parts.report.processes.iter().map(|process| process.pid).collect();
+    let children = processes
+        .iter()
+        .filter_map(|at| parts.report.processes.get(*at))
+        .filter(|process| pids.contains(&process.parent_pid))
+        .count();
+    let sides = match (processes.len() - children, children) {
+        (0, children) => many(children, "child", "children"),
+        (parents, 0) => many(parents, "parent", "parents"),
+        (parents, children) => format!(
+            "{} and {}",
+            many(parents, "parent", "parents"),
+            many(children, "child", "children")
+        ),
+    };
+    let text = format!(
+        "{} were copied by writes after fork, in {sides}, most of it by {}",
+        mib(bytes),
+        owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn fork_copies(parts: &Parts<'_>) -> Option<Evidence> {
+    copies(parts, false)
+}
+
+pub fn fork_copies_python(parts: &Parts<'_>) -> Option<Evidence> {
+    copies(parts, true)
+}
+
+pub fn relocations(parts: &Parts<'_>) -> Option<Evidence> {
+    let relocates = |part: &Part<'_>| {
+        let owner = part.stack.and_then(|stack| parts.owners.owner(stack));
+        owner == Some(Owner::Relocations) && part.bytes.dirty > 0 && kind::is_file(part.segment)
+    };
+    let chosen = those(parts, relocates);
+    let bytes = parts.sum(&chosen).dirty;
+    let of = |chosen: &[usize]| {
+        let parts = chosen.iter().filter_map(|at| parts.all.get(*at));
+        parts.map(|part| part.process).collect::<BTreeSet<usize>>().len()
+    };
+    let processes = of(&chosen);
+    if bytes < 16 * MIB || processes < 8 {
+        return None;
+    }
+    let text = format!(
+        "{} of library data were relocated in {processes} processes, most of it of {}",
+        mib(bytes),
+        largest(parts, &chosen, By::Segment)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn madv_free(parts: &Parts<'_>) -> Option<Evidence> {
+    let mut bytes = 0;
+    let mut most: Option<(u64, &crate::report::Segment)> = None;
+    for segment in parts.report.processes.iter().flat_map(|process| &process.segments) {
+        let given_up = segment.breakdown.lazyfree_bytes.unwrap_or(0);
+        bytes += i128::from(given_up);
+        if given_up > most.map_or(0, |(most, _)| most) {
+            most = Some((given_up, segment));
+        }
+    }
+    let (_, segment) = most.filter(|_| bytes >= 16 * MIB)?;
+    let held = those(parts, |part| std::ptr::eq(part.segment, segment));
+    let text = format!(
+        "{} were given up by MADV_FREE and are still resident, most of it in {} of {}",
+        mib(bytes),
+        kind::name(segment),
+        owner(parts, &held)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn malloc_arenas(parts: &Parts<'_>) -> Option<Evidence> {
+    let of_arena = |part: &Part<'_>| kind::kind(part.segment) == "malloc arena";
+    let chosen = those(parts, of_arena);
+    let bytes = parts.sum(&chosen).rss;
+    let arenas: BTreeSet<(usize, u64)> = chosen
+        .iter()
+        .filter_map(|at| parts.all.get(*at))
+        .map(|part| (part.process, part.segment.start.0))
+        .collect();
+    if arenas.len() < 8 || bytes < 32 * MIB {
+        return None;
+    }
+    let text = format!(
+        "{} are in {} malloc arenas, most of it of {}",
+        mib(bytes),
+        arenas.len(),
+        owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn populated(parts: &Parts<'_>) -> Option<Evidence> {
+    let chosen = those(parts, |part| part.attributed && part.why == "populate");
+    let sum = parts.sum(&chosen);
+    let bytes = sum.rss - sum.dirty;
+    if bytes < 32 * MIB {
+        return None;
+    }
+    let text = format!(
+        "{} were made resident in advance and never written, most of it by {}",
+        mib(bytes),
+        owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn page_cache_dirt(parts: &Parts<'_>) -> Option<Evidence> {
+    let chosen = those(parts, |part| part.why == "page-cache-write" && part.bytes.dirty > 0);
+    let bytes = parts.sum(&chosen).dirty;
+    if bytes < 32 * MIB {
+        return None;
+    }
+    let text = format!(
+        "{} of mapped files are dirty by write(2), most of it of {} by {}",
+        mib(bytes),
+        largest(parts, &chosen, By::Segment),
+        owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
+    let grown = |segment: &crate::report::Segment| {
+        i128::from(segment.rss_bytes.after) - i128::from(segment.rss_bytes.before)
+    };
+    let segments = parts.report.processes.iter().flat_map(|process| &process.segments);
+    let growing = segments.filter(|segment| {
+        segment.pattern.as_ref().is_some_and(|pattern| *pattern == Pattern::Growing)
+    });
+    let segment = growing.max_by_key(|segment| grown(segment))?;
+    let bytes = grown(segment);
+    if bytes < 8 * MIB {
+        return None;
+    }
+    let held = those(parts, |part| std::ptr::eq(part.segment, segment) && part.attributed);
+    let text = format!(
+        "{} rose from snapshot to snapshot, by {}, most of it by {}",
+        kind::name(segment),
+        mib(bytes),
+        owner(parts, &held)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn huge_pages(parts: &Parts<'_>) -> Option<Evidence> {
+    let chosen = those(parts, |part| part.attributed && part.why == "huge-page");
+    let bytes = parts.sum(&chosen).rss;
+    if bytes < 64 * MIB || bytes.saturating_mul(2) < parts.total().rss {
+        return None;
+    }
+    let text = format!(
+        "{} came as huge pages, which count in full once a byte is written, most of it by {}",
+        mib(bytes),
+        owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
