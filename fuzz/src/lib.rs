@@ -66,6 +66,12 @@ pub const TARGETS: &[Target] = &[
         },
     },
     Target {
+        name: "worker",
+        what: "an answer of the process that reads foreign files",
+        max_len: 1 << 12,
+        run: rmap::live::worker::protocol::fuzz_entry,
+    },
+    Target {
         name: "records",
         what: "records of the ring buffer",
         max_len: 1 << 14,

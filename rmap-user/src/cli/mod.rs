@@ -153,6 +153,16 @@ impl Cli {
     }
 }
 
+/// Is the worker that reads foreign files, if this process was started as one; else lets such workers be
+/// started. To be called before anything else.
+#[must_use]
+pub fn worker() -> Option<ExitCode> {
+    use crate::live::worker;
+    let code = worker::serve();
+    worker::use_processes();
+    code
+}
+
 /// One line on stderr: what was attempted and did not succeed. Whatever it holds of names from
 /// outside is made safe for a terminal.
 pub fn complain(error: &anyhow::Error) {

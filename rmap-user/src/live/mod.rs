@@ -5,6 +5,7 @@
 
 pub mod btf;
 mod detached;
+mod foreign;
 pub mod linger;
 pub mod modules;
 pub mod perf_map;
@@ -16,3 +17,4 @@ pub mod release;
 pub mod session;
 pub mod tracefs;
 pub mod unwind;
+pub mod worker;

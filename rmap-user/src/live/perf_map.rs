@@ -1,35 +1,26 @@
-//! Finds and reads the perf map file of a process.
+//! Finds the perf map file of a process.
 //!
-//! Comes in: a thread that still has its root directory. Goes out: the bytes of the
+//! Comes in: a thread that still has its root directory. Goes out: the
 //! `/tmp/perf-PID.map` that its process sees, PID being the one in its own PID namespace; or why
 //! the file is not used. The traced program chooses what stands there, so the path is resolved
 //! below its root, and the file must be a regular one of the program's user or of root. It is
 //! looked at (`O_PATH`) before it is opened: opening a device or a FIFO does things.
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    os::{
-        fd::AsRawFd,
-        unix::fs::{MetadataExt, OpenOptionsExt},
-    },
-};
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
-use nix::{
-    errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-};
+use nix::fcntl::OFlag;
 
+use super::foreign::{self, Foreign, Root};
 use super::procfs::read_text;
 use crate::symbol::Stamp;
-
-/// Bytes of a file that are read.
-const BYTES_MAX: u64 = 64 << 20;
 
 /// A perf map file.
 pub struct Found {
     /// Which version of the file it is.
     pub stamp: Stamp,
+    /// Looked at, not open for reading.
     file: File,
     path: String,
 }
@@ -43,19 +34,14 @@ pub fn find(tid: u32) -> Result<Option<Found>, String> {
     let process = format!("/proc/{tid}");
     let Ok(status) = read_text(format!("{process}/status")) else { return Ok(None) };
     let Some((pid, user)) = identity(&status) else { return Ok(None) };
-    let root = File::options()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-        .open(format!("{process}/root"));
-    let Ok(root) = root else { return Ok(None) };
+    let Ok(root) = Root::of(tid) else { return Ok(None) };
     let path = format!("/tmp/perf-{pid}.map");
     let refused = |why: &dyn std::fmt::Display| format!("{path} of process {pid}: {why}");
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = match openat2(&root, path.as_str(), how) {
-        Ok(file) => File::from(file),
-        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(None),
+    let file = match root.look(Path::new(&path), OFlag::O_NOFOLLOW) {
+        Ok(file) => file,
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => {
+            return Ok(None);
+        }
         Err(error) => return Err(refused(&error)),
     };
     let meta = file.metadata().map_err(|error| refused(&error))?;
@@ -72,22 +58,12 @@ pub fn find(tid: u32) -> Result<Option<Found>, String> {
 }
 
 impl Found {
-    /// Reads it.
+    /// Opens it.
     ///
     /// # Errors
-    /// One line that says why it could not be read.
-    pub fn read(&self) -> Result<Vec<u8>, String> {
-        self.read_all().map_err(|error| format!("{}: {error}", self.path))
-    }
-
-    fn read_all(&self) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
-        file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > BYTES_MAX {
-            return Err(io::Error::other(format!("larger than {BYTES_MAX} bytes")));
-        }
-        Ok(bytes)
+    /// One line that says why it could not be opened.
+    pub fn open(&self) -> Result<Foreign, String> {
+        foreign::open_found(&self.file).map_err(|error| format!("{}: {error}", self.path))
     }
 }
 
@@ -128,6 +104,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         assert!(link.is_err_and(|why| why.contains("not a regular file")));
         assert!(folder.is_err());
-        assert_eq!(file.unwrap().unwrap().read().unwrap(), b"1 1 f\n");
+        let file = file.unwrap().unwrap().open().unwrap().file;
+        assert_eq!(foreign::read_at_most(&file, 10).unwrap(), b"1 1 f\n");
     }
 }

@@ -164,7 +164,7 @@ impl Played {
     fn load(self) -> Loaded {
         let (cut_at, skipped) = (self.cut_at, self.skipped);
         let Named { report, notes, .. } =
-            name(self.findings, &[], self.session.modules(), &self.symbols);
+            name(self.findings, &[], self.session.modules(), &*self.symbols);
         Loaded { report, cut_at, skipped, notes }
     }
 }

@@ -9,6 +9,9 @@ use std::sync::Arc;
 use crate::symbol::{Binary, Module, ModuleMap, PerfMap};
 use crate::trace::{Code, MmKey};
 
+/// Bytes of the names that all programs of a session wrote.
+const WRITTEN_MAX: usize = 96 << 20;
+
 /// Finds the file of a mapping: an open one in a live session, what a recording says of it otherwise.
 pub trait Binaries {
     /// The file; `None` if there is none behind the mapping.
@@ -29,12 +32,15 @@ impl Binaries for NoBinaries {
 pub struct Modules {
     binaries: Box<dyn Binaries>,
     maps: HashMap<MmKey, ModuleMap>,
+    /// What programs wrote, each once: thousands of processes can write the same.
+    written: Vec<Arc<PerfMap>>,
+    written_bytes: usize,
 }
 
 impl Modules {
     /// Nothing is mapped yet.
     pub(super) fn new(binaries: Box<dyn Binaries>) -> Self {
-        Self { binaries, maps: HashMap::new() }
+        Self { binaries, maps: HashMap::new(), written: Vec::new(), written_bytes: 0 }
     }
 
     /// The code of an address space.
@@ -62,8 +68,20 @@ impl Modules {
         ModuleMap::inherit(&mut self.maps, parent, child);
     }
 
-    /// Sets the names that a program wrote for its own code.
+    /// Sets the names that a program wrote for its own code. Beyond a budget for all programs they are
+    /// left out.
     pub(super) fn set_names(&mut self, key: MmKey, names: &[u8]) {
-        self.maps.entry(key).or_default().set_names(PerfMap::parse(names));
+        let names = PerfMap::parse(names);
+        let names = match self.written.iter().find(|known| ***known == names) {
+            Some(known) => Arc::clone(known),
+            None if self.written_bytes >= WRITTEN_MAX => return,
+            None => {
+                self.written_bytes += names.bytes();
+                let names = Arc::new(names);
+                self.written.push(Arc::clone(&names));
+                names
+            }
+        };
+        self.maps.entry(key).or_default().set_names(names);
     }
 }

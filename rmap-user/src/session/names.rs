@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::modules::Modules;
 use super::{Findings, RawStack};
 use crate::report::Report;
-use crate::symbol::{self, Binary, Folders, ModuleMap};
+use crate::symbol::{self, Binary, ModuleMap, Resolver};
 
 /// A report with names.
 pub struct Named {
@@ -23,7 +23,12 @@ pub struct Named {
 /// Gives the stacks of a report their frames. `more`: stacks that the report does not name and of which
 /// the names are wanted too.
 #[must_use]
-pub fn name(findings: Findings, more: &[RawStack], modules: &Modules, folders: &Folders) -> Named {
+pub fn name(
+    findings: Findings,
+    more: &[RawStack],
+    modules: &Modules,
+    resolver: &impl Resolver,
+) -> Named {
     let mut report = findings.report;
     let none = ModuleMap::new();
     let raw = |stack: &RawStack| {
@@ -38,9 +43,9 @@ pub fn name(findings: Findings, more: &[RawStack], modules: &Modules, folders: &
     let stacks: Vec<_> = findings.stacks.iter().chain(more).map(raw).collect();
     let (mut named, names) = symbol::symbolize_keeping(
         stacks.iter().map(|(raw, instance)| (raw, modules.of(*instance).unwrap_or(&none))),
-        folders,
+        resolver,
     );
     named.stacks.truncate(findings.stacks.len());
     report.stacks = named.stacks;
-    Named { report, names, notes: folders.notes(&named.stats.sought) }
+    Named { report, names, notes: resolver.notes(&named.stats.sought) }
 }

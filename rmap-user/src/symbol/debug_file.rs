@@ -18,7 +18,17 @@ const NONBLOCK: i32 = 0o4000;
 
 /// The debug file of the binary that was mapped as `path`.
 pub(super) fn find(build_id: &str, debug_link: Option<&str>, path: &str) -> Option<File> {
-    let [by_id, _] = by_build_id(&Path::new(DEBUG_ROOT).join(".build-id"), build_id)?;
+    candidates(build_id, debug_link, path).iter().find_map(|candidate| {
+        let file = open_regular(candidate).ok()?;
+        (Headers::read(&file).ok()?.build_id.as_deref() == Some(build_id)).then_some(file)
+    })
+}
+
+/// Where the debug file of the binary may be that was mapped as `path`, the better first.
+#[must_use]
+pub fn candidates(build_id: &str, debug_link: Option<&str>, path: &str) -> Vec<PathBuf> {
+    let by_id = by_build_id(&Path::new(DEBUG_ROOT).join(".build-id"), build_id);
+    let Some([by_id, _]) = by_id else { return Vec::new() };
     let mut candidates = vec![by_id];
     if let (Some(link), Some(directory)) = (debug_link, Path::new(path).parent())
         && directory.is_absolute()
@@ -30,10 +40,7 @@ pub(super) fn find(build_id: &str, debug_link: Option<&str>, path: &str) -> Opti
             candidate != Path::new(path) // A link to itself.
         }));
     }
-    candidates.iter().find_map(|candidate| {
-        let file = open_regular(candidate).ok()?;
-        (Headers::read(&file).ok()?.build_id.as_deref() == Some(build_id)).then_some(file)
-    })
+    candidates
 }
 
 /// The paths in a folder of build ids: of the debug file, and of the file itself. `None`: what a

@@ -1,7 +1,7 @@
 //! Mangled names of Rust and C++ → what a person wrote.
 //!
 //! A short mangled name can stand for an endless one (substitutions double it), so the output has
-//! a limit; beyond it the name stays as the file has it.
+//! a limit; beyond it the name stays as the file has it, cut to that limit.
 
 use std::fmt::{self, Write};
 
@@ -25,7 +25,13 @@ pub(super) fn demangle(name: &str) -> String {
             }
         }
     }
-    name.to_owned()
+    cut(name).to_owned()
+}
+
+/// The text as far as it is within the limit.
+pub(super) fn cut(text: &str) -> &str {
+    let end = (0..=LIMIT.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// Refuses to grow beyond [`LIMIT`].
@@ -63,6 +69,12 @@ mod tests {
         for letter in seq.chars().take(30) {
             name.push_str(&format!("S_IS{letter}_S{letter}_E"));
         }
+        assert!(demangle(&name).len() <= LIMIT);
+    }
+
+    #[test]
+    fn a_name_of_a_hundred_megabytes_is_cut() {
+        let name = "_Zä".repeat(30 << 20);
         assert!(demangle(&name).len() <= LIMIT);
     }
 

@@ -10,15 +10,16 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use serde::{Deserialize, Serialize};
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-const PHNUM_MAX: u16 = 1024;
+pub(super) const PHNUM_MAX: u16 = 1024;
 /// Of notes and of a debug link, in bytes.
 const NOTE_MAX: u64 = 64 << 10;
 const BUILD_ID_MAX: usize = 64;
 /// Of section names, in bytes.
-const NAMES_MAX: u64 = 4 << 20;
+pub(super) const NAMES_MAX: u64 = 4 << 20;
 /// Of a symbol table or its names, in bytes; browsers have some 50 MiB.
 const SYMBOLS_MAX: u64 = 256 << 20;
 /// Of all compressed sections unpacked, in bytes.
@@ -26,11 +27,11 @@ const UNPACKED_MAX: u64 = 512 << 20;
 
 const ET_EXEC: u16 = 2;
 const ET_DYN: u16 = 3;
-const PT_LOAD: u32 = 1;
-const PT_NOTE: u32 = 4;
-const PF_X: u32 = 1;
+pub(super) const PT_LOAD: u32 = 1;
+pub(super) const PT_NOTE: u32 = 4;
+pub(super) const PF_X: u32 = 1;
 const NT_GNU_BUILD_ID: u32 = 3;
-const SHT_NOBITS: u32 = 8;
+pub(super) const SHT_NOBITS: u32 = 8;
 const SHF_COMPRESSED: u64 = 0x800;
 const COMPRESS_ZLIB: u32 = 1;
 const COMPRESS_ZSTD: u32 = 2;
@@ -57,45 +58,45 @@ pub enum ElfError {
 
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Ehdr {
+pub(super) struct Ehdr {
     ident: [u8; 16],
     kind: U16,
     machine: U16,
     version: U32,
     entry: U64,
-    phoff: U64,
-    shoff: U64,
+    pub(super) phoff: U64,
+    pub(super) shoff: U64,
     flags: U32,
     ehsize: U16,
-    phentsize: U16,
-    phnum: U16,
-    shentsize: U16,
-    shnum: U16,
-    shstrndx: U16,
+    pub(super) phentsize: U16,
+    pub(super) phnum: U16,
+    pub(super) shentsize: U16,
+    pub(super) shnum: U16,
+    pub(super) shstrndx: U16,
 }
 
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Phdr {
-    kind: U32,
-    flags: U32,
-    offset: U64,
+pub(super) struct Phdr {
+    pub(super) kind: U32,
+    pub(super) flags: U32,
+    pub(super) offset: U64,
     vaddr: U64,
     paddr: U64,
-    filesz: U64,
+    pub(super) filesz: U64,
     memsz: U64,
     align: U64,
 }
 
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
-struct Shdr {
-    name: U32,
-    kind: U32,
-    flags: U64,
+pub(super) struct Shdr {
+    pub(super) name: U32,
+    pub(super) kind: U32,
+    pub(super) flags: U64,
     addr: U64,
-    offset: U64,
-    size: U64,
+    pub(super) offset: U64,
+    pub(super) size: U64,
     link: U32,
     info: U32,
     addralign: U64,
@@ -112,14 +113,14 @@ struct Chdr {
 }
 
 /// What the program headers say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Headers {
     /// Lower-case hex.
     pub build_id: Option<String>,
     loads: Vec<Load>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Load {
     offset: u64,
     size: u64,
@@ -162,6 +163,15 @@ impl Headers {
             }
         }
         Ok(headers)
+    }
+
+    /// Whether headers that another process read are such as [`Headers::read`] gives.
+    #[must_use]
+    pub fn is_within_limits(&self) -> bool {
+        self.loads.len() <= usize::from(PHNUM_MAX)
+            && self.build_id.as_ref().is_none_or(|id| {
+                id.len() <= 2 * BUILD_ID_MAX && id.bytes().all(|byte| byte.is_ascii_hexdigit())
+            })
     }
 
     /// Where in the file the code at a virtual address is.
@@ -255,6 +265,15 @@ impl Sections {
     /// # Errors
     /// There are none, or they are not fit.
     pub fn read(file: &File) -> Result<Self, ElfError> {
+        let meta = file.metadata()?;
+        Self::read_as(file, meta.uid() == 0 && meta.mode() & 0o022 == 0)
+    }
+
+    /// The same of a file of which somebody else knows whether only root may have written it.
+    ///
+    /// # Errors
+    /// As [`Sections::read`].
+    pub fn read_as(file: &File, is_systems: bool) -> Result<Self, ElfError> {
         let ehdr = ehdr(file)?;
         let count = ehdr.shnum.get();
         if count == 0 || ehdr.shoff == 0 {
@@ -274,8 +293,6 @@ impl Sections {
         }
         let names = read_at(file, names.offset.get(), names.size.get() as usize)?;
 
-        let meta = file.metadata()?;
-        let is_systems = meta.uid() == 0 && meta.mode() & 0o022 == 0;
         let mut sections = Self { is_systems, ..Self::default() };
         let mut unpacked = 0;
         let (mut go, mut text) = (None, 0);
@@ -341,7 +358,7 @@ impl Sections {
     }
 }
 
-fn ehdr(file: &File) -> Result<Ehdr, ElfError> {
+pub(super) fn ehdr(file: &File) -> Result<Ehdr, ElfError> {
     let bytes = read_at(file, 0, size_of::<Ehdr>()).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => ElfError::NotElf,
         _ => ElfError::Io(error),
@@ -363,7 +380,7 @@ pub(super) fn read_at(file: &File, offset: u64, size: usize) -> io::Result<Vec<u
 }
 
 /// The bytes from `at` up to a NUL, none if there is no NUL.
-fn c_string(bytes: &[u8], at: usize) -> &[u8] {
+pub(super) fn c_string(bytes: &[u8], at: usize) -> &[u8] {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.iter().position(|byte| *byte == 0).map_or(&[], |end| &rest[..end])
 }

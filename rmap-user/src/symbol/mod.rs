@@ -3,7 +3,8 @@
 //! Comes in: [`RawStack`]s (addresses of one process) and the [`ModuleMap`] of their address
 //! space. Goes out: [`report::Stack`](crate::report::Stack)s and [`Stats`]. Every distinct place
 //! (file and offset) is looked up once, at the end, one file after the other; so processes may
-//! have ended and files may be deleted: a [`Binary`] keeps the very file that was mapped open.
+//! have ended and files may be deleted: a [`Binary`] keeps a path and what the file was, and, where
+//! the file may go, a copy of what its names need.
 //!
 //! Whose files these are, nobody knows: headers are read with limits ([`elf`]), names are
 //! demangled with limits, a panic of a parser costs the one file its debug information, and a
@@ -13,6 +14,7 @@
 //! * [`elf`]: ELF headers, build id, and what is fit to be given to blazesym;
 //! * `debug_file`: separate debug files in the places where systems have them;
 //! * [`folders`]: the same in folders that a person names;
+//! * [`parts`]: which bytes of a file serve its names and its unwind table;
 //! * `depth`: debug information on which a recursive reader would run out of stack;
 //! * [`perf_map`]: names that a program writes for code made at run time;
 //! * `resolve`: one file's offsets → frames, through blazesym;
@@ -26,13 +28,18 @@ pub mod folders;
 mod go;
 mod guard;
 pub mod module;
+pub mod parts;
 pub mod perf_map;
 mod resolve;
 mod stacks;
 #[cfg(test)]
 mod tests;
 
+pub use debug_file::candidates as debug_files;
 pub use folders::{Folders, Sought};
 pub use module::{Binary, Module, ModuleMap, Names, Stamp};
 pub use perf_map::PerfMap;
-pub use stacks::{RawStack, Stats, Symbolized, incomplete_marker, symbolize, symbolize_keeping};
+pub use resolve::{Resolved, Resolver, SymbolFile, look_up};
+pub use stacks::{
+    RawStack, Stats, Symbolized, incomplete_marker, symbolize, symbolize_keeping, trampolines_in,
+};

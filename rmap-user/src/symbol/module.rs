@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
+
 use super::elf;
 use super::perf_map::PerfMap;
 use crate::report::Frame;
@@ -20,8 +22,23 @@ use crate::report::Frame;
 pub struct Binary {
     /// Lower-case hex, as it was when the file was first seen.
     pub build_id: Option<String>,
-    /// The very file that was mapped, open; it serves after it was deleted or replaced.
+    /// The file, or a copy of what its names need. A traced process's own files are never kept
+    /// open: their file systems could not be unmounted.
     pub file: Option<File>,
+    /// By which path it can be opened again on this machine.
+    pub path: Option<String>,
+    /// By which path it was opened, wherever that leads.
+    pub opened_as: Option<String>,
+    /// It is one of the system's, and stays where it is.
+    pub is_lasting: bool,
+    /// `file` has its debug information, if there is any.
+    pub file_has_debug: bool,
+    /// Only root may have written it: it may take longer.
+    pub is_systems: bool,
+    /// The name of its debug file.
+    pub debug_link: Option<String>,
+    /// Offsets of code to which signal handlers return.
+    pub trampolines: HashSet<u64>,
     /// Why `file` is `None`.
     pub why_no_file: Option<String>,
     /// What the file was when it was opened.
@@ -86,7 +103,7 @@ impl Names {
 }
 
 /// Tells one version of a file from another, as `stat(2)` does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     /// `st_dev`; on btrfs and overlayfs not the device that maps shows.
     pub device: u64,
@@ -94,8 +111,19 @@ pub struct Stamp {
     pub inode: u64,
     /// Bytes.
     pub size: u64,
-    /// Seconds and nanoseconds.
+    /// Of the content, in seconds and nanoseconds.
     pub modified: (i64, i64),
+    /// Of the content or of what `stat` shows, in seconds and nanoseconds: no owner can set it.
+    pub changed: (i64, i64),
+}
+
+impl Stamp {
+    /// Whether it is the same content of the same file: a link that was made or removed, or another
+    /// mode, changes nothing of that.
+    #[must_use]
+    pub fn has_same_content(&self, other: &Self) -> bool {
+        Self { changed: other.changed, ..*self } == *other
+    }
 }
 
 impl From<&Metadata> for Stamp {
@@ -105,6 +133,7 @@ impl From<&Metadata> for Stamp {
             inode: m.ino(),
             size: m.size(),
             modified: (m.mtime(), m.mtime_nsec()),
+            changed: (m.ctime(), m.ctime_nsec()),
         }
     }
 }
@@ -120,6 +149,13 @@ impl Binary {
         Ok(Self {
             build_id: headers.as_ref().and_then(|headers| headers.build_id.clone()),
             file: Some(file),
+            path: None,
+            opened_as: None,
+            is_lasting: false,
+            file_has_debug: true,
+            is_systems: false,
+            debug_link: None,
+            trampolines: HashSet::new(),
             why_no_file: None,
             stamp: Some(stamp),
             headers,
@@ -133,6 +169,13 @@ impl Binary {
         Self {
             build_id,
             file: None,
+            path: None,
+            opened_as: None,
+            is_lasting: false,
+            file_has_debug: true,
+            is_systems: false,
+            debug_link: None,
+            trampolines: HashSet::new(),
             why_no_file: Some(why.into()),
             stamp: None,
             headers: None,
@@ -323,8 +366,8 @@ impl ModuleMap {
     }
 
     /// Takes over the names that the program wrote, in place of those that it wrote before.
-    pub fn set_names(&mut self, names: PerfMap) {
-        self.names = Some(Arc::new(names));
+    pub fn set_names(&mut self, names: Arc<PerfMap>) {
+        self.names = Some(names);
     }
 
     /// The name that the program wrote for the code at an address that no file holds.

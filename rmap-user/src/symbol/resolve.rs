@@ -18,7 +18,7 @@ use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer};
 
 use super::debug_file;
-use super::demangle::demangle;
+use super::demangle::{cut, demangle};
 use super::depth;
 use super::elf::{Headers, Sections};
 use super::folders::{Folders, Sought};
@@ -32,13 +32,126 @@ const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The frames of one file.
 #[derive(Debug, Default)]
-pub(super) struct Resolved {
+pub struct Resolved {
     /// By file offset. Each has one frame or more.
     pub frames: HashMap<u64, Vec<Frame>>,
     /// Why names are missing for the file as a whole.
     pub problem: Option<String>,
     /// What came of looking in the folders.
     pub sought: Sought,
+}
+
+/// Who finds names in files: this process, or one that may do nothing else.
+pub trait Resolver: Sync {
+    /// Looks up `offsets`, which are in order, in the file of `binary`, which was mapped as `module`.
+    fn resolve(&self, binary: &Binary, module: &str, offsets: &[u64]) -> Resolved;
+
+    /// What a person should know of how symbols were looked for in folders.
+    fn notes(&self, _sought: &Sought) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// One line about files that were too much, if there were any.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// This process, with folders in which symbols are looked for too.
+impl Resolver for Folders {
+    fn resolve(&self, binary: &Binary, module: &str, offsets: &[u64]) -> Resolved {
+        resolve(binary, module, offsets, self)
+    }
+
+    fn notes(&self, sought: &Sought) -> Vec<String> {
+        Self::notes(self, sought)
+    }
+}
+
+/// A file in which names are looked for.
+#[derive(Debug)]
+pub struct SymbolFile {
+    /// The file, or a copy of what its names need.
+    pub file: File,
+    /// Only root may have written it: what it says of itself is believed.
+    pub is_systems: bool,
+    /// Its debug information may be read.
+    pub dwarf: bool,
+}
+
+impl SymbolFile {
+    fn lookup(self, sections: Sections) -> Lookup {
+        if self.dwarf {
+            Lookup::new(self.file, sections)
+        } else {
+            Lookup::of_symbols(self.file, sections)
+        }
+    }
+}
+
+/// Looks up `offsets` in files that are open: the one that was mapped, if it is the one of this
+/// build id, and those that may have its debug information, of which the first with that build id
+/// serves. The frames name no module.
+pub fn look_up(
+    build_id: Option<&str>,
+    own: Result<SymbolFile, String>,
+    separate: impl IntoIterator<Item = SymbolFile>,
+    offsets: &[u64],
+    time: Duration,
+) -> Resolved {
+    let mut resolved = Resolved::default();
+    let bare = |address: u64| Frame { offset: Address(address), ..Frame::default() };
+    let mut headers = None;
+    let mut own_sections = None;
+    match own.and_then(|own| {
+        let headers = Headers::read(&own.file).map_err(|error| error.to_string())?;
+        if build_id.is_some() && headers.build_id.as_deref() != build_id {
+            return Err("the file changed since it was mapped".to_owned());
+        }
+        Ok((own, headers))
+    }) {
+        Ok((own, own_headers)) => {
+            headers = Some(own_headers);
+            match Sections::read_as(&own.file, own.is_systems) {
+                Ok(sections) => own_sections = Some((own, sections)),
+                Err(error) => resolved.problem = Some(error.to_string()),
+            }
+        }
+        Err(problem) => resolved.problem = Some(problem),
+    }
+    let has_dwarf =
+        own_sections.as_ref().is_some_and(|(own, sections)| own.dwarf && sections.has_dwarf());
+    let separate = build_id.filter(|_| !has_dwarf).and_then(|build_id| {
+        let source = separate.into_iter().find(|source| {
+            Headers::read(&source.file)
+                .is_ok_and(|headers| headers.build_id.as_deref() == Some(build_id))
+        })?;
+        let sections = Sections::read_as(&source.file, source.is_systems).ok()?;
+        Some(source.lookup(sections))
+    });
+    let section =
+        own_sections.as_ref().and_then(|(own, sections)| go::section(&own.file, sections));
+    let go = own_sections.as_ref().zip(headers.as_ref()).zip(section.as_ref());
+    let own_file = own_sections.as_ref().and_then(|(own, _)| own.file.try_clone().ok());
+    let go = go.zip(own_file.as_ref());
+    let go = go.and_then(|(((_, headers), section), file)| go::table(section, file, headers));
+    let own = own_sections.map(|(own, sections)| own.lookup(sections));
+    let mut sources: Vec<Lookup> = separate.into_iter().chain(own).collect();
+    let refused = sources.iter().find_map(|lookup| lookup.refused.clone());
+    resolved.problem = refused.or(resolved.problem);
+    let mut clock = Clock { started: Instant::now(), time, problem: None };
+    for &offset in offsets {
+        let address = headers.as_ref().and_then(|headers| headers.address_of(offset));
+        let found = address.and_then(|at| clock.look_up(&mut sources, at, &bare(at)));
+        let frames = found.unwrap_or_else(|| {
+            let function = go.as_ref().zip(address);
+            let function = function.and_then(|(go, at)| Some(cut(go.at(at)?.name).to_owned()));
+            vec![Frame { function, ..bare(address.unwrap_or(offset)) }]
+        });
+        resolved.frames.insert(offset, frames);
+    }
+    resolved.problem = clock.problem.or(resolved.problem);
+    resolved
 }
 
 /// Looks up `offsets` in the file of `binary`, which was mapped as `module`. What a recording has
@@ -103,7 +216,7 @@ pub(super) fn resolve(
     let refused = separate.iter().chain(&own).find_map(|lookup| lookup.refused.clone());
     resolved.problem = refused.or(resolved.problem);
 
-    let mut clock = Clock { started: Instant::now(), problem: None };
+    let mut clock = Clock { started: Instant::now(), time: TIME_MAX, problem: None };
     for offset in poor {
         let Some(address) = layout.address_of(offset) else { continue };
         let found = clock.look_up(&mut separate, address, &bare(address));
@@ -157,7 +270,9 @@ fn open(binary: &Binary, module: &str, folders: &Folders) -> Result<(File, Heade
     let headers = Headers::read(&file).map_err(|error| error.to_string())?;
     let same = match (&binary.build_id, &binary.stamp) {
         (Some(_), _) => headers.build_id == binary.build_id,
-        (None, Some(stamp)) => file.metadata().is_ok_and(|meta| Stamp::from(&meta) == *stamp),
+        (None, Some(stamp)) => {
+            file.metadata().is_ok_and(|meta| Stamp::from(&meta).has_same_content(stamp))
+        }
         (None, None) => kept,
     };
     if same { Ok((file, headers)) } else { Err("the file changed since it was mapped".to_owned()) }
@@ -196,6 +311,8 @@ fn separate(
 /// Looks addresses up for as long as that is worth.
 struct Clock {
     started: Instant,
+    /// After this long in debug information it is left aside.
+    time: Duration,
     problem: Option<String>,
 }
 
@@ -208,7 +325,7 @@ impl Clock {
         bare: &Frame,
     ) -> Option<Vec<Frame>> {
         for source in sources {
-            if source.dwarf && self.started.elapsed() > TIME_MAX {
+            if source.dwarf && self.started.elapsed() > self.time {
                 self.problem = Some("its debug information takes too long to read".to_owned());
                 source.without_dwarf();
             }
@@ -246,7 +363,7 @@ impl Function {
     fn new(name: &str, at: Option<&CodeInfo<'_>>, inlined: bool) -> Self {
         Self {
             name: (!name.is_empty()).then(|| demangle(name)),
-            file: at.map(|at| at.to_path().to_string_lossy().into_owned()),
+            file: at.map(|at| cut(&at.to_path().to_string_lossy()).to_owned()),
             line: at.and_then(|at| at.line),
             inlined,
         }
@@ -275,6 +392,11 @@ impl Lookup {
         };
         let dwarf = sections.has_dwarf() && refused.is_none();
         Self { file, sections, dwarf, refused, symbolizer: symbolizer() }
+    }
+
+    /// Reads symbols only.
+    fn of_symbols(file: File, sections: Sections) -> Self {
+        Self { file, sections, dwarf: false, refused: None, symbolizer: symbolizer() }
     }
 
     /// Symbols only from here on.

@@ -23,7 +23,7 @@ use std::thread;
 
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
-use super::resolve::resolve;
+use super::resolve::{Resolved, Resolver};
 use crate::report::{Address, Frame, Stack, StackId};
 use crate::trace::StackEnd;
 
@@ -31,6 +31,10 @@ use crate::trace::StackEnd;
 const PARSER_STACK: usize = 64 << 20;
 /// Most files whose debug information is read at once: it can be large.
 const PARSERS: usize = 4;
+
+/// Bytes of long names in all stacks together, and what a long one is cut to if there are more.
+const LONG_NAMES_MAX: usize = 64 << 20;
+const LONG_NAME: usize = 1024;
 
 /// The module of frames whose name the program itself wrote (see [`super::perf_map`]).
 pub const PERF_MAP: &str = "[perf map]";
@@ -122,6 +126,11 @@ struct Places<'a> {
     trampolines: HashMap<(usize, u64), bool>,
 }
 
+/// Where the code stands to which signal handlers return, in a piece of code.
+pub fn trampolines_in(code: &[u8]) -> impl Iterator<Item = usize> {
+    memchr::memmem::find_iter(code, &SIGRETURN)
+}
+
 /// Names all frames of all stacks, each with the map of its own address space.
 pub fn symbolize<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
@@ -129,11 +138,11 @@ pub fn symbolize<'a>(
     symbolize_keeping(stacks, &Folders::default()).0
 }
 
-/// The same with folders in which symbols are looked for; and the names that were found for each
-/// file (with the name under which it was mapped), for a recording.
+/// The same by a resolver of the caller's; and the names that were found for each file (with the
+/// name under which it was mapped), for a recording.
 pub fn symbolize_keeping<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
-    folders: &Folders,
+    resolver: &impl Resolver,
 ) -> (Symbolized, Vec<(Arc<Binary>, String, Names)>) {
     let mut places = Places::default();
     let located: Vec<(&RawStack, Vec<Place>)> =
@@ -144,7 +153,7 @@ pub fn symbolize_keeping<'a>(
         let (binary, module) = places.files[file];
         let mut offsets: Vec<u64> = places.offsets[file].iter().copied().collect();
         offsets.sort_unstable();
-        resolve(binary, module, &offsets, folders)
+        resolver.resolve(binary, module, &offsets)
     });
     for ((_, module), file) in places.files.iter().zip(&resolved) {
         for frames in file.frames.values() {
@@ -161,6 +170,7 @@ pub fn symbolize_keeping<'a>(
     stats.named += places.written.len() as u64;
     stats.places += stats.no_file + places.written.len() as u64;
 
+    let longest = longest_name(&located, &resolved);
     let stacks = located
         .into_iter()
         .map(|(raw, at)| {
@@ -169,7 +179,7 @@ pub fn symbolize_keeping<'a>(
                 match place {
                     Place::File(file, offset) => {
                         let found = resolved[file].frames.get(&offset);
-                        frames.extend(found.into_iter().flatten().cloned());
+                        frames.extend(found.into_iter().flatten().map(|f| shortened(f, longest)));
                     }
                     Place::Memory(name, address) => {
                         frames.push(bare(places.names[name], address));
@@ -198,6 +208,37 @@ pub fn symbolize_keeping<'a>(
         names[*file].2.trampolines.insert(*offset);
     }
     (Symbolized { stacks, stats }, names)
+}
+
+/// How long names may be so that those of all stacks together stay within a budget: a file may have
+/// one name of megabytes that stands in every stack.
+fn longest_name(located: &[(&RawStack, Vec<Place>)], resolved: &[Resolved]) -> usize {
+    let names = |place: &Place| match place {
+        Place::File(file, offset) => {
+            let frames = resolved.get(*file).and_then(|file| file.frames.get(offset));
+            frames.into_iter().flatten().map(long_names).sum()
+        }
+        Place::Memory(..) | Place::Written(..) => 0,
+    };
+    let total: usize = located.iter().flat_map(|(_, at)| at).map(names).sum();
+    if total > LONG_NAMES_MAX { LONG_NAME } else { usize::MAX }
+}
+
+/// Bytes of the texts of a frame that are longer than most are.
+fn long_names(frame: &Frame) -> usize {
+    let texts = [&frame.function, &frame.file];
+    texts.into_iter().flatten().map(String::len).filter(|length| *length > LONG_NAME).sum()
+}
+
+fn shortened(frame: &Frame, longest: usize) -> Frame {
+    let mut frame = frame.clone();
+    for text in [&mut frame.function, &mut frame.file].into_iter().flatten() {
+        if let Some((end, _)) = text.char_indices().nth(longest) {
+            text.truncate(end);
+            text.push('…');
+        }
+    }
+    frame
 }
 
 fn bare(module: &str, offset: u64) -> Frame {
@@ -296,6 +337,9 @@ impl<'a> Places<'a> {
                 && binary.file.is_none()
             {
                 return names.trampolines.contains(&offset);
+            }
+            if binary.trampolines.contains(&offset) {
+                return true;
             }
             let mut code = [0; SIGRETURN.len()];
             let file = binary.file.as_ref();

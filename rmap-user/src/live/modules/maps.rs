@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 /// One executable mapping.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Line {
     pub range: Range<u64>,
     pub offset: u64,

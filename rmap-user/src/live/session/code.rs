@@ -9,12 +9,12 @@
 //! exactly one of them has its code at that offset in that length: the loader maps nothing else so.
 //! Otherwise its stacks end there, and say so.
 
-use std::{collections::HashMap, fs, os::fd::AsRawFd as _, sync::Arc};
+use std::{collections::HashMap, sync::Arc};
 
-use super::{feed::Feed, losses::LossCounter};
+use super::{feed::Feed, losses::LossCounter, written::WrittenNames};
 use crate::{
-    live::{modules::Catalogue, perf_map, probes::Probes, procfs},
-    symbol::{Binary, Module, PerfMap, Stamp},
+    live::{modules::Catalogue, probes::Probes, procfs, unwind::Fresh, worker::Worker},
+    symbol::{Binary, Module},
     trace::{Event, Input, MapCall, MmKey},
 };
 
@@ -29,12 +29,10 @@ pub(super) enum Image {
 }
 
 /// The code of all processes.
-#[derive(Default)]
 pub(super) struct CodeTracker {
     catalogue: Catalogue,
-    /// For each process, its program and the perf map file that was there when that began, which
-    /// is not of its own.
-    perf_maps: HashMap<u32, (MmKey, Option<Stamp>)>,
+    /// The names that programs write for their own code.
+    written: WrittenNames,
     /// For each process, its program and the files that its headers name.
     predicted: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
 }
@@ -57,6 +55,25 @@ impl To<'_> {
 }
 
 impl CodeTracker {
+    /// Nothing is mapped yet. Tables are left in `fresh`.
+    pub(super) fn new(fresh: Fresh) -> Self {
+        Self {
+            catalogue: Catalogue::with_tables(fresh),
+            written: WrittenNames::default(),
+            predicted: HashMap::new(),
+        }
+    }
+
+    /// Who opens and reads foreign files.
+    pub(super) const fn worker(&mut self) -> &mut Worker {
+        self.catalogue.worker()
+    }
+
+    /// One line about the files that have no table because they were too much, if there are any.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.catalogue.trouble()
+    }
+
     /// Reads which code a process has mapped now, and says whether it could. `tid` is a thread of it
     /// that still has its memory.
     pub(super) fn scan(&mut self, mut to: To<'_>, pid: u32, tid: u32, image: Image) -> bool {
@@ -137,7 +154,7 @@ impl CodeTracker {
         let (Some(binary), None, true) = (fitting.next(), fitting.next(), *of == key) else {
             return;
         };
-        let Some(path) = path_of(binary) else { return };
+        let Some(path) = binary.opened_as.clone() else { return };
         let inode = binary.stamp.map_or(0, |stamp| stamp.inode);
         let binary = Some(Arc::clone(binary));
         let module = Module { range: start..end, offset, path, device: (0, 0), inode, binary };
@@ -150,53 +167,43 @@ impl CodeTracker {
     /// A program begins: a perf map file that is there already is another's.
     pub(super) fn begin_names(&mut self, feed: &mut Feed, pid: u32, tid: u32) {
         let Some(key) = feed.session().space_of(pid) else { return };
-        let there = perf_map::find(tid).ok().flatten().map(|found| found.stamp);
-        self.perf_maps.insert(pid, (key, there));
+        self.written.begin(self.catalogue.worker(), pid, tid, key);
     }
 
     /// The same of a process that ran before: the file that is there is its own.
     pub(super) fn begin_attached(&mut self, feed: &mut Feed, pid: u32) {
         if let Some(key) = feed.session().space_of(pid) {
-            self.perf_maps.insert(pid, (key, None));
+            self.written.begin_with_none(pid, key);
         }
     }
 
     /// Reads the names that a process's program has written for its own code so far. When it
     /// executes another one, they are still of the one before.
     pub(super) fn read_names(&mut self, to: To<'_>, pid: u32, tid: u32) {
-        let Some(&(key, before)) = self.perf_maps.get(&pid) else { return };
-        let names = match perf_map::find(tid) {
-            Ok(Some(found)) if Some(found.stamp) != before => found.read(),
-            Ok(_) => return,
-            Err(why) => Err(why),
-        };
-        match names {
-            Ok(bytes) => {
-                let bad_lines = PerfMap::parse(&bytes).bad_lines;
-                if bad_lines > 0 {
-                    let why = format!("process {pid}: {bad_lines} lines are no entries");
+        match self.written.read(self.catalogue.worker(), pid, tid) {
+            Ok(Some((key, names))) => {
+                if names.bad_lines > 0 {
+                    let why = format!("process {pid}: {} lines are no entries", names.bad_lines);
                     to.losses.note("perf-map", why);
                 }
-                to.feed.apply(&Input::Written(key, bytes));
+                if names.left_out > 0 {
+                    let why = format!("process {pid}: {} lines are too many", names.left_out);
+                    to.losses.note("perf-map", why);
+                }
+                to.feed.apply(&Input::Written(key, names.to_text().into_bytes()));
             }
+            Ok(None) => {}
             Err(why) => to.losses.note("perf-map", why),
         }
     }
 
     /// A process stands at its exit; its names were read.
     pub(super) fn exiting(&mut self, pid: u32) {
-        self.perf_maps.remove(&pid);
+        self.written.forget(pid);
     }
 
     /// A process has ended.
     pub(super) fn ended(&mut self, pid: u32) {
         self.predicted.remove(&pid);
     }
-}
-
-/// By which path a file was opened.
-fn path_of(binary: &Binary) -> Option<String> {
-    let descriptor = binary.file.as_ref()?.as_raw_fd();
-    let path = fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
-    path.into_os_string().into_string().ok()
 }

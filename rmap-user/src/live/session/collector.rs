@@ -78,11 +78,12 @@ impl Collector {
         started_at: OffsetDateTime,
         recorder: Option<Recorder>,
     ) -> Self {
+        let code = CodeTracker::new(probes.tables().fresh());
         Self {
             probes,
             stream,
             feed: Feed::new(mode, started_ns, recorder),
-            code: CodeTracker::default(),
+            code,
             snapshots: Snapshotter::default(),
             losses: LossCounter::default(),
             started_at,
@@ -351,7 +352,7 @@ impl Collector {
 
     /// Names and kin of a process; `tid` is a thread of it that has its memory.
     fn add_facts(&mut self, pid: u32, tid: u32) {
-        self.feed.apply(&Input::Process(pid, facts::read(tid)));
+        self.feed.apply(&Input::Process(pid, facts::read(self.code.worker(), tid)));
     }
 
     /// Takes a snapshot, after the events that came before it.
@@ -424,6 +425,9 @@ impl Collector {
         self.leave();
         self.count_lost();
         let mut probes = self.probes.probes().to_vec();
+        if let Some(why) = self.code.trouble() {
+            self.losses.note("unwind", why);
+        }
         probes.extend(self.losses.rows(&self.probes));
         let closing = Closing {
             host: facts::host(),

@@ -1,29 +1,35 @@
 //! What `/proc` tells of a process beside its memory.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use procfs as procfs_crate;
 
 use crate::{
-    live::procfs::{read_file, read_text},
+    live::{
+        procfs::read_text,
+        worker::{Worker, protocol::Request},
+    },
     report,
     trace::ProcessFacts,
 };
 
 /// Most bytes of a command line that are kept.
-const COMMAND_MAX: usize = 4096;
+const COMMAND_MAX: u64 = 4096;
+/// How long it is waited for.
+const COMMAND_TIME: Duration = Duration::from_millis(500);
 
 /// Reads what there is; a process that is gone has nothing. `pid` may be any thread of it that has
 /// its memory.
-pub(super) fn read(pid: u32) -> ProcessFacts {
+pub(super) fn read(worker: &mut Worker, pid: u32) -> ProcessFacts {
     let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let parent_pid = text("status")
         .lines()
         .find_map(|line| line.strip_prefix("PPid:"))
         .and_then(|value| value.trim().parse().ok())
         .filter(|parent| *parent != 0);
-    let mut line = read_file(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.truncate(COMMAND_MAX);
+    // It is memory of the process, which may be a file of a file system that never answers.
+    let request = Request::Text { pid, name: "cmdline".to_owned(), most: COMMAND_MAX };
+    let line = worker.ask(&request, None, COMMAND_TIME).map(|reply| reply.body).unwrap_or_default();
     let parts: Vec<_> = line
         .split(|byte| *byte == 0)
         .filter(|part| !part.is_empty())
@@ -63,9 +69,11 @@ pub(super) fn host() -> report::Host {
 
 #[cfg(test)]
 mod tests {
+    use super::Worker;
+
     #[test]
     fn our_own_facts() {
-        let facts = super::read(std::process::id());
+        let facts = super::read(&mut Worker::default(), std::process::id());
         assert!(facts.parent_pid.is_some());
         assert!(!facts.command.is_empty());
         assert!(facts.exe.starts_with('/'));
@@ -84,6 +92,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_none() {
-        assert_eq!(super::read(u32::MAX), super::ProcessFacts::default());
+        assert_eq!(super::read(&mut Worker::default(), u32::MAX), super::ProcessFacts::default());
     }
 }

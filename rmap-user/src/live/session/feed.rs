@@ -6,11 +6,12 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use crate::{
+    live::worker::names::Names,
     model::Arch,
     recording::{self, Ending, FileNames, Recorder},
-    report::{Mode, Report},
+    report::{Mode, Probe, Report},
     session::{Binaries, Closing, Question, Session, names},
-    symbol::{Binary, Folders, Module},
+    symbol::{Binary, Module, Resolver as _},
     trace::{Code, Input},
 };
 
@@ -57,7 +58,7 @@ impl Feed {
         closing: Closing,
         aside: impl FnOnce(),
     ) -> (Report, Option<recording::Error>) {
-        let ending = Ending {
+        let mut ending = Ending {
             pids: closing.pids.clone(),
             ended_ns: closing.ended_ns,
             exit: closing.exit.clone(),
@@ -67,8 +68,14 @@ impl Feed {
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();
         let findings = self.session.report(closing);
         aside();
-        let folders = Folders::default();
-        let named = names::name(findings, &all, self.session.modules(), &folders);
+        let resolver = Names::default();
+        let mut named = names::name(findings, &all, self.session.modules(), &resolver);
+        if let Some(why) = resolver.trouble() {
+            let name = "symbols".to_owned();
+            let row = Probe { name, attached: false, why_not: Some(why) };
+            named.report.coverage.probes.push(row.clone());
+            ending.probes.push(row);
+        }
         let error = self.recorder.and_then(|recorder| {
             let names: Vec<FileNames> = named
                 .names

@@ -20,6 +20,7 @@ mod signals;
 mod snapshots;
 mod stream;
 mod trace;
+mod written;
 
 use std::{ffi::OsString, io, path::PathBuf, thread, time::Duration};
 

@@ -5,19 +5,14 @@
 //! could not walk because they were faster. Goes out: filled maps, and those stacks walked here
 //! by the same steps over the same words.
 
+mod fresh;
 mod made;
 mod shared;
 mod spaces;
 
-use std::{
-    collections::HashMap,
-    os::unix::fs::{FileExt, MetadataExt},
-    path::Path,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use aya::Ebpf;
-use memmap2::Mmap;
 use rmap_ebpf::{
     abi::{self, Mapping},
     logic::unwind::pt_regs_slot,
@@ -28,14 +23,14 @@ use crate::{
     symbol::{Binary, Module, ModuleMap},
     trace::{RawStack, Stack, StackEnd},
     unwind::{
-        cache::{Cache, DEFAULT_LIMIT},
         elf::Segment,
         layout::{Layout, Placed},
-        table::{Table, address_of_offset},
+        table::address_of_offset,
         walk::{Registers, Space, walk},
     },
 };
 
+pub use fresh::Fresh;
 use made::resident_word;
 use shared::Shared;
 use spaces::{Spaces, UPPER_HALF};
@@ -50,7 +45,7 @@ pub struct Tables {
     layout: Layout,
     /// By the file, which is kept so that its address stays its own.
     files: HashMap<*const Binary, (Arc<Binary>, Covered)>,
-    cache: Option<Cache>,
+    fresh: Fresh,
     spaces: Spaces,
 }
 
@@ -71,23 +66,19 @@ impl Tables {
     /// # Errors
     /// A map is not there, or cannot be made.
     pub fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
-        // SAFETY: the call only asks.
-        let user = unsafe { libc::geteuid() };
-        let variable = |name| std::env::var_os(name);
-        let cache = Cache::place(
-            user,
-            variable("XDG_CACHE_HOME").as_deref().map(Path::new),
-            variable("HOME").as_deref().map(Path::new),
-        )
-        .and_then(|place| Cache::open(&place, user, DEFAULT_LIMIT));
         Ok(Self {
             shared: Shared::new(ebpf)?,
             layout: Layout::default(),
             files: HashMap::new(),
-            // Without a cache the tables are built each time.
-            cache: cache.ok(),
+            fresh: Fresh::default(),
             spaces: Spaces::new(ebpf)?,
         })
+    }
+
+    /// Where tables of files are left before those files are shown.
+    #[must_use]
+    pub fn fresh(&self) -> Fresh {
+        self.fresh.clone()
     }
 
     /// Shows the kernel side which code a process has mapped now.
@@ -135,8 +126,7 @@ impl Tables {
     }
 
     /// Walks a stack that the kernel side could not, with what is known of the process by now.
-    /// `modules` are those of the process, from whose files code is read; what it made at run time
-    /// is read from its memory.
+    /// `modules` are those of the process, whose code is read from its memory.
     #[must_use]
     pub fn finish(&self, pid: u32, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
         let mut registers = Registers { ip: raw.registers[PT_REGS_IP], ..Registers::default() };
@@ -161,13 +151,8 @@ impl Tables {
             Some(u64::from_ne_bytes(bytes.try_into().ok()?))
         };
         let of_code = |address: u64| {
-            let module = modules?.find(address, u64::MAX - 1)?;
-            let Some(binary) = &module.binary else { return resident_word(pid, address) };
-            let file = binary.file.as_ref()?;
-            let mut bytes = [0; 8];
-            let offset = module.offset + (address - module.range.start);
-            file.read_exact_at(&mut bytes, offset).ok()?;
-            Some(u64::from_ne_bytes(bytes))
+            modules?.find(address, u64::MAX - 1)?;
+            resident_word(pid, address)
         };
         let walked =
             walk(&registers, &space, |address| of_stack(address).or_else(|| of_code(address)));
@@ -227,9 +212,9 @@ impl Tables {
         Ok(())
     }
 
-    /// Builds a file's table, or takes it from the cache, and gives it its place.
-    fn cover(&mut self, binary: &Binary) -> Result<Covered, Error> {
-        let Some(table) = self.table(binary).filter(|table| !table.is_empty()) else {
+    /// Gives a file's table its place.
+    fn cover(&mut self, binary: &Arc<Binary>) -> Result<Covered, Error> {
+        let Some(table) = self.fresh.take(binary).filter(|table| !table.is_empty()) else {
             return Ok(Covered::No);
         };
         let mut failed = None;
@@ -245,52 +230,5 @@ impl Tables {
             // No room: its frames end the walk and say so.
             (Err(_), None) => Ok(Covered::No),
         }
-    }
-
-    fn table(&self, binary: &Binary) -> Option<Table> {
-        let file = binary.file.as_ref()?;
-        // Whoever can write a file can give it another's build id, so only the system's own files
-        // are looked up and kept under theirs.
-        let cache = self.cache.as_ref().filter(|_| {
-            file.metadata().is_ok_and(|meta| meta.uid() == 0 && meta.mode() & 0o022 == 0)
-        });
-        let build_id = binary.build_id.as_deref().and_then(bytes_of_hex);
-        if let (Some(cache), Some(id)) = (cache, &build_id)
-            && let Some(table) = cache.get(id)
-        {
-            return Some(table);
-        }
-        // SAFETY: the file is only read. If its owner truncates it meanwhile, rmap gets SIGBUS,
-        // which ends rmap and leaves the traced program as it is.
-        let bytes = unsafe { Mmap::map(file) }.ok()?;
-        let table = Table::build(&bytes).ok()?;
-        if let Some(cache) = cache {
-            // A table that could not be kept is built again next time.
-            let _ = cache.put(&table);
-        }
-        Some(table)
-    }
-}
-
-fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) {
-        return None;
-    }
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes_of_hex;
-
-    #[test]
-    fn build_ids_are_hex() {
-        assert_eq!(bytes_of_hex("00ff1a"), Some(vec![0, 255, 26]));
-        assert_eq!(bytes_of_hex("0"), None);
-        assert_eq!(bytes_of_hex("zz"), None);
     }
 }
