@@ -30,6 +30,12 @@ pub mod call {
     pub const PREADV2: i64 = 327;
     pub const PWRITEV2: i64 = 328;
     pub const IO_URING_REGISTER: i64 = 427;
+
+    /// `munmap`, `madvise` and `shmdt`: reported before they take effect, and again if they fail.
+    #[inline(always)]
+    pub fn is_reported_at_entry(syscall: i64) -> bool {
+        matches!(syscall, 11 | 28 | 67)
+    }
 }
 
 /// Whether calls of a process change its own memory in ways that other probes tell, or that are no
@@ -38,7 +44,7 @@ pub mod call {
 pub fn told_otherwise(syscall: i64) -> bool {
     matches!(
         syscall,
-        9..=12 | 25 | 28 | 30 | 67 | 149 | 151 | 325 | 329 // mmap and its kin
+        9..=12 | 25 | 28 | 30 | 67 | 149..=152 | 325 | 329 // mmap and its kin
             | 56..=60 | 231 | 322 | 435 // clone, fork, vfork, execve, exit and their kin
             | 2 | 76 | 77 | 87 | 257 | 263 | 285 | 437 // truncate, open, unlink, fallocate
     )

@@ -86,10 +86,19 @@ pub fn call_wake(_ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn walk(rank: Rank, place: Place) -> u32 {
-    if let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32) {
+    if let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32)
+        && UserRegisters::current().is_some_and(|registers| !went_well(registers))
+    {
         noted::walk(rank, slot, place, describe);
     }
     0
+}
+
+/// Whether the current thread is at the end of a call that is reported at its beginning, and that
+/// has done what was asked: only failures are reported then.
+#[inline(always)]
+fn went_well(registers: UserRegisters) -> bool {
+    call::is_reported_at_entry(registers.syscall()) && registers.returned() >= 0
 }
 
 #[inline(always)]
@@ -101,11 +110,14 @@ fn at_exit(ctx: &TracePointContext) -> End {
 #[inline(always)]
 fn tell(end: End, rank: Rank, place: Place) -> u32 {
     let Some(slot) = target((bpf_get_current_pid_tgid() >> 32) as u32) else { return 0 };
+    let Some(registers) = UserRegisters::current() else { return 0 };
+    if end.flags & abi::MAP_ENTRY == 0 && went_well(registers) {
+        return 0;
+    }
     if config::PREEMPTED.load() != 0 {
         noted::tell(rank, end, place, describe);
         return 0;
     }
-    let Some(registers) = UserRegisters::current() else { return 0 };
     let mm = kernel::mm_of(kernel::current() as u64);
     let mut record = MapRecord {
         stack: stack::capture(registers, mm, slot, Place::Classic),

@@ -35,6 +35,10 @@ pub enum Syscall {
     Mlock2,
     /// `mlockall`.
     Mlockall,
+    /// `munlock`.
+    Munlock,
+    /// `munlockall`.
+    Munlockall,
     /// `execve`, `execveat`.
     Exec,
     /// `write`, `pwrite64`, `writev`, `pwritev`, `pwritev2`: memory is written to a file, which may
@@ -79,6 +83,8 @@ const fn x86_64(number: i64) -> Option<Syscall> {
         149 => Syscall::Mlock,
         325 => Syscall::Mlock2,
         151 => Syscall::Mlockall,
+        150 => Syscall::Munlock,
+        152 => Syscall::Munlockall,
         59 | 322 => Syscall::Exec,
         2 | 76 | 77 | 85 | 87 | 257 | 263 | 285 | 437 => Syscall::Truncate,
         _ => return None,
@@ -100,6 +106,8 @@ const fn aarch64(number: i64) -> Option<Syscall> {
         228 => Syscall::Mlock,
         284 => Syscall::Mlock2,
         230 => Syscall::Mlockall,
+        229 => Syscall::Munlock,
+        231 => Syscall::Munlockall,
         221 | 281 => Syscall::Exec,
         35 | 45 | 46 | 47 | 56 | 437 => Syscall::Truncate,
         _ => return None,

@@ -1,12 +1,14 @@
 //! A system call that changes mappings, from numbers to what it asks for.
 //!
-//! Comes in: [`MapCall`]. Goes out: a [`MapOp`] with whole pages, or `None` where the call failed
-//! or changes nothing that the model keeps.
+//! Comes in: [`MapCall`]. Goes out: a [`MapOp`] with whole pages, or `None` where the call changes
+//! nothing that the model keeps. Lengths are rounded as the kernel rounds them, so that one that
+//! wraps around is empty here too.
 
 use std::ops::Range;
 
 use super::arch::{Arch, Syscall};
-use super::owners::{page_down, page_up};
+use super::locked::Lock;
+use super::owners::{PAGE, page_down, page_up};
 use crate::trace::{FileId, MapCall};
 
 const MAP_TYPE: u64 = 0xf;
@@ -18,6 +20,7 @@ const MAP_LOCKED: u64 = 0x2000;
 const MAP_POPULATE: u64 = 0x8000;
 const MAP_FIXED_NOREPLACE: u64 = 0x10_0000;
 
+const MREMAP_FIXED: u64 = 2;
 const MREMAP_DONTUNMAP: u64 = 4;
 
 const MLOCK_ONFAULT: u64 = 1;
@@ -27,6 +30,9 @@ const MCL_ONFAULT: u64 = 4;
 
 /// `PROT_READ | PROT_WRITE | PROT_EXEC`.
 const PROT_MASK: u64 = 7;
+
+/// No address of user space is as high (x86-64 with five levels: 2⁵⁶; arm64: 2⁵²).
+const USER_END: u64 = 1 << 57;
 
 /// What a call asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,15 +57,40 @@ pub enum MapOp {
     Shmat(u64),
     /// SysV memory was detached from here.
     Shmdt(u64),
-    /// Pages of the range were brought in to be locked.
-    Mlock(Range<u64>),
-    /// Everything that is mapped now, or will be, is brought in.
+    /// The range is locked.
+    Mlock(Range<u64>, Lock),
+    /// Everything that is mapped now, or will be, is locked.
     Mlockall {
         /// What is mapped now.
         current: bool,
         /// What will be.
         future: bool,
+        /// How.
+        lock: Lock,
     },
+    /// The range is locked no longer.
+    Munlock(Range<u64>),
+    /// Nothing is locked any longer, nor will be.
+    Munlockall,
+    /// A call failed, with an error number of the kernel.
+    Failed(Failed, i32),
+}
+
+/// A call that failed and that may have done a part of what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// `munmap`: nothing was done.
+    Munmap(Range<u64>),
+    /// `shmdt`: nothing was done.
+    Shmdt(u64),
+    /// `madvise`.
+    Madvise(Range<u64>, Advice),
+    /// `mprotect`.
+    Mprotect(Range<u64>, u8),
+    /// `mlock`, `mlock2`.
+    Mlock(Range<u64>, Lock),
+    /// `mmap` of a range that it may have unmapped before.
+    MmapOver(Range<u64>),
 }
 
 /// A mapping that `mmap` made.
@@ -79,6 +110,8 @@ pub struct NewMapping {
     pub fixed: bool,
     /// It grows down like a stack.
     pub grows_down: bool,
+    /// `MAP_LOCKED`.
+    pub locked: bool,
     /// Its pages were brought in at once.
     pub populate: bool,
     /// Which file, if that is known.
@@ -94,6 +127,8 @@ pub struct Mremap {
     pub new_size: u64,
     /// The old range stays mapped.
     pub keep_old: bool,
+    /// The address to go to, whatever is mapped there.
+    pub fixed: Option<u64>,
 }
 
 /// Advice that changes what is resident or dirty.
@@ -115,22 +150,28 @@ pub enum Advice {
     Pageout,
     /// `MADV_MERGEABLE`, `MADV_UNMERGEABLE`.
     Merge(bool),
+    /// `MADV_GUARD_INSTALL`.
+    Guard,
 }
 
 impl MapOp {
-    /// What a call asks for. Calls that failed are nothing, except for `mremap`, of which the
-    /// entry was told before.
+    /// What a call asks for. Of a call that failed, only what it may have done all the same.
     #[must_use]
     pub fn of(call: &MapCall, arch: Arch) -> Option<Self> {
-        let [a0, a1, a2, a3, _, a5] = call.args;
+        let [a0, a1, a2, a3, a4, a5] = call.args;
+        let syscall = arch.syscall(call.syscall)?;
         let failed = !call.entry && (-4095..0).contains(&call.result);
+        if failed && syscall != Syscall::Mremap {
+            return Some(Self::Failed(Failed::of(syscall, call.args)?, -call.result as i32));
+        }
         let result = call.result as u64;
-        let op = match arch.syscall(call.syscall)? {
+        let op = match syscall {
             Syscall::Mremap => {
                 let mremap = Mremap {
                     old: range(a0, a1)?,
                     new_size: page_up(a2),
                     keep_old: a3 & MREMAP_DONTUNMAP != 0,
+                    fixed: (a3 & MREMAP_FIXED != 0).then_some(page_down(a4)),
                 };
                 if call.entry {
                     Self::MremapEntry(mremap)
@@ -138,7 +179,6 @@ impl MapOp {
                     Self::MremapExit(mremap, (!failed).then_some(page_down(result)))
                 }
             }
-            _ if failed => return None,
             Syscall::Mmap if !call.entry => Self::Mmap(NewMapping {
                 range: range(result, a1)?,
                 file: a3 & MAP_ANONYMOUS == 0,
@@ -147,6 +187,7 @@ impl MapOp {
                 offset: page_down(a5),
                 fixed: a3 & (MAP_FIXED | MAP_FIXED_NOREPLACE) != 0,
                 grows_down: a3 & MAP_GROWSDOWN != 0,
+                locked: a3 & MAP_LOCKED != 0,
                 populate: a3 & (MAP_POPULATE | MAP_LOCKED) != 0,
                 id: call.file,
             }),
@@ -158,14 +199,16 @@ impl MapOp {
             }
             Syscall::Madvise if call.entry => Self::Madvise(aligned(a0, a1)?, advice(a2)?),
             Syscall::Shmat if !call.entry => Self::Shmat(page_down(result)),
-            Syscall::Shmdt if !call.entry => Self::Shmdt(a0),
-            Syscall::Mlock if !call.entry => Self::Mlock(around(a0, a1)?),
-            Syscall::Mlock2 if !call.entry && a2 & MLOCK_ONFAULT == 0 => {
-                Self::Mlock(around(a0, a1)?)
-            }
-            Syscall::Mlockall if !call.entry && a0 & MCL_ONFAULT == 0 => {
-                Self::Mlockall { current: a0 & MCL_CURRENT != 0, future: a0 & MCL_FUTURE != 0 }
-            }
+            Syscall::Shmdt if call.entry => Self::Shmdt(a0),
+            Syscall::Mlock if !call.entry => Self::Mlock(holding(a0, a1)?, Lock::Resident),
+            Syscall::Mlock2 if !call.entry => Self::Mlock(holding(a0, a1)?, lock(a2)),
+            Syscall::Munlock if !call.entry => Self::Munlock(holding(a0, a1)?),
+            Syscall::Munlockall if !call.entry => Self::Munlockall,
+            Syscall::Mlockall if !call.entry => Self::Mlockall {
+                current: a0 & MCL_CURRENT != 0,
+                future: a0 & MCL_FUTURE != 0,
+                lock: if a0 & MCL_ONFAULT == 0 { Lock::Resident } else { Lock::OnFault },
+            },
             Syscall::Mmap
             | Syscall::Munmap
             | Syscall::Mprotect
@@ -175,6 +218,8 @@ impl MapOp {
             | Syscall::Mlock
             | Syscall::Mlock2
             | Syscall::Mlockall
+            | Syscall::Munlock
+            | Syscall::Munlockall
             | Syscall::Exec
             | Syscall::WriteOther
             | Syscall::Ioctl
@@ -182,6 +227,37 @@ impl MapOp {
         };
         Some(op)
     }
+}
+
+impl Failed {
+    /// What a failed call may have done in part; `None` if that is nothing that was not known
+    /// before.
+    fn of(syscall: Syscall, [a0, a1, a2, a3, _, _]: [u64; 6]) -> Option<Self> {
+        Some(match syscall {
+            Syscall::Munmap => Self::Munmap(aligned(a0, a1)?),
+            Syscall::Shmdt => Self::Shmdt(a0),
+            Syscall::Madvise => Self::Madvise(aligned(a0, a1)?, advice(a2)?),
+            Syscall::Mprotect => Self::Mprotect(aligned(a0, a1)?, (a2 & PROT_MASK) as u8),
+            Syscall::Mlock => Self::Mlock(holding(a0, a1)?, Lock::Resident),
+            Syscall::Mlock2 => Self::Mlock(holding(a0, a1)?, lock(a2)),
+            Syscall::Mmap if a3 & MAP_FIXED != 0 => Self::MmapOver(aligned(a0, a1)?),
+            Syscall::Mmap
+            | Syscall::Brk
+            | Syscall::Mremap
+            | Syscall::Shmat
+            | Syscall::Mlockall
+            | Syscall::Munlock
+            | Syscall::Munlockall
+            | Syscall::Exec
+            | Syscall::WriteOther
+            | Syscall::Ioctl
+            | Syscall::Truncate => return None,
+        })
+    }
+}
+
+const fn lock(flags: u64) -> Lock {
+    if flags & MLOCK_ONFAULT == 0 { Lock::Resident } else { Lock::OnFault }
 }
 
 const fn advice(number: u64) -> Option<Advice> {
@@ -194,13 +270,31 @@ const fn advice(number: u64) -> Option<Advice> {
         22 => Advice::PopulateRead,
         23 => Advice::PopulateWrite,
         25 => Advice::Collapse,
+        102 => Advice::Guard,
         _ => return None,
     })
 }
 
 /// Whole pages from an address that the kernel takes only aligned; `None` if it would refuse.
 fn aligned(start: u64, size: u64) -> Option<Range<u64>> {
-    if page_down(start) != start { None } else { range(start, size).filter(|r| !r.is_empty()) }
+    if page_down(start) == start { in_user(start, page_aligned(size)) } else { None }
+}
+
+/// Whole pages that hold a range which need not be aligned, by the arithmetic of `do_mlock`
+/// (`mm/mlock.c`): `None` if that leaves nothing.
+fn holding(start: u64, size: u64) -> Option<Range<u64>> {
+    in_user(page_down(start), page_aligned(size.wrapping_add(start % PAGE)))
+}
+
+/// `PAGE_ALIGN`: wraps around.
+const fn page_aligned(size: u64) -> u64 {
+    page_down(size.wrapping_add(PAGE - 1))
+}
+
+/// A range that is not empty and does not leave user space.
+fn in_user(start: u64, size: u64) -> Option<Range<u64>> {
+    let end = start.checked_add(size).filter(|end| *end <= USER_END)?;
+    (start < end).then_some(start..end)
 }
 
 /// Whole pages that hold a range which need not be aligned.
@@ -239,7 +333,6 @@ mod tests {
     #[test]
     fn calls_that_fail_or_that_the_kernel_would_refuse_are_nothing() {
         assert_eq!(of(Arch::X86_64, 9, false, -12, &[0, 4096, 3, 0x22]), None);
-        assert_eq!(of(Arch::X86_64, 10, false, -13, &[0x1000, 4096, 1]), None);
         assert_eq!(of(Arch::X86_64, 11, true, 0, &[0x1001, 4096]), None, "not aligned");
         assert_eq!(of(Arch::X86_64, 11, true, 0, &[0x1000, 0]), None, "empty");
         assert_eq!(of(Arch::X86_64, 11, true, 0, &[0x1000, u64::MAX - 0x100]), None, "too far");
@@ -249,7 +342,7 @@ mod tests {
 
     #[test]
     fn both_ends_of_mremap_are_told_and_a_failure_too() {
-        let mremap = Mremap { old: 0x1000..0x2000, new_size: 0x3000, keep_old: false };
+        let mremap = Mremap { old: 0x1000..0x2000, new_size: 0x3000, keep_old: false, fixed: None };
         let args = [0x1000, 4096, 0x2fff, 1];
         let entry = of(Arch::X86_64, 25, true, 0, &args);
         assert_eq!(entry, Some(MapOp::MremapEntry(mremap.clone())));
@@ -262,7 +355,8 @@ mod tests {
     #[test]
     fn mlock_takes_ranges_that_are_not_aligned() {
         let lock = of(Arch::X86_64, 149, false, 0, &[0x1fff, 2]);
-        assert_eq!(lock, Some(MapOp::Mlock(0x1000..0x3000)));
-        assert_eq!(of(Arch::X86_64, 325, false, 0, &[0x1000, 2, 1]), None, "on fault");
+        assert_eq!(lock, Some(MapOp::Mlock(0x1000..0x3000, Lock::Resident)));
+        let on_fault = of(Arch::X86_64, 325, false, 0, &[0x1000, 2, 1]);
+        assert_eq!(on_fault, Some(MapOp::Mlock(0x1000..0x2000, Lock::OnFault)));
     }
 }

@@ -37,6 +37,7 @@ impl AddressSpace {
         if calls {
             // What a move has taken along may be anywhere, and a fork may have been among them.
             self.in_flight.clear();
+            self.all_went_well();
             self.may_share = true;
             self.calls_lost = true;
             self.mappings.forget_origins(time_ns);

@@ -720,6 +720,8 @@ const fn dirties(call: Option<Syscall>) -> bool {
             | Syscall::Mlock
             | Syscall::Mlock2
             | Syscall::Mlockall
+            | Syscall::Munlock
+            | Syscall::Munlockall
             | Syscall::Exec,
         ) => false,
         Some(Syscall::WriteOther | Syscall::Ioctl | Syscall::Truncate) | None => true,

@@ -1,63 +1,49 @@
 //! Calls that change mappings: what is mapped afterwards, and what is no longer resident.
+//!
+//! `undo` has those that give memory back, `locked` those that lock it.
 
 use std::ops::Range;
 
 use super::call::{Advice, MapOp, Mremap, NewMapping};
-use super::candidates::Candidate;
 use super::cause::{Cause, How};
 use super::mapping::{Actor, Call, InstanceId, Origin, Vma};
-use super::owners::{Owner, PAGE, page_up};
-use super::path::{PathId, StackRef};
+use super::owners::{PAGE, page_up};
 use super::space::{AddressSpace, Populated};
+use super::taken::shifted;
 use crate::trace::FileId;
-
-/// What `mremap` has taken from the old range and not yet put anywhere.
-#[derive(Clone, Debug, Default)]
-pub(super) struct InFlight {
-    old: Range<u64>,
-    vmas: Vec<(Range<u64>, Vma)>,
-    owners: Vec<(Range<u64>, Owner)>,
-    around: Vec<(u64, Candidate)>,
-    populated: Vec<(Range<u64>, Populated)>,
-    lazy_free: Vec<(Range<u64>, Option<StackRef>)>,
-    lost: Vec<(Range<u64>, ())>,
-}
 
 impl AddressSpace {
     /// Applies a call.
     pub fn remap(&mut self, op: MapOp, actor: Actor) {
+        // A call that the thread made before is over, and if it had failed that would be known.
+        if !matches!(op, MapOp::Failed(..) | MapOp::BrkExit(_)) {
+            self.went_well(actor.tid);
+        }
         match op {
             MapOp::Mmap(new) => self.mmap(&new, actor),
-            MapOp::Munmap(range) => {
-                self.release(range.clone(), Some((How::Munmap, actor.stack)));
-                self.mappings.unmap(range);
-            }
+            MapOp::Munmap(range) => self.unmap(range, How::Munmap, actor),
             MapOp::MremapEntry(mremap) => self.mremap_entry(&mremap, actor),
             MapOp::MremapExit(mremap, result) => self.mremap_exit(&mremap, result, actor),
             MapOp::BrkEntry(to) => self.brk_entry(to, actor),
             MapOp::BrkExit(to) => self.brk_exit(to, actor),
-            MapOp::Mprotect(range, prot) => self.mappings.protect(range, prot),
+            MapOp::Mprotect(range, prot) => self.protect(range, prot, actor),
             MapOp::Madvise(range, advice) => self.madvise(range, advice, actor),
             // Its size comes with the next snapshot; until then the segment's call is kept.
             MapOp::Shmat(at) => self.shmat(at, actor),
             MapOp::Shmdt(at) => self.shmdt(at, actor),
-            MapOp::Mlock(range) => self.populate(range, true, Cause::Populate, actor),
-            MapOp::Mlockall { current, future } => {
-                self.lock_future |= future;
-                if current {
-                    let all: Vec<_> = self
-                        .mappings
-                        .vmas()
-                        .iter()
-                        .filter(|(_, vma)| vma.prot != 0)
-                        .map(|(range, _)| range)
-                        .collect();
-                    for range in all {
-                        self.populate(range, true, Cause::Populate, actor);
-                    }
-                }
+            MapOp::Mlock(range, lock) => self.lock(range, lock, actor),
+            MapOp::Mlockall { current, future, lock } => {
+                self.lock_all(current, future, lock, actor);
             }
+            MapOp::Munlock(range) => self.unlock(range),
+            MapOp::Munlockall => self.unlock_all(),
+            MapOp::Failed(failed, error) => self.failed(failed, error, actor),
         }
+    }
+
+    pub(super) fn protect(&mut self, range: Range<u64>, prot: u8, actor: Actor) {
+        self.protect_locked(&range, prot, actor);
+        self.mappings.protect(range, prot);
     }
 
     fn mmap(&mut self, new: &NewMapping, actor: Actor) {
@@ -81,9 +67,8 @@ impl AddressSpace {
         };
         self.mappings.map(range.clone(), vma);
         self.mergeable.cut(range.clone());
-        if (new.populate || self.lock_future) && new.prot != 0 {
-            // Shared files are populated as by a read.
-            self.populate(range, !new.shared, Cause::Populate, actor);
+        if self.lock_new(range.clone(), new.locked) || new.populate {
+            self.populate_mapped(range, actor);
         }
     }
 
@@ -104,21 +89,10 @@ impl AddressSpace {
 
     fn madvise(&mut self, range: Range<u64>, advice: Advice, actor: Actor) {
         match advice {
-            Advice::Dontneed => self.drop_pages(range, How::Dontneed, actor.stack),
-            Advice::Remove => self.release(range, Some((How::Remove, actor.stack))),
-            Advice::Free => {
-                let pieces: Vec<_> = self
-                    .mappings
-                    .vmas()
-                    .within(range)
-                    .filter(|(_, vma)| vma.is_private_anonymous())
-                    .map(|(piece, _)| piece)
-                    .collect();
-                for piece in pieces {
-                    self.owners.claim(piece.clone(), None, Some(PathId::NONE));
-                    self.lazy_free.insert(piece, actor.stack);
-                }
-            }
+            Advice::Dontneed => self.give_up(range, advice, How::Dontneed, actor),
+            Advice::Guard => self.give_up(range, advice, How::Guard, actor),
+            Advice::Remove => self.give_up(range, advice, How::Remove, actor),
+            Advice::Free => self.give_up(range, advice, How::Free, actor),
             Advice::PopulateRead => self.populate(range, false, Cause::Populate, actor),
             Advice::PopulateWrite => self.populate(range, true, Cause::Populate, actor),
             Advice::Collapse => self.populate(range, true, Cause::Collapse, actor),
@@ -140,13 +114,18 @@ impl AddressSpace {
         let heap = self.mappings.vmas().last_below(page_up(now)).map(|(range, _)| range.start);
         let gone = page_up(to)..page_up(now);
         if heap.is_some_and(|start| start <= gone.start) && !gone.is_empty() {
-            self.release(gone, Some((How::Brk, actor.stack)));
+            self.unmap(gone, How::Brk, actor);
         }
     }
 
     fn brk_exit(&mut self, to: u64, actor: Actor) {
         let Some(now) = self.brk.replace(to) else { return };
         let (old_end, new_end) = (page_up(now), page_up(to));
+        if new_end < old_end {
+            self.went_well(actor.tid);
+        } else {
+            self.brk_refused(actor.tid);
+        }
         if new_end < old_end {
             self.release(new_end..old_end, Some((How::Brk, actor.stack)));
             self.mappings.unmap(new_end..old_end);
@@ -165,8 +144,8 @@ impl AddressSpace {
             // Nothing is released: nobody was there, unless a call before this one was missed, and
             // then what has come since is still there.
             self.mappings.map(old_end..new_end, vma);
-            if self.lock_future {
-                self.populate(old_end..new_end, true, Cause::Populate, actor);
+            if self.lock_new(old_end..new_end, false) {
+                self.populate_mapped(old_end..new_end, actor);
             }
         }
     }
@@ -188,6 +167,9 @@ impl AddressSpace {
         };
         self.release(at..at + PAGE, None);
         self.mappings.map(at..at + PAGE, vma);
+        if self.lock_new(at..at + PAGE, false) {
+            self.populate_mapped(at..at + PAGE, actor);
+        }
     }
 
     fn shmdt(&mut self, at: u64, actor: Actor) {
@@ -204,8 +186,7 @@ impl AddressSpace {
             .filter(|(_, vma)| vma.instance == instance)
             .last()
             .map_or(whole.end, |(piece, _)| piece.end.max(whole.end));
-        self.release(whole.start..end, Some((How::Shmdt, actor.stack)));
-        self.mappings.unmap(whole.start..end);
+        self.unmap(whole.start..end, How::Shmdt, actor);
     }
 
     fn mremap_entry(&mut self, mremap: &Mremap, actor: Actor) {
@@ -228,6 +209,7 @@ impl AddressSpace {
         };
         let Some(new) = result else {
             self.put(taken, 0, u64::MAX);
+            self.mremap_failed(mremap, actor);
             return;
         };
         let old_size = old.end - old.start;
@@ -277,9 +259,26 @@ impl AddressSpace {
                 |vma| Vma { base: shifted(&vma, shift), ..vma },
             );
             self.mappings.map(new + old_size..target.end, vma);
+            self.lock_grown(new, new + old_size..target.end, actor);
         }
         for (range, vma) in kept {
             self.mappings.map(range, vma);
+        }
+    }
+
+    /// One that was to go to a certain address has unmapped what was there, and what it was to cut
+    /// off, before it can fail (`mremap_to`, `mm/mremap.c`).
+    fn mremap_failed(&mut self, mremap: &Mremap, actor: Actor) {
+        let Some(target) = mremap.fixed else { return };
+        let (old, size) = (&mremap.old, mremap.new_size);
+        let target = target..target.saturating_add(size);
+        let apart = target.end <= old.start || old.end <= target.start;
+        if apart && !target.is_empty() {
+            self.doubt(target, How::Mremap, actor.stack);
+            let rest = old.start.saturating_add(size)..old.end;
+            if !rest.is_empty() {
+                self.doubt(rest, How::Mremap, actor.stack);
+            }
         }
     }
 
@@ -313,73 +312,9 @@ impl AddressSpace {
         }
     }
 
-    /// Takes all that is known of a range out.
-    fn detach(&mut self, old: Range<u64>) -> InFlight {
-        let mut owners = Vec::new();
-        self.owners.take(old.clone(), |run, owner| owners.push((run, owner)));
-        self.arounds.forget(&old);
-        InFlight {
-            vmas: self.mappings.detach(old.clone()),
-            owners,
-            around: self.around.cut(old.clone()),
-            populated: self.populated.cut(old.clone()),
-            lazy_free: self.lazy_free.cut(old.clone()),
-            lost: self.lost.cut(old.clone()),
-            old,
-        }
-    }
-
-    /// Puts what was taken `shift` bytes further up, as far as `size` reaches; drops the rest.
-    /// Claims that others made there meanwhile stay.
-    fn put(&mut self, taken: InFlight, shift: u64, size: u64) {
-        let end = taken.old.start.saturating_add(size);
-        let to = |range: &Range<u64>| {
-            let clipped = range.start..range.end.min(end);
-            (clipped.start < clipped.end)
-                .then(|| clipped.start.wrapping_add(shift)..clipped.end.wrapping_add(shift))
-        };
-        for (range, vma) in taken.vmas {
-            if range.end > end {
-                self.mappings.reap(&[(range.start.max(end)..range.end, vma)]);
-            }
-            if let Some(range) = to(&range) {
-                self.mappings.attach(range, Vma { base: shifted(&vma, shift), ..vma });
-            }
-        }
-        for (range, owner) in taken.owners {
-            if let Some(range) = to(&range) {
-                self.owners.update(range, |now| if now.is_nobody() { owner } else { now });
-            }
-        }
-        for (start, candidate) in taken.around {
-            if let Some(window) = to(&(start..candidate.end)) {
-                self.around.add(window.start, Candidate { end: window.end, ..candidate });
-            }
-        }
-        for (range, populated) in taken.populated {
-            if let Some(range) = to(&range) {
-                self.populated.insert(range, populated);
-            }
-        }
-        for (range, stack) in taken.lazy_free {
-            if let Some(range) = to(&range) {
-                self.lazy_free.insert(range, stack);
-            }
-        }
-        for (range, ()) in taken.lost {
-            if let Some(range) = to(&range) {
-                self.lost.insert(range, ());
-            }
-        }
-    }
-
     /// The instance of the heap, if there is one.
     #[must_use]
     pub const fn heap(&self) -> Option<InstanceId> {
         self.heap
     }
-}
-
-const fn shifted(vma: &Vma, shift: u64) -> u64 {
-    if vma.file || vma.shared { vma.base.wrapping_add(shift) } else { vma.base }
 }

@@ -12,11 +12,13 @@ use super::candidates::{Candidate, Candidates};
 use super::cause::{Cause, How};
 use super::counters::Unplaced;
 use super::files::Writer;
+use super::locked::Locks;
 use super::mapping::{Actor, Call, InstanceId, Mappings, Vma};
 use super::owners::{Owner, PAGE, PageOwners};
 use super::path::{Path, PathId, PathTable, StackRef};
 use super::range_map::RangeMap;
-use super::remap::InFlight;
+use super::taken::Taken;
+use super::undo::{Doubt, Pending};
 use crate::trace::{FileId, MmKey};
 
 /// Memory that a call brought in with no fault. Which pages, a snapshot shows.
@@ -71,8 +73,12 @@ pub struct AddressSpace {
     pub(super) fresh_exec: Option<Actor>,
     pub(super) stacks: FxHashMap<crate::trace::StackHash, StackRef>,
     pub(super) heap: Option<InstanceId>,
-    pub(super) in_flight: FxHashMap<u32, InFlight>,
-    pub(super) lock_future: bool,
+    /// What is locked.
+    pub(super) locks: Locks,
+    /// What calls that failed may have given back.
+    pub(super) doubts: RangeMap<Doubt>,
+    pub(super) in_flight: FxHashMap<u32, Taken>,
+    pub(super) pending: FxHashMap<u32, Pending>,
     /// Anonymous pages may be shared with a parent or a child.
     pub(super) may_share: bool,
     released: FxHashMap<(Option<StackRef>, How), u64>,
@@ -111,8 +117,10 @@ impl AddressSpace {
             fresh_exec: None,
             stacks: FxHashMap::default(),
             heap: None,
+            locks: Locks::default(),
+            doubts: RangeMap::default(),
             in_flight: FxHashMap::default(),
-            lock_future: false,
+            pending: FxHashMap::default(),
             may_share: false,
             released: FxHashMap::default(),
         }
@@ -270,31 +278,6 @@ impl AddressSpace {
         }
     }
 
-    /// The pages of a range are no longer resident, but the mapping stays. Pages of shared
-    /// mappings keep their dirtiness: it moves to the folio, and shows again when they are mapped
-    /// again.
-    pub(super) fn drop_pages(&mut self, range: Range<u64>, how: How, stack: Option<StackRef>) {
-        let shared: Vec<_> = self
-            .mappings
-            .vmas()
-            .within(range.clone())
-            .filter(|(_, vma)| vma.shared)
-            .map(|(piece, _)| piece)
-            .collect();
-        let mut dirty = Vec::new();
-        for piece in shared {
-            self.owners.walk(piece, |run, owner| {
-                if owner.dirty.is_some() {
-                    dirty.push((run, owner.dirty));
-                }
-            });
-        }
-        self.release(range, Some((how, stack)));
-        for (run, path) in dirty {
-            self.owners.claim(run, None, Some(path));
-        }
-    }
-
     /// Pages are found in swap, or came back from there: who owned them has lost them.
     pub(super) fn swapped_out(&mut self, range: Range<u64>) {
         let mut went = Vec::new();
@@ -356,16 +339,24 @@ impl AddressSpace {
         }
     }
 
+    /// Takes back that pages were given back.
+    pub(super) fn discredit(&mut self, how: How, stack: Option<StackRef>, pages: u64) {
+        if let Some(bytes) = self.released.get_mut(&(stack, how)) {
+            *bytes = bytes.saturating_sub(pages * PAGE);
+        }
+    }
+
     /// What was given back so far: who, how, bytes.
     pub fn released(&self) -> impl Iterator<Item = (Option<StackRef>, How, u64)> {
-        self.released.iter().map(|((stack, how), bytes)| (*stack, *how, *bytes))
+        let some = self.released.iter().filter(|(_, bytes)| **bytes > 0);
+        some.map(|((stack, how), bytes)| (*stack, *how, *bytes))
     }
 
     /// The end of the space: adds to the ledger what its paths touched and who gave back what.
     /// `how`: what ends it, if the pages that it still had are to be counted as given back.
     pub fn close(&self, how: Option<How>, ledger: &mut Ledger) {
-        for ((stack, how), bytes) in &self.released {
-            *ledger.released.entry((*stack, *how)).or_default() += bytes;
+        for (stack, how, bytes) in self.released() {
+            *ledger.released.entry((stack, how)).or_default() += bytes;
         }
         if let Some(how) = how {
             let mut pages = 0;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::arounds::Bounds;
 use super::candidates::Candidate;
 use super::cause::Cause;
 use super::fault::{Outcome, Reach, classify};
@@ -75,6 +76,9 @@ impl AddressSpace {
         let instance = vma.as_ref().map_or(InstanceId::UNKNOWN, |(_, vma)| vma.instance);
         if fault.access.is_some_and(|access| !access.present) {
             self.taken_back(page..page + PAGE);
+            if !self.doubts.is_empty() {
+                self.doubt_confirmed(page..page + PAGE);
+            }
         }
         let keeps_dirty = vma.as_ref().is_some_and(|(_, vma)| vma.shared);
         let came = fault.access.is_none_or(|access| !access.present);
@@ -84,9 +88,9 @@ impl AddressSpace {
                 self.claim_page(page, path, &outcome, came && !keeps_dirty);
                 let shown = shown.unwrap_or(0);
                 if let (Reach::Around(_), Some(vma)) = (outcome.reach, &vma) {
-                    let window = window(page, 1, Some(vma));
-                    let skipped = window.start % FAULT_AROUND / PAGE;
-                    self.arounds.add(page, window, shown >> skipped, path);
+                    let bounds = bounds(page, vma);
+                    let skipped = bounds.window.start % FAULT_AROUND / PAGE;
+                    self.arounds.add(page, bounds, shown >> skipped, path);
                 }
                 1 + self.claim_shown(page, shown, vma.as_ref(), path, &outcome)
             }
@@ -132,7 +136,13 @@ impl AddressSpace {
         let inside = range.start <= pages.start && pages.end <= range.end;
         let came = fault.access.is_some_and(|access| !access.present);
         let alone = fault.entry.is_none_or(|entry| entry.window.is_none());
-        if !(inside && vma.is_private_anonymous() && came && alone && self.lazy_free.is_empty()) {
+        if !(inside
+            && vma.is_private_anonymous()
+            && came
+            && alone
+            && self.lazy_free.is_empty()
+            && self.doubts.is_empty())
+        {
             return None;
         }
         let outcome = classify(fault, Some(vma), false)?;
@@ -330,6 +340,21 @@ fn block(page: u64, pages: u64, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> {
     }
 }
 
+/// How far a fault in a file's mapping may have gone.
+fn bounds(page: u64, vma: &(Range<u64>, Vma)) -> Bounds {
+    let window = window(page, 1, Some(vma));
+    Bounds { window, whole: in_table(page, Some(vma)), base: vma.1.base }
+}
+
+/// The part of a mapping that has the page table of a page.
+fn in_table(page: u64, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> {
+    let table = page & !(HUGE - 1)..(page & !(HUGE - 1)).saturating_add(HUGE);
+    match vma {
+        Some((range, _)) => table.start.max(range.start)..table.end.min(range.end),
+        None => table,
+    }
+}
+
 /// Where a fault of so many pages may have mapped neighbours (`do_fault_around`, `mm/memory.c`):
 /// the window starts at a multiple of its size or at the VMA's start, and ends at the VMA's end
 /// or at the page table's.
@@ -337,11 +362,7 @@ fn window(page: u64, pages: u64, vma: Option<&(Range<u64>, Vma)>) -> Range<u64> 
     if pages * PAGE > FAULT_AROUND {
         return block(page, pages, vma);
     }
-    let table = page & !(HUGE - 1)..(page & !(HUGE - 1)).saturating_add(HUGE);
-    let limit = vma.map_or_else(
-        || table.clone(),
-        |(range, _)| table.start.max(range.start)..table.end.min(range.end),
-    );
+    let limit = in_table(page, vma);
     let start = (page & !(FAULT_AROUND - 1)).max(limit.start);
     start..(start + FAULT_AROUND).min(limit.end)
 }

@@ -118,16 +118,20 @@ impl Limits {
                 // At a call's entry the program says what it likes; the model bears that.
                 let end = match &op {
                     MapOp::Mmap(new) => new.range.end,
-                    MapOp::Mprotect(range, _) | MapOp::Mlock(range) => range.end,
+                    MapOp::Mprotect(range, _) | MapOp::Mlock(range, _) => range.end,
                     MapOp::MremapExit(mremap, Some(to)) => {
                         mremap.old.end.max(to.saturating_add(mremap.new_size))
                     }
-                    MapOp::BrkExit(to) | MapOp::Shmat(to) | MapOp::Shmdt(to) => *to,
+                    MapOp::BrkExit(to) | MapOp::Shmat(to) => *to,
                     MapOp::Munmap(_)
+                    | MapOp::Shmdt(_)
                     | MapOp::MremapEntry(_)
                     | MapOp::MremapExit(_, None)
                     | MapOp::BrkEntry(_)
                     | MapOp::Madvise(..)
+                    | MapOp::Munlock(_)
+                    | MapOp::Munlockall
+                    | MapOp::Failed(..)
                     | MapOp::Mlockall { .. } => 0,
                 };
                 if end >= USER_END {

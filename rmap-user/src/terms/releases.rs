@@ -19,6 +19,8 @@ super::terms! {
             "until then it is resident";
         Remove: "remove", "by madvise with MADV_REMOVE",
             "";
+        Guard: "guard", "by madvise with MADV_GUARD_INSTALL",
+            "";
         Pageout: "pageout", "by madvise with MADV_PAGEOUT",
             "";
         Exec: "exec", "a new program took the place of the old one",

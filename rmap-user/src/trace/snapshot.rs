@@ -61,8 +61,8 @@ pub struct Snapshot {
     /// Which pages are there, in the order of their addresses, neighbours of equal kind joined.
     /// `None`: not read for this snapshot, only sizes.
     pub pages: Option<Vec<PageRun>>,
-    /// Where large folios of files lie, in the order of their addresses: those that are in one
-    /// segment and one page table as a whole, private copies of pages of theirs included. Looked
+    /// Where large folios of files lie, in the order of their addresses: those that are in one page
+    /// table as a whole. Pages of such a range may be private copies, or unmapped by now. Looked
     /// for on kernels of which a fault maps such a folio at once.
     pub folios: Vec<Range<u64>>,
     /// Its threads, in the order of their ids; empty if they were not read.

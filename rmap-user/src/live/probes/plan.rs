@@ -77,9 +77,26 @@ impl Planned {
 /// Calls that are told before they take effect, because another thread may be given the same
 /// addresses as soon as they have.
 const AT_ENTRY: &[&str] = &["munmap", "madvise", "mremap", "brk", "shmdt"];
-/// Calls that are told when their result is known.
-const AT_EXIT: &[&str] =
-    &["mmap", "mremap", "brk", "mprotect", "shmat", "mlock", "mlock2", "mlockall"];
+/// Calls that are reported when their result is known; `munmap`, `madvise` and `shmdt` only if they
+/// failed.
+const AT_EXIT: &[&str] = &[
+    "mmap",
+    "mremap",
+    "brk",
+    "mprotect",
+    "pkey_mprotect",
+    "shmat",
+    "mlock",
+    "mlock2",
+    "mlockall",
+    "munlock",
+    "munlockall",
+    "munmap",
+    "madvise",
+    "shmdt",
+];
+/// Calls that a kernel may have been built without (`CONFIG_ARCH_HAS_PKEYS`).
+const NOT_EVERYWHERE: &[&str] = &["pkey_mprotect"];
 
 /// Calls by which a thread becomes another's tracer or tracee.
 const TRACING: &[&str] = &["ptrace", "clone"];
@@ -345,7 +362,11 @@ pub(super) fn attach(
             let tracefs = tracefs::open().map_err(text)?;
             for call in calls {
                 let name = format!("{prefix}{call}");
-                tracepoints.push(SyscallTracepoint::attach(&tracefs, &name, fd)?);
+                match SyscallTracepoint::attach(&tracefs, &name, fd) {
+                    Ok(tracepoint) => tracepoints.push(tracepoint),
+                    Err(_) if NOT_EVERYWHERE.contains(call) => {}
+                    Err(why) => return Err(why),
+                }
             }
         }
     }

@@ -1,7 +1,8 @@
 //! Where large folios of files lie in a process: whose pages one fault has mapped together.
 //!
-//! Comes in: a process's segments and its pages. Goes out: address ranges, each of a folio that lies
-//! in one segment and one page table as a whole, though pages of it may have private copies.
+//! Comes in: a process's segments and its pages. Goes out: the address ranges of folios of which a
+//! page is mapped and that lie in one page table as a whole. Pages of such a range may have private
+//! copies, or be unmapped since: a mapping may have been cut after the fault that mapped the folio.
 //!
 //! Interface: as [`super::frame`].
 
@@ -34,6 +35,8 @@ pub(super) fn find(
     let mut flags =
         Window { frames: Frames::new(&file, page), first: None, flags: vec![], reads: 0 };
     let mut found: Vec<Range<u64>> = Vec::new();
+    // The last folio: its frames, and the address at which the first of them would lie.
+    let mut last = (0..0, 0);
     for segment in segments {
         let first = pages.partition_point(|run| run.range.end <= segment.start);
         let own = pages[first..].iter().take_while(|run| run.range.start < segment.end);
@@ -44,18 +47,22 @@ pub(super) fn find(
             let mut failed = None;
             pagemap::entries(&file, run.range.clone(), page, |start, words| {
                 for (at, word) in (start..).step_by(page as usize).zip(words) {
-                    if found.last().is_some_and(|folio| folio.contains(&at)) {
+                    let Some(frame) = pagemap::frame(*word) else { continue };
+                    let begins = |first: u64| at.wrapping_sub((frame.wrapping_sub(first)) * page);
+                    if last.0.contains(&frame) && begins(last.0.start) == last.1 {
                         continue;
                     }
-                    let Some(frame) = pagemap::frame(*word) else { continue };
                     match flags.folio(frame) {
                         Ok(Some(folio)) => {
-                            let start = at.wrapping_sub((frame - folio.start) * page);
+                            let start = begins(folio.start);
                             let end = start.saturating_add((folio.end - folio.start) * page);
-                            let inside = segment.start <= start && end <= segment.end;
-                            if inside && start / TABLE == (end - 1) / TABLE {
+                            // What is mapped of a folio that leaves its page table is mapped page
+                            // by page.
+                            let behind = found.last().is_none_or(|before| before.end <= start);
+                            if behind && start < end && start / TABLE == (end - 1) / TABLE {
                                 found.push(start..end);
                             }
+                            last = (folio, start);
                         }
                         Ok(None) => {}
                         Err(e) => failed = Some(e),

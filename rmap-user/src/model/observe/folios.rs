@@ -10,7 +10,7 @@
 
 use std::ops::Range;
 
-use crate::model::{AddressSpace, HUGE, PathId};
+use crate::model::{AddressSpace, HUGE, PathId, Vma};
 use crate::trace::pages::within;
 use crate::trace::{PageKind, PageRun, PageState, Snapshot};
 
@@ -23,12 +23,14 @@ pub(super) fn whole(
 ) {
     let pages = snapshot.pages.as_deref().unwrap_or_default();
     for folio in &snapshot.folios {
-        let paths = space.arounds.over(folio);
+        let Some((paths, base)) = space.arounds.over(folio) else { continue };
         let Some(path) = paths.first().copied() else { continue };
         let (mut others, mut known) = (Vec::new(), true);
-        // Private copies are not of the folio any more.
+        // Private copies are not of the folio any more, nor is what was mapped in its place.
         let cached = within(pages, folio.clone()).filter(|(_, k)| k.state == PageState::File);
-        for (run, _) in cached {
+        let same = |vma: &Vma| vma.file && vma.base == base;
+        let parts = cached.flat_map(|(run, _)| space.mappings.vmas().within(run));
+        for (run, _) in parts.filter(|(_, vma)| same(vma)) {
             space.owners.walk_all(run, |part, owner| match owner.resident {
                 resident if resident == path => {}
                 resident if resident.is_none() || paths.contains(&resident) => {

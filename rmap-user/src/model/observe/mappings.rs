@@ -11,7 +11,10 @@ use crate::trace::{Moment, Segment, Snapshot};
 /// snapshot does not show is taken out too.
 pub(super) fn sync_mappings(space: &mut AddressSpace, snapshot: &Snapshot) {
     let origin = origin(space, snapshot);
-    if matches!(snapshot.moment, Moment::Forked | Moment::Executed) || space.calls_lost {
+    space.all_went_well();
+    let doubtful = snapshot.moment.stands() && !space.doubts.is_empty();
+    let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
+    if born || doubtful || space.calls_lost {
         let mut at = 0;
         for segment in &snapshot.segments {
             space.mappings.unmap(at..segment.start.max(at));
@@ -24,6 +27,9 @@ pub(super) fn sync_mappings(space: &mut AddressSpace, snapshot: &Snapshot) {
     for segment in &snapshot.segments {
         for gap in space.mappings.vmas().gaps(segment.start..segment.end) {
             learn_gap(space, segment, gap, origin);
+        }
+        if snapshot.moment.stands() {
+            correct(space, segment);
         }
         if space.brk.is_none() && segment.name == "[heap]" {
             space.brk = Some(segment.end);
@@ -48,6 +54,28 @@ fn unlearn(space: &mut AddressSpace, snapshot: &Snapshot) {
     space.brk = None;
 }
 
+/// Takes over what is shown of mappings that are known: calls that failed may have changed some.
+fn correct(space: &mut AddressSpace, segment: &Segment) {
+    let range = segment.start..segment.end;
+    let prot = prot(segment);
+    let vmas = space.mappings.vmas().within(range.clone());
+    let others: Vec<_> = vmas.filter(|(_, vma)| vma.prot != prot).map(|(piece, _)| piece).collect();
+    for piece in others {
+        space.mappings.protect(piece, prot);
+    }
+    // A snapshot without flags says nothing of locks.
+    if !segment.vm_flags.as_str().is_empty() {
+        space.locks.show(range, segment.vm_flags.has("lo"));
+    }
+}
+
+fn prot(segment: &Segment) -> u8 {
+    let bit = |at: usize, letter: u8, bit: u8| {
+        if segment.perms.as_bytes().get(at) == Some(&letter) { bit } else { 0 }
+    };
+    bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4)
+}
+
 fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origin: Origin) {
     let vmas = space.mappings.vmas();
     // A stack grew with no fault that was seen; SysV memory is known by its first page only.
@@ -67,9 +95,6 @@ fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origi
         (Call::Unknown, "[heap]") => Call::Brk,
         (call, _) => call,
     };
-    let bit = |at: usize, letter: u8, bit: u8| {
-        if segment.perms.as_bytes().get(at) == Some(&letter) { bit } else { 0 }
-    };
     let vma = Vma {
         instance: InstanceId::UNKNOWN,
         origin: Origin { call, ..origin },
@@ -77,7 +102,7 @@ fn learn_gap(space: &mut AddressSpace, segment: &Segment, gap: Range<u64>, origi
         shared: !segment.is_private(),
         grows_down: stack || segment.vm_flags.has("gd"),
         inherited: origin.call == Call::Fork,
-        prot: bit(0, b'r', 1) | bit(1, b'w', 2) | bit(2, b'x', 4),
+        prot: prot(segment),
         base: if segment.has_file() { segment.start.wrapping_sub(segment.offset) } else { 0 },
         id: file_of(segment),
     };

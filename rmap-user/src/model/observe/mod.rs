@@ -4,6 +4,7 @@
 //! Comes in: an [`AddressSpace`], the writers of files, a [`Snapshot`]. Goes out: the same space,
 //! brought up to what the snapshot shows.
 
+mod folio_dirty;
 mod folios;
 mod mappings;
 mod pending;
@@ -18,4 +19,5 @@ pub(super) fn observe(space: &mut AddressSpace, files: &mut Files, snapshot: &Sn
     writers::share_writers(space, files, snapshot);
     pending::resolve_pending(space, snapshot);
     writers::claim_written(space, files, snapshot);
+    folio_dirty::share(space, snapshot);
 }

@@ -16,6 +16,7 @@ pub(super) fn resolve_pending(space: &mut AddressSpace, snapshot: &Snapshot) {
         return;
     }
     taken_back(space, pages, snapshot.moment);
+    decide_doubts(space, pages, snapshot.moment);
     if snapshot.moment.stands() {
         for run in pages.iter().filter(|run| run.kind.state == PageState::Swapped) {
             space.swapped_out(run.range.clone());
@@ -74,6 +75,24 @@ fn taken_back(space: &mut AddressSpace, pages: &[PageRun], moment: Moment) {
             at = run.end;
         }
         space.taken_back(at..range.end);
+    }
+}
+
+/// Pages that a call which failed may have given back: it did where they are not there.
+fn decide_doubts(space: &mut AddressSpace, pages: &[PageRun], moment: Moment) {
+    if !moment.stands() || space.doubts.is_empty() {
+        return;
+    }
+    let doubts: Vec<_> = space.doubts.iter().map(|(range, _)| range).collect();
+    for range in doubts {
+        let mut at = range.start;
+        for (run, _) in within(pages, range.clone()) {
+            space.doubt_confirmed(at..run.start);
+            at = run.end;
+        }
+        space.doubt_confirmed(at..range.end);
+        // What is there was not given back.
+        space.doubts.cut(range);
     }
 }
 
@@ -204,6 +223,9 @@ fn by_call(space: &mut AddressSpace, run: Range<u64>, kind: PageKind, moment: Mo
         let dirty = anonymous || (by.write && kind.folio_dirty == Some(true));
         space.claim_found(part, by.path, dirty, (by.tid, by.time_ns));
     }
+    for part in std::mem::take(&mut rest) {
+        locked(space, part, anonymous, &mut rest);
+    }
     if let Some(actor) = space.fresh_exec {
         let path = space.paths.intern(None, Cause::Exec);
         let all = moment == Moment::Executed;
@@ -227,6 +249,21 @@ fn by_call(space: &mut AddressSpace, run: Range<u64>, kind: PageKind, moment: Mo
                 stats.touched_pages += (piece.end - piece.start) / PAGE;
             }
         }
+    }
+}
+
+/// Pages of locked memory: whoever mapped it brought them in. What is not goes to `rest`.
+fn locked(space: &mut AddressSpace, run: Range<u64>, dirty: bool, rest: &mut Vec<Range<u64>>) {
+    let vmas = space.mappings.vmas();
+    let pieces: Vec<_> = vmas.within(run.clone()).map(|(piece, _)| piece).collect();
+    rest.extend(vmas.gaps(run));
+    for piece in pieces {
+        let Some(by) = space.locked_by(piece.start) else {
+            rest.push(piece);
+            continue;
+        };
+        let path = space.paths.intern(by.stack, Cause::Populate);
+        space.claim_found(piece, path, dirty, (by.tid, by.time_ns));
     }
 }
 

@@ -255,7 +255,10 @@ const fn by_call(op: &MapOp) -> Option<(What, &'static str)> {
         MapOp::Shmdt(_) => (What::Free, "shmdt"),
         MapOp::Madvise(_, Advice::Dontneed) => (What::Free, "dontneed"),
         MapOp::Madvise(_, Advice::Remove) => (What::Free, "remove"),
+        MapOp::Madvise(_, Advice::Guard) => (What::Free, "guard"),
         MapOp::Madvise(_, Advice::Free) => (What::Clean, "madv-free"),
+        // What it took at its beginning comes back.
+        MapOp::Failed(..) => (What::Move, "failed"),
         // What MADV_PAGEOUT and MADV_MERGEABLE take away goes later.
         MapOp::Madvise(
             _,
@@ -266,8 +269,10 @@ const fn by_call(op: &MapOp) -> Option<(What, &'static str)> {
             | Advice::Merge(_),
         )
         | MapOp::Mprotect(..)
-        | MapOp::Mlock(_)
-        | MapOp::Mlockall { .. } => return None,
+        | MapOp::Mlock(..)
+        | MapOp::Mlockall { .. }
+        | MapOp::Munlock(_)
+        | MapOp::Munlockall => return None,
     })
 }
 
