@@ -16,6 +16,7 @@ use serde::Deserialize;
 use crate::recording;
 use crate::replay::{self, Loaded, Reading};
 use crate::report::course::Course;
+use crate::report::grouped::{self, Grouped, SCHEMA_2};
 use crate::report::{self, Report};
 
 /// No larger file is read. The report of a short Python program has some 80 MB.
@@ -98,11 +99,31 @@ pub fn parse(bytes: &[u8]) -> Result<Report> {
     let head: Head = serde_json::from_slice(bytes).context("it is no whole JSON")?;
     match head.schema.as_deref() {
         Some(report::SCHEMA) => {}
+        Some(SCHEMA_2) => return second(bytes),
         None => bail!("it is JSON without a schema, so no report of rmap"),
-        Some(other) => bail!("its schema is {other:?}, this rmap reads {}", report::SCHEMA),
+        Some(other) => {
+            bail!("its schema is {other:?}, this rmap reads {} and {SCHEMA_2}", report::SCHEMA)
+        }
     }
     let report: Report =
         serde_json::from_slice(bytes).with_context(|| format!("it is no {}", report::SCHEMA))?;
+    check(&report)?;
+    Ok(report)
+}
+
+/// The report in the bytes of a file that states like processes once.
+fn second(bytes: &[u8]) -> Result<Report> {
+    #[derive(Deserialize)]
+    struct Second {
+        #[serde(flatten)]
+        grouped: Grouped,
+    }
+
+    let wrong = || format!("it is no {SCHEMA_2}");
+    let second: Second = serde_json::from_slice(bytes).with_context(wrong)?;
+    let mut report: Report = serde_json::from_slice(bytes).with_context(wrong)?;
+    report.schema = report::SCHEMA.into();
+    report.processes = grouped::unfold(second.grouped)?;
     check(&report)?;
     Ok(report)
 }

@@ -14,7 +14,18 @@ use serde_json::Value;
 const SHAPE: &[(&str, &[&str])] = &[
     (
         "",
-        &["schema", "rmap_version", "host", "session", "coverage", "totals", "processes", "stacks"],
+        &[
+            "schema",
+            "rmap_version",
+            "host",
+            "session",
+            "coverage",
+            "totals",
+            "processes",
+            "stacks",
+            "groups",
+            "advice",
+        ],
     ),
     ("/host", &["kernel", "arch", "page_bytes", "cpus"]),
     ("/session", &["mode", "command", "pids", "started_at", "duration_ns", "exit"]),
@@ -80,10 +91,10 @@ const SHAPE: &[(&str, &[&str])] = &[
     ("/processes/*/segments/*/unexplained/*", &["reason", "rss_bytes", "dirty_bytes"]),
     ("/processes/*/gone/*", &["stack", "cause", "touched_bytes", "segments"]),
     ("/processes/*/released/*", &["stack", "how", "rss_bytes"]),
-    ("/stacks/*", &["id", "complete", "frames"]),
+    ("/stacks/*", &["id", "complete", "owner", "frames"]),
     (
         "/stacks/*/frames/*",
-        &["function", "module", "build_id", "offset", "file", "line", "inlined"],
+        &["function", "module", "build_id", "offset", "file", "line", "inlined", "class"],
     ),
 ];
 

@@ -8,6 +8,7 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use crate::insight::group::KEYS;
+use crate::insight::json::Schema;
 use crate::insight::tree::Direction;
 use crate::insight::{By, Rules};
 
@@ -45,9 +46,28 @@ pub struct AnswerOptions {
     #[arg(long, hide_short_help = true)]
     pub no_advice: bool,
 
+    /// How the JSON is written.
+    #[command(flatten)]
+    pub json: JsonOptions,
+}
+
+/// What the JSON of a report has beside its figures, and in which form.
+#[derive(Clone, Debug, Default, Args)]
+pub struct JsonOptions {
     /// Read rules for owner frames from FILE, before those that rmap brings along
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub rules: Option<PathBuf>,
+
+    /// Write the JSON as rmap.report/N, 1 or 2
+    #[arg(
+        long,
+        value_name = "N",
+        hide_short_help = true,
+        value_parser = clap::value_parser!(u8).range(1..=2),
+        long_help = "Write the JSON as rmap.report/N: 1 has every process in full, 2 states like \
+                     processes once. Without it, 2 where that spares 32 processes or more"
+    )]
+    pub json_schema: Option<u8>,
 }
 
 fn key(text: &str) -> Result<By, String> {
@@ -57,7 +77,17 @@ fn key(text: &str) -> Result<By, String> {
     })
 }
 
-impl AnswerOptions {
+impl JsonOptions {
+    /// The form that was asked for.
+    #[must_use]
+    pub const fn schema(&self) -> Schema {
+        match self.json_schema {
+            None => Schema::Fitting,
+            Some(1) => Schema::First,
+            Some(_) => Schema::Second,
+        }
+    }
+
     /// The rules for frames: the user's, and behind them those that rmap brings along.
     ///
     /// # Errors
@@ -71,7 +101,9 @@ impl AnswerOptions {
         };
         read().with_context(|| format!("cannot read rules from {}", path.display()))
     }
+}
 
+impl AnswerOptions {
     /// Whether a tree is asked for, and from which end.
     #[must_use]
     pub const fn direction(&self) -> Option<Direction> {

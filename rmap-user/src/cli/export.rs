@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
+use super::answer::JsonOptions;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::{save, select::SelectOptions};
@@ -76,6 +77,10 @@ pub struct ExportOptions {
     /// Which part of the report.
     #[command(flatten)]
     pub select: SelectOptions,
+
+    /// How the JSON is written.
+    #[command(flatten)]
+    pub json: JsonOptions,
 }
 
 /// The arguments of `rmap flame`.
@@ -108,6 +113,7 @@ pub struct FlameOptions {
 pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
     let of = options.of.into();
     let listing = options.select.listing();
+    let (rules, schema) = (options.json.rules()?, options.json.schema());
     let source = Source {
         file: &options.file,
         reading: &options.reading,
@@ -118,7 +124,7 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
         return source.trace();
     }
     source.convert(|report, out| match options.format {
-        Format::Json => json::write(report, out),
+        Format::Json => json::write(report, &rules, schema, out),
         Format::Folded => folded::write(report, of, listing, out),
         Format::Pprof => pprof::write(report, listing, out),
         Format::Speedscope => speedscope::write(report, listing, out),

@@ -62,7 +62,7 @@ impl OutputOptions {
     pub fn check(&self) -> anyhow::Result<()> {
         let json = self.json.as_deref().filter(|path| !is_stdout(path));
         self.output.as_deref().into_iter().chain(json).try_for_each(save::check)?;
-        self.answer.rules().map(|_| ())
+        self.answer.json.rules().map(|_| ())
     }
 
     /// Prints the table of the part of a report that is meant and, if asked for, its JSON. Both are
@@ -72,7 +72,7 @@ impl OutputOptions {
     /// Nothing of the report is meant; or the first file or stream that could not be written.
     pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
         let (selection, report) = (self.select.selection(), &*self.select.part(report)?);
-        let rules = self.answer.rules()?;
+        let rules = self.answer.json.rules()?;
         let ask = Ask {
             by: self.answer.by.clone(),
             tree: self.answer.direction(),
@@ -90,7 +90,9 @@ impl OutputOptions {
             }
             screen::write(report, &rules, &ask, style, out)
         };
-        self.print_with(stream, &table, &|out| json::write(report, out))
+        self.print_with(stream, &table, &|out| {
+            json::write(report, &rules, self.answer.json.schema(), out)
+        })
     }
 
     /// The same for whatever has a table and a JSON.

@@ -8,6 +8,7 @@
 
 pub mod advice;
 pub mod group;
+pub mod json;
 pub mod kind;
 pub mod names;
 pub mod owner;

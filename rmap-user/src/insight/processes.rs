@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use crate::report::{Process, Report};
 
 use super::names;
@@ -28,7 +30,7 @@ pub struct ProcessGroup {
 }
 
 /// How a size is spread over the processes of a group. Bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Spread {
     /// The least.
     pub min: u64,
@@ -37,7 +39,7 @@ pub struct Spread {
     /// The most.
     pub max: u64,
     /// All together; what they share counts in each.
-    pub sum: u128,
+    pub sum: u64,
 }
 
 impl Spread {
@@ -48,7 +50,7 @@ impl Spread {
             min: sizes.first().copied().unwrap_or(0),
             median: sizes.get(sizes.len().saturating_sub(1) / 2).copied().unwrap_or(0),
             max: sizes.last().copied().unwrap_or(0),
-            sum: sizes.iter().map(|size| u128::from(*size)).sum(),
+            sum: sizes.iter().fold(0, |sum, size| sum.saturating_add(*size)),
         }
     }
 }
@@ -68,8 +70,7 @@ impl ProcessGroup {
     /// What its processes hold together.
     #[must_use]
     pub fn bytes(&self) -> Bytes {
-        let signed = |sum: u128| i128::try_from(sum).unwrap_or(i128::MAX);
-        Bytes { rss: signed(self.rss.sum), dirty: signed(self.dirty.sum) }
+        Bytes { rss: self.rss.sum.into(), dirty: self.dirty.sum.into() }
     }
 }
 

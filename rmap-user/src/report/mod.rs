@@ -8,6 +8,7 @@
 mod breakdown;
 mod check;
 pub mod course;
+pub mod grouped;
 mod named;
 #[cfg(test)]
 mod schema;

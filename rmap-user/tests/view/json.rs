@@ -1,5 +1,7 @@
 //! The JSON report.
 
+use rmap::insight::Rules;
+use rmap::insight::json::Schema;
 use rmap::report::Report;
 use rmap::view::json;
 
@@ -7,7 +9,7 @@ use crate::{assert_golden, cases};
 
 fn render(report: &Report) -> String {
     let mut out = Vec::new();
-    json::write(report, &mut out).unwrap();
+    json::write(report, &Rules::built_in(), Schema::First, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -28,7 +30,7 @@ fn json_is_as_it_was() {
 
 /// Every object of `rmap.report/1` with its fields, as the schema fixes them.
 const FIELDS: &[(&str, &str)] = &[
-    ("", "schema rmap_version host session coverage totals processes stacks"),
+    ("", "schema rmap_version host session coverage totals processes stacks groups advice"),
     ("/totals", "rss_bytes dirty_bytes swap_bytes"),
     ("/host", "kernel arch page_bytes cpus"),
     ("/session", "mode command pids started_at duration_ns exit"),
@@ -58,8 +60,8 @@ const FIELDS: &[(&str, &str)] = &[
     ),
     ("/processes/0/gone/0", "stack cause touched_bytes segments"),
     ("/processes/0/released/0", "stack how rss_bytes"),
-    ("/stacks/0", "id complete frames"),
-    ("/stacks/0/frames/0", "function module build_id offset file line inlined"),
+    ("/stacks/0", "id complete owner frames"),
+    ("/stacks/0/frames/0", "function module build_id offset file line inlined class"),
 ];
 
 fn fields(value: &serde_json::Value) -> Vec<&str> {

@@ -9,6 +9,7 @@ mod diff;
 mod documents;
 mod explain;
 mod export;
+mod grouped;
 mod groups;
 #[cfg(feature = "live")]
 mod help;

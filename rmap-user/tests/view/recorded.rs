@@ -23,6 +23,8 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use rmap::insight::Rules;
+use rmap::insight::json::Schema;
 use rmap::replay::{self, Explained, Reading, Wanted};
 use rmap::report::course::Course;
 use rmap::report::{At, Explanation, Report, check_identity};
@@ -98,7 +100,10 @@ fn views_of_recordings_are_as_they_were() {
         let chosen = Selection { segments: vec!["[anon]".into()], ..Selection::default() };
         let part = chosen.of(report.clone()).unwrap();
         golden("part.txt", &table(&part, narrow));
-        golden("part.json", &text(|out| json::write(&part, out)));
+        golden(
+            "part.json",
+            &text(|out| json::write(&part, &Rules::built_in(), Schema::First, out)),
+        );
     }
 }
 
@@ -128,7 +133,7 @@ fn exports_of_recordings_are_as_they_were() {
 #[test]
 fn reports_of_recordings_are_as_they_were() {
     let golden = |kind: &str, text: &str| assert_golden(&format!("recorded/plain.{kind}"), text);
-    let whole = text(|out| json::write(&load("plain").0, out));
+    let whole = text(|out| json::write(&load("plain").0, &Rules::built_in(), Schema::First, out));
     golden("report.json", &whole);
     let reading = Reading { at: At::Peak, ..reading() };
     let mut report = replay::load(&path("plain"), &reading).unwrap().report;
@@ -137,7 +142,10 @@ fn reports_of_recordings_are_as_they_were() {
     report.host.kernel = "6.18".to_owned();
     let style = Style { width: Some(100), ..Style::default() };
     golden("at-peak.txt", &text(|out| table::write(&report, style, out)));
-    golden("at-peak.json", &text(|out| json::write(&report, out)));
+    golden(
+        "at-peak.json",
+        &text(|out| json::write(&report, &Rules::built_in(), Schema::First, out)),
+    );
 }
 
 /// The stories of a segment in a recording.

@@ -32,7 +32,7 @@ pub fn table(
     page.heading(&format!(
         "{} of {} ({})",
         number::count(many, "process", "processes"),
-        number::count(kinds, "program", "programs or roles"),
+        number::count(kinds, "program or role", "programs or roles"),
         unit.name()
     ))?;
     let shown = if groups.len() == top + 1 { top + 1 } else { top }.min(groups.len());
@@ -49,7 +49,7 @@ pub fn table(
         tail_head: "Program",
         rows: Vec::new(),
     };
-    let figure = |bytes: u128| unit.figure(i128::try_from(bytes).unwrap_or(i128::MAX));
+    let figure = |bytes: u64| unit.figure(bytes.into());
     let texts: Vec<Text> = shown
         .iter()
         .map(|group| {
@@ -64,9 +64,8 @@ pub fn table(
     let room = page.style.width.map(|width| width.saturating_sub(58));
     for (group, name) in shown.iter().zip(fit(&texts, room)) {
         let rss = group.rss;
-        let cells =
-            [group.members.len().to_string(), figure(rss.min.into()), figure(rss.median.into())];
-        let more = [figure(rss.max.into()), figure(rss.sum), figure(group.dirty.sum)];
+        let cells = [group.members.len().to_string(), figure(rss.min), figure(rss.median)];
+        let more = [figure(rss.max), figure(rss.sum), figure(group.dirty.sum)];
         grid.rows.push(Row {
             cells: cells.into_iter().chain(more).map(Cell::plain).collect(),
             tail: Some(Box::new(move |_| Line::of(name.clone(), Paint::Plain))),
