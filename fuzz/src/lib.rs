@@ -46,6 +46,12 @@ pub const TARGETS: &[Target] = &[
         run: rmap::pclntab::fuzz_entry,
     },
     Target {
+        name: "python",
+        what: "a line table of CPython's, or a file that may be one",
+        max_len: 1 << 12,
+        run: rmap::runtime::python::fuzz_entry,
+    },
+    Target {
         name: "table_cache",
         what: "a file of the cache of unwind tables, its checksum made right",
         max_len: 1 << 12,

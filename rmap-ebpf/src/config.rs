@@ -31,6 +31,8 @@ globals! {
     SIGNAL_LIVE: u64 = 0;
     /// Offset of `task_struct.rss_stat` where the kernel gathers counts there (before 6.2); else 0.
     TASK_RSS_STAT: u64 = 0;
+    /// Offset of `task_struct.thread.fsbase`, where the thread pointer is kept; 0: not known.
+    TASK_FSBASE: u64 = 0;
     /// Offset of `mm_struct.pgd`.
     MM_PGD: u64 = 0;
     /// Offset of `folio.index`.

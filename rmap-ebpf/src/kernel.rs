@@ -64,6 +64,18 @@ pub fn mm(task: *mut task_struct) -> u64 {
     unsafe { *((task as u64 + config::TASK_MM.load()) as *const u64) }
 }
 
+/// The current task's thread pointer, to which its thread-local storage is relative; 0: not known.
+/// What a thread sets by `wrfsbase` alone is seen when it was next taken off its processor.
+#[inline(always)]
+pub fn thread_pointer() -> u64 {
+    let offset = config::TASK_FSBASE.load();
+    if offset == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    unsafe { *((current() as u64 + offset) as *const u64) }
+}
+
 /// The top page table of the current task's address space: the kernel's address of it. The task
 /// must have one.
 #[inline(always)]

@@ -21,12 +21,15 @@ use rmap_ebpf::{
 use crate::{
     arch::UserRegisters,
     config, emit, kernel,
-    state::{EVENTS, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, busy},
+    runtime::python,
+    state::{EVENTS, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, SeenSet, busy},
     unwind::{self, Scratch},
 };
 
 /// Bytes of a stack record before its addresses.
 const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
+/// Bytes of a record of stack pointers before them.
+const POINTERS_FIXED: u32 = core::mem::offset_of!(abi::StackPointersRecord, offsets) as u32;
 /// Bytes of a raw stack record before its memory.
 const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
 /// Bytes in the ring from which on no raw stacks are sent: half of it.
@@ -40,14 +43,16 @@ const PIECE: usize = abi::RAW_STACK_ALIGN;
 /// is the process's value in `TARGETS`.
 #[inline(always)]
 pub fn capture(registers: UserRegisters, mm: u64, slot: u32, place: Place) -> u64 {
-    take(registers, mm, slot, None, place)
+    let native = take(registers, mm, slot, None, place);
+    python::join(registers, native, mm, slot, place)
 }
 
 /// The same at the end of a fault, to which a program comes again and again: a stack that was there
 /// before is not walked once more.
 #[inline(always)]
 pub fn capture_again(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
-    take(registers, mm, slot, unwind::start(registers, slot), Place::Classic)
+    let native = take(registers, mm, slot, unwind::start(registers, slot), Place::Classic);
+    python::join(registers, native, mm, slot, Place::Classic)
 }
 
 /// Sends registers and memory of a stack instead of a walk; user space walks it.
@@ -95,7 +100,8 @@ fn take(
             way += 1;
         }
     }
-    unwind::walk(registers, slot, scratch, place);
+    let runtime = python::is_active(slot);
+    unwind::walk(registers, slot, scratch, place, runtime);
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
     // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
@@ -114,7 +120,7 @@ fn take(
     if hash != 0 {
         return hash;
     }
-    let (hash, known) = finish(walked, mm, place);
+    let (hash, known) = finish(walked, mm, place, runtime);
     // Not the first time: most stacks come once.
     if known
         && !unmapped
@@ -137,14 +143,9 @@ fn has_room() -> bool {
 /// Names a walked stack, and sends it if it is new. The second value is whether user space had it
 /// before.
 #[inline(always)]
-fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
+fn finish(scratch: &mut Scratch, mm: u64, place: Place, runtime: bool) -> (u64, bool) {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
-    let Some(seen) = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1)) else {
-        return (hash, false);
-    };
-    // SAFETY: the map keeps its values in place. Another CPU may write a set meanwhile: a word is
-    // then the one or the other hash, and at worst a stack is sent twice.
-    let seen = unsafe { &mut *seen };
+    let Some(seen) = seen(hash) else { return (hash, false) };
     if seen[0] == hash || seen[1] == hash || seen[2] == hash || seen[3] == hash {
         return (hash, true);
     }
@@ -154,6 +155,10 @@ fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
     record.status = scratch.status as u16;
     record.count = scratch.count as u16;
     record.reserved = 0;
+    if runtime {
+        send_pointers(scratch, hash, mm, place);
+    }
+    let record = &mut scratch.record;
     let length = FIXED + 8 * (scratch.count & abi::MAX_FRAMES as u32);
     let sent = send((&raw mut *record).cast(), length, place.wakes());
     if sent {
@@ -162,6 +167,30 @@ fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
         emit::count(abi::COUNT_LOST_STACKS, 1);
     }
     (hash, false)
+}
+
+/// The set of [`SEEN`] in which a hash is, if user space has its stack.
+#[inline(always)]
+pub fn seen(hash: u64) -> Option<&'static mut SeenSet> {
+    let set = SEEN.get_ptr_mut(hash as u32 & (SEEN_SETS - 1))?;
+    // SAFETY: the map keeps its values in place. Another CPU may write a set meanwhile: a word is
+    // then the one or the other hash, and at worst a stack is sent twice.
+    Some(unsafe { &mut *set })
+}
+
+/// Sends where the frames of a walked stack lie. Without it the frames of a runtime have no places
+/// among them.
+#[inline(always)]
+fn send_pointers(scratch: &mut Scratch, hash: u64, mm: u64, place: Place) {
+    let record = &mut scratch.pointers;
+    record.header = emit::header(abi::KIND_STACK_POINTERS, 0, mm);
+    record.hash = hash;
+    record.count = scratch.count;
+    record.reserved = 0;
+    let length = POINTERS_FIXED + 4 * (scratch.count & abi::MAX_FRAMES as u32);
+    if !send((&raw mut *record).cast(), length, place.wakes()) {
+        emit::count(abi::COUNT_LOST_STACKS, 1);
+    }
 }
 
 /// Sends registers and memory of a stack that has code without tables, or under `hash`, if that is
@@ -236,7 +265,7 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) 
 
 /// Puts `length` bytes into the ring, if there is room. `flags`: of `bpf_ringbuf_output`.
 #[inline(always)]
-fn send(record: *mut c_void, length: u32, flags: u64) -> bool {
+pub fn send(record: *mut c_void, length: u32, flags: u64) -> bool {
     // SAFETY: the verifier checks that `length` stays inside the record.
     let sent = unsafe {
         bpf_ringbuf_output((&raw const EVENTS).cast_mut().cast(), record, u64::from(length), flags)

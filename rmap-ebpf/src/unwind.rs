@@ -5,7 +5,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
-    abi::{self, Mappings, Rule, StackRecord},
+    abi::{self, Mappings, Rule, StackPointersRecord, StackRecord},
     logic::{
         hash,
         repeat::{AT_ONCE, Memory, NEAR, SPAN, Set, Start, Trace},
@@ -53,8 +53,14 @@ pub struct Scratch {
     pub status: u32,
     /// How many addresses `record` has.
     pub count: u32,
+    /// All bits where the hash depends on the frames' places; else 0.
+    mask: u64,
+    /// The stack pointer of the innermost frame.
+    sp: u64,
     /// The addresses; the rest of it is for the sender.
     pub record: StackRecord,
+    /// The frames' places; the rest of it is for the sender.
+    pub pointers: StackPointersRecord,
 }
 
 /// Bytes of the stack that are read for a walk before it begins: most stacks are no larger.
@@ -91,9 +97,16 @@ struct State {
     scratch: *mut Scratch,
 }
 
-/// Walks from `registers`, into `scratch`.
+/// Walks from `registers`, into `scratch`. `runtime`: frames of a language runtime are to be placed
+/// among these, so two stacks are the same only if their frames lie alike.
 #[inline(always)]
-pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch, place: Place) {
+pub fn walk(
+    registers: UserRegisters,
+    slot: u32,
+    scratch: *mut Scratch,
+    place: Place,
+    runtime: bool,
+) {
     // SAFETY: this CPU's own slot; programs that use it do not nest, since what a nested fault
     // runs stops at the busy mark.
     let start = unsafe { &mut *scratch };
@@ -106,6 +119,8 @@ pub fn walk(registers: UserRegisters, slot: u32, scratch: *mut Scratch, place: P
         copy_stack(registers, FIRST_BYTES, scratch);
     }
     start.sum = hash::START;
+    start.mask = if runtime { u64::MAX } else { 0 };
+    start.sp = registers.sp();
     start.status = u32::from(abi::STACK_NO_MAPPING);
     start.count = 0;
     let known = if config::PREEMPTED.load() == 0 { 0 } else { place as u32 };
@@ -132,7 +147,12 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     }
     let ip = scratch.frame.ip;
     scratch.record.ips[(index as usize & abi::MAX_FRAMES).min(abi::MAX_FRAMES - 1)] = ip;
-    scratch.sum = hash::add(scratch.sum, ip);
+    let offset = scratch.frame.sp.wrapping_sub(scratch.sp);
+    let offset = if offset > u64::from(u32::MAX) { u64::from(u32::MAX) } else { offset };
+    scratch.pointers.offsets[(index as usize & abi::MAX_FRAMES).min(abi::MAX_FRAMES - 1)] =
+        offset as u32;
+    // User addresses leave the upper bits free.
+    scratch.sum = hash::add(scratch.sum, ip ^ (offset & scratch.mask).rotate_left(40));
     scratch.count = index as u32 + 1;
     let mut frame = scratch.frame;
     let mut env = Kernel { mappings: state.mappings, known: state.known, scratch: state.scratch };

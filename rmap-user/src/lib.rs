@@ -20,6 +20,7 @@ pub mod pclntab;
 pub mod recording;
 pub mod replay;
 pub mod report;
+pub mod runtime;
 pub mod session;
 pub mod symbol;
 pub mod terms;

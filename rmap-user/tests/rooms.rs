@@ -19,21 +19,35 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("input", &["report", "recording", "replay"]),
     ("pclntab", &[]),
     ("unwind", &["trace", "pclntab"]),
+    ("runtime", &["trace", "unwind"]),
     ("model", &["trace", "terms"]),
-    ("symbol", &["trace", "pclntab", "report"]),
+    ("symbol", &["trace", "pclntab", "report", "runtime"]),
     ("attribution", &["model", "trace", "terms"]),
-    ("session", &["trace", "model", "attribution", "symbol", "report", "terms"]),
+    ("session", &["trace", "model", "attribution", "symbol", "report", "terms", "runtime"]),
     // Names of code are a part of a recording; its limits know which calls change mappings.
     ("recording", &["trace", "model", "symbol", "report"]),
     ("replay", &["trace", "model", "recording", "session", "symbol", "report"]),
     ("insight", &["report"]),
     ("view", &["report", "insight"]),
-    ("live", &["trace", "unwind", "symbol", "report", "session", "model", "recording", "output"]),
+    (
+        "live",
+        &[
+            "trace",
+            "unwind",
+            "runtime",
+            "symbol",
+            "report",
+            "session",
+            "model",
+            "recording",
+            "output",
+        ],
+    ),
     ("cli", &["*"]),
 ];
 
 /// Rooms whose files may name the wire records of the probes.
-const SEE_THE_RECORDS: &[&str] = &["trace", "live", "unwind"];
+const SEE_THE_RECORDS: &[&str] = &["trace", "live", "unwind", "runtime"];
 
 /// Modules below `src/` that are no rooms: the roots of the library and of the binary.
 const ROOTS: &[&str] = &["lib", "main"];

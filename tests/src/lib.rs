@@ -27,6 +27,7 @@ pub mod matrix;
 pub mod pmap;
 pub mod pressure;
 pub mod process;
+pub mod python;
 pub mod rmap;
 pub mod routes;
 pub mod setting;

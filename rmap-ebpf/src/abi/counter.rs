@@ -21,5 +21,8 @@ pub const COUNT_LOST_ANYWHERE: u32 = 7;
 /// Stacks of which the walk ended complete, then one counter for each other `STACK_` status in
 /// its order.
 pub const COUNT_STACK_STATUS: u32 = 16;
+/// Walks of Python frames that ended complete, then one counter for each other `PYTHON_` status in
+/// its order.
+pub const COUNT_PYTHON_STATUS: u32 = 32;
 /// How many counters there are.
-pub const COUNTERS: u32 = 32;
+pub const COUNTERS: u32 = 40;

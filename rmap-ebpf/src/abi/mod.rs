@@ -8,11 +8,13 @@
 
 mod counter;
 mod loss;
+mod python;
 mod record;
 mod unwind;
 
 pub use counter::*;
 pub use loss::*;
+pub use python::*;
 pub use record::*;
 pub use unwind::*;
 

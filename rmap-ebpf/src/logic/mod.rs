@@ -5,6 +5,7 @@ pub mod batch;
 pub mod count;
 pub mod fault;
 pub mod hash;
+pub mod python;
 pub mod repeat;
 pub mod unwind;
 pub mod unwind_row;

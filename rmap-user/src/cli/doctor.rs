@@ -64,8 +64,13 @@ pub fn doctor(
 /// stdout cannot be written.
 pub fn run() -> anyhow::Result<ExitCode> {
     let preflight = preflight::check();
-    let settings =
-        Settings { choice: Choice::Auto, follow: true, verbose: false, check_unwind: false };
+    let settings = Settings {
+        choice: Choice::Auto,
+        follow: true,
+        verbose: false,
+        check_unwind: false,
+        python: true,
+    };
     let (attached, load_error) = match session::load(settings) {
         Ok(probes) => {
             let attached = probes.probes().to_vec();

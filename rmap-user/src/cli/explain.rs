@@ -145,6 +145,7 @@ fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
             interval: options.look.interval,
             record: Some(path.clone()),
             verbose: options.output.verbose > 1,
+            python: true,
             ..Watch::default()
         },
     };

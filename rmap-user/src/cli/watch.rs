@@ -30,6 +30,20 @@ pub struct WatchOptions {
     /// Which probes serve
     #[arg(long, value_name = "PLAN", value_enum, default_value_t, hide_short_help = true)]
     pub probes: ProbesOption,
+
+    /// Show functions and lines of Python programs: auto, or off
+    #[arg(long, value_name = "WHICH", value_enum, default_value_t, hide_short_help = true)]
+    pub python: PythonOption,
+}
+
+/// Whether the frames of Python programs are read, on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PythonOption {
+    /// Where a process runs CPython 3.8 to 3.14
+    #[default]
+    Auto,
+    /// Nowhere: only the interpreter's own functions are shown
+    Off,
 }
 
 /// Options of every command that traces.
@@ -102,6 +116,7 @@ impl WatchOptions {
             record: self.look.record.clone(),
             probes: self.probes.into(),
             verbose: self.output.verbose > 1,
+            python: self.python == PythonOption::Auto,
         }
     }
 

@@ -20,8 +20,8 @@ use super::owners::PAGE;
 use super::path::StackRef;
 use super::space::{AddressSpace, Ledger};
 use crate::trace::{
-    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, MmKey, Moment, Rss, Snapshot, Stack,
-    StackEnd, StackHash,
+    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, MmKey, Moment, Rss, Run, Snapshot,
+    Stack, StackEnd, StackHash,
 };
 
 /// A process.
@@ -65,6 +65,10 @@ pub struct Content {
     pub ips: Box<[u64]>,
     /// How the walk ended.
     pub end: StackEnd,
+    /// Frames of a language runtime, and where they belong among the others.
+    pub runs: Box<[Run]>,
+    /// Not all frames of the runtime are there.
+    pub cut: bool,
 }
 
 /// All user stacks of a session.
@@ -123,17 +127,29 @@ impl Stacks {
     }
 
     fn add(&mut self, stack: &Stack) {
-        let content = Content { ips: stack.ips.clone().into_boxed_slice(), end: stack.end };
+        let ips = stack.ips.clone().into_boxed_slice();
+        self.name(stack.hash, Content { ips, end: stack.end, runs: Box::default(), cut: false });
+    }
+
+    /// Takes frames of a runtime together with the user stack `native`, under a name of their own.
+    /// Without that stack they have no addresses, and are lost as it is.
+    fn join(&mut self, hash: StackHash, native: StackHash, runs: Vec<Run>, cut: bool) {
+        let Some(content) = self.contents.get(&self.first_name(native)) else { return };
+        let (ips, end) = (content.ips.clone(), content.end);
+        self.name(hash, Content { ips, end, runs: runs.into_boxed_slice(), cut });
+    }
+
+    fn name(&mut self, hash: StackHash, content: Content) {
         match self.names.get(&content) {
-            Some(first) if *first == stack.hash => {}
+            Some(first) if *first == hash => {}
             Some(first) => {
-                self.same.insert(stack.hash, *first);
+                self.same.insert(hash, *first);
                 self.last = None;
             }
             None => {
                 let content = Arc::new(content);
-                self.contents.insert(stack.hash, Arc::clone(&content));
-                self.names.insert(content, stack.hash);
+                self.contents.insert(hash, Arc::clone(&content));
+                self.names.insert(content, hash);
             }
         }
     }
@@ -298,6 +314,8 @@ impl Processes {
             Body::Stack(stack) => self.stacks.add(stack),
             // Whoever has the tables walks it and tells the result as a stack.
             Body::RawStack(_) => {}
+            // Its frames come with their places, by `join`.
+            Body::Runtime(_) => {}
             Body::Rss(rss) => self.rss(event, rss),
             Body::File(change) => self.file(event, change),
             Body::Missing(missing) => self.missing(event, missing),
@@ -309,6 +327,11 @@ impl Processes {
                 }
             }
         }
+    }
+
+    /// As [`super::Model::join`].
+    pub(super) fn join(&mut self, hash: StackHash, native: StackHash, runs: Vec<Run>, cut: bool) {
+        self.stacks.join(hash, native, runs, cut);
     }
 
     /// Applies faults of one run: as if each of them came for itself.

@@ -14,7 +14,7 @@ use super::journal::Change;
 use super::owners::PAGE;
 use super::process::Processes;
 use super::space::AddressSpace;
-use crate::trace::{Body, Event, FaultRun, MmKey, Snapshot};
+use crate::trace::{Body, Event, FaultRun, MmKey, Run, Snapshot, StackHash};
 
 /// Everything that is known of a session's memory.
 #[derive(Debug)]
@@ -74,6 +74,12 @@ impl Model {
     pub fn faults(&mut self, run: &FaultRun) {
         self.apply_run();
         self.processes.faults(run);
+    }
+
+    /// Takes frames of a language runtime that belong to a user stack: `hash` names both together.
+    /// `cut`: not all of them are there.
+    pub fn join(&mut self, hash: StackHash, native: StackHash, runs: Vec<Run>, cut: bool) {
+        self.processes.join(hash, native, runs, cut);
     }
 
     /// Applies a snapshot. Gives the position of its process in [`Processes::all`].

@@ -28,6 +28,8 @@ const CODE: u8 = 10;
 const WRITTEN: u8 = 11;
 const FILE: u8 = 12;
 const MISSING: u8 = 13;
+/// Of a language runtime: see [`super::runtime`].
+const RUNTIME: u8 = 32;
 
 // What is missing, next to 0 and 1: faults, or other events too, of the address space.
 const PAGES: u8 = 2;
@@ -125,6 +127,7 @@ impl Batch {
             Body::Rss(_) => RSS,
             Body::File(_) => FILE,
             Body::Missing(_) => MISSING,
+            Body::Runtime(_) => RUNTIME,
         };
         self.begin(kind);
         self.time(event.time_ns);
@@ -197,6 +200,7 @@ impl Batch {
             }
             Body::Missing(Missing::Space { calls }) => out.push(u8::from(*calls)),
             Body::Missing(Missing::Anywhere) => out.push(ANYWHERE),
+            Body::Runtime(runtime) => super::runtime::put_runtime(out, runtime),
         }
     }
 
@@ -534,7 +538,7 @@ impl<'a> Unbatch<'a> {
         }
         let input = match self.from.byte()? {
             FAULTS => self.faults()?,
-            kind @ (MAP..=RSS | FILE | MISSING) => Input::Event(self.event(kind)?),
+            kind @ (MAP..=RSS | FILE | MISSING | RUNTIME) => Input::Event(self.event(kind)?),
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
             PROCESS => {
                 let pid = self.from.small()?;
@@ -693,6 +697,7 @@ impl<'a> Unbatch<'a> {
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
             }
             MISSING => Body::Missing(missing(from)?),
+            RUNTIME => Body::Runtime(Box::new(super::runtime::runtime(from)?)),
             FILE => {
                 let (file, index, pages) = (file(from)?, from.number()?, from.small()?);
                 let flags = from.byte()?;

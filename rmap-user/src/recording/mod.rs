@@ -6,6 +6,7 @@
 //!
 //! * [`writer`]: batches go to the file on a thread of their own; [`read`]: a file becomes inputs;
 //! * `frame`: the file as a sequence of checked frames;
+//! * `runtime`: frames and code of language runtimes as bytes;
 //! * `codec`: inputs as bytes; [`names`]: names of code as bytes; `varint`: numbers as bytes;
 //! * `breakdown`: the measures of a segment and threads as bytes;
 //! * `limits`: values that no kernel gives.
@@ -16,6 +17,7 @@ pub(crate) mod frame;
 pub(crate) mod limits;
 pub(crate) mod names;
 pub(crate) mod read;
+mod runtime;
 pub(crate) mod varint;
 pub mod writer;
 

@@ -81,7 +81,8 @@ impl Collector {
             | Body::File(_)
             | Body::Missing(_)
             | Body::Exit { .. }
-            | Body::RawStack(_) => {}
+            | Body::RawStack(_)
+            | Body::Runtime(_) => {}
         }
     }
 
@@ -127,13 +128,20 @@ impl Collector {
 
     /// The course, beside the report that the same inputs made.
     pub(super) fn finish(mut self, report: &Report, stacks: &[RawStack]) -> Course {
+        let plain = stacks.iter().filter(|stack| stack.runs.is_empty());
         let ids: HashMap<(u32, &[u64]), StackId> =
-            stacks.iter().map(|stack| ((stack.pid, &stack.ips[..]), stack.id)).collect();
+            plain.map(|stack| ((stack.pid, &stack.ips[..]), stack.id)).collect();
+        // Those of a language runtime differ in more than their addresses.
+        let joined: HashMap<(u32, StackHash), StackId> =
+            stacks.iter().map(|stack| ((stack.pid, stack.hash), stack.id)).collect();
         let mut course = |process: &report::Process| {
             let mut log = self.processes.remove(&process.pid).unwrap_or_default();
             // Events of several processors come nearly in the order of time.
             log.sort_by_key(|(at_ns, _)| *at_ns);
             let id = |hash: Option<StackHash>| {
+                if let Some(id) = joined.get(&(process.pid, hash?)) {
+                    return Some(*id);
+                }
                 let ips = self.stacks.get(&hash?)?;
                 ids.get(&(process.pid, &ips[..])).copied()
             };

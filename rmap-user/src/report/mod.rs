@@ -422,6 +422,10 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The function was inlined into the next frame's.
     pub inlined: bool,
+    /// The language, where a runtime says it: `python`. Then `module` is the source file, and
+    /// `offset` the instruction's place in the function's bytecode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

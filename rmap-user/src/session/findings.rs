@@ -4,6 +4,7 @@
 //! which stacks have no frames yet, and the addresses for the frames.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -12,7 +13,8 @@ use super::process::{AtSnapshot, Case};
 use super::segments::report_segment;
 use crate::model::{KnownStack, Ledger, Path, Process, StackRef, Stacks};
 use crate::report::{self, Lost, Report, SnapshotKind, StackId};
-use crate::trace::{MmKey, Segment, StackEnd};
+use crate::runtime::python::Definitions;
+use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash};
 
 /// What the end of a session adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +51,12 @@ pub struct RawStack {
     pub ips: Vec<u64>,
     /// How the walk ended; [`StackEnd::Unknown`] if the stack was lost.
     pub end: StackEnd,
+    /// Frames of a language runtime.
+    pub runs: Box<[Run]>,
+    /// Not all frames of the runtime are there.
+    pub cut: bool,
+    /// Its name in the events.
+    pub hash: StackHash,
 }
 
 /// The result.
@@ -62,6 +70,8 @@ pub struct Findings {
     pub spaces: Vec<Option<MmKey>>,
     /// The histories that were asked for.
     pub stories: Vec<report::Story>,
+    /// What the frames of language runtimes are called.
+    pub definitions: Arc<Definitions>,
 }
 
 impl Session {
@@ -137,7 +147,8 @@ impl Session {
         };
         report.sum_up();
         debug_assert!(report::check_identity(&report).is_ok());
-        Findings { report, stacks, spaces, stories }
+        let definitions = self.runtimes.definitions();
+        Findings { report, stacks, spaces, stories, definitions }
     }
 
     /// All stacks that were seen so far, those too that the report does not name; without ids.
@@ -257,6 +268,9 @@ pub(super) fn raw_stack(stacks: &Stacks, known: &KnownStack, id: StackId) -> Raw
         first_ns: known.first_ns,
         ips: content.map(|content| content.ips.to_vec()).unwrap_or_default(),
         end: content.map_or(StackEnd::Unknown, |content| content.end),
+        runs: content.map(|content| content.runs.clone()).unwrap_or_default(),
+        cut: content.is_some_and(|content| content.cut),
+        hash: known.hash,
     }
 }
 

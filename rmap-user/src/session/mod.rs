@@ -30,6 +30,7 @@ use rustc_hash::FxHashMap;
 use crate::attribution::Context;
 use crate::model::{Arch, How, Ledger, Model};
 use crate::report::Mode;
+use crate::runtime::Runtimes;
 use crate::symbol::ModuleMap;
 use crate::trace::{
     Body, Code, Event, FaultRun, Fork, Input, Losses, MmKey, Moment, ProcessFacts, Snapshot,
@@ -68,6 +69,8 @@ pub struct Session {
     at_ns: Option<u64>,
     /// The histories that are asked for.
     histories: Option<Box<Histories>>,
+    /// Frames and code of language runtimes.
+    runtimes: Runtimes,
 }
 
 impl Session {
@@ -96,6 +99,7 @@ impl Session {
             without_exit: 0,
             at_ns,
             histories,
+            runtimes: Runtimes::default(),
         }
     }
 
@@ -147,6 +151,11 @@ impl Session {
     fn event(&mut self, event: &Event) {
         self.last_ns = self.last_ns.max(event.time_ns);
         self.model.event(event);
+        if let Body::Runtime(runtime) = &event.body
+            && let Some(joined) = self.runtimes.take(runtime)
+        {
+            self.model.join(joined.hash, joined.native, joined.runs, joined.cut);
+        }
         if let Some(histories) = &mut self.histories {
             histories.event(event, &mut self.model);
         }

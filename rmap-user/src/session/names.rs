@@ -37,12 +37,15 @@ pub fn name(
             time_ns: stack.first_ns,
             end: stack.end,
             ips: stack.ips.clone(),
+            runs: stack.runs.clone(),
+            cut: stack.cut,
         };
         (raw, stack.instance)
     };
     let stacks: Vec<_> = findings.stacks.iter().chain(more).map(raw).collect();
     let (mut named, names) = symbol::symbolize_keeping(
         stacks.iter().map(|(raw, instance)| (raw, modules.of(*instance).unwrap_or(&none))),
+        &findings.definitions,
         resolver,
     );
     named.stacks.truncate(findings.stacks.len());

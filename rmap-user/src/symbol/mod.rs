@@ -18,6 +18,7 @@
 //! * `depth`: debug information on which a recursive reader would run out of stack;
 //! * [`perf_map`]: names that a program writes for code made at run time;
 //! * `resolve`: one file's offsets → frames, through blazesym;
+//! * `runtimes`: runs of frames of language runtimes among the others;
 //! * `stacks`: many stacks → frames, markers, counts.
 
 mod debug_file;
@@ -31,6 +32,7 @@ pub mod module;
 pub mod parts;
 pub mod perf_map;
 mod resolve;
+mod runtimes;
 mod stacks;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::elf;
 use super::perf_map::PerfMap;
 use crate::report::Frame;
+use crate::runtime::python::Found;
 
 /// A file with code, shared by all mappings and processes that have it.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Binary {
     pub is_systems: bool,
     /// The name of its debug file.
     pub debug_link: Option<String>,
+    /// Whether it is a CPython, and which one.
+    pub python: Found,
     /// Offsets of code to which signal handlers return.
     pub trampolines: HashSet<u64>,
     /// Why `file` is `None`.
@@ -155,6 +158,7 @@ impl Binary {
             file_has_debug: true,
             is_systems: false,
             debug_link: None,
+            python: Found::Nothing,
             trampolines: HashSet::new(),
             why_no_file: None,
             stamp: Some(stamp),
@@ -175,6 +179,7 @@ impl Binary {
             file_has_debug: true,
             is_systems: false,
             debug_link: None,
+            python: Found::Nothing,
             trampolines: HashSet::new(),
             why_no_file: Some(why.into()),
             stamp: None,

@@ -24,8 +24,10 @@ use std::thread;
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, Resolver};
+use super::runtimes::{self, Runs};
 use crate::report::{Address, Frame, Stack, StackId};
-use crate::trace::StackEnd;
+use crate::runtime::python::Definitions;
+use crate::trace::{Run, StackEnd};
 
 /// Parsers of debug information recurse; memory for it is only used where they do.
 const PARSER_STACK: usize = 64 << 20;
@@ -57,6 +59,10 @@ pub struct RawStack {
     pub end: StackEnd,
     /// Innermost first, as in [`crate::trace::Stack`].
     pub ips: Vec<u64>,
+    /// Frames of a language runtime, each run in place of one of those frames.
+    pub runs: Box<[Run]>,
+    /// Not all frames of the runtime are there.
+    pub cut: bool,
 }
 
 /// Stacks with names.
@@ -135,13 +141,14 @@ pub fn trampolines_in(code: &[u8]) -> impl Iterator<Item = usize> {
 pub fn symbolize<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
 ) -> Symbolized {
-    symbolize_keeping(stacks, &Folders::default()).0
+    symbolize_keeping(stacks, &Definitions::default(), &Folders::default()).0
 }
 
-/// The same by a resolver of the caller's; and the names that were found for each file (with the
-/// name under which it was mapped), for a recording.
+/// The same by a resolver of the caller's, with what frames of language runtimes are called; and the
+/// names that were found for each file (with the name under which it was mapped), for a recording.
 pub fn symbolize_keeping<'a>(
     stacks: impl IntoIterator<Item = (&'a RawStack, &'a ModuleMap)>,
+    definitions: &Definitions,
     resolver: &impl Resolver,
 ) -> (Symbolized, Vec<(Arc<Binary>, String, Names)>) {
     let mut places = Places::default();
@@ -175,7 +182,22 @@ pub fn symbolize_keeping<'a>(
         .into_iter()
         .map(|(raw, at)| {
             let mut frames: Vec<Frame> = Vec::with_capacity(at.len() + 1);
-            for place in at {
+            let whole = raw.end == StackEnd::Complete && !raw.cut;
+            let mut runs = Runs::new(&raw.runs, definitions, whole, || {
+                let is_loop = |place: &Place| match place {
+                    Place::File(file, offset) => resolved[*file]
+                        .frames
+                        .get(offset)
+                        .is_some_and(|frames| frames.iter().any(runtimes::is_loop)),
+                    Place::Memory(..) | Place::Written(..) => false,
+                };
+                let loops = at.iter().zip(0..).filter(|(place, _)| is_loop(place));
+                loops.map(|(_, number)| number).collect()
+            });
+            for (place, number) in at.into_iter().zip(0_usize..) {
+                if runs.stand_for(number, &mut frames) {
+                    continue;
+                }
                 match place {
                     Place::File(file, offset) => {
                         let found = resolved[file].frames.get(&offset);
@@ -184,6 +206,7 @@ pub fn symbolize_keeping<'a>(
                     Place::Memory(name, address) => {
                         frames.push(bare(places.names[name], address));
                     }
+                    Place::Written(name, _) if runs.name_again(places.names[name]) => {}
                     Place::Written(name, address) => {
                         let function = Some(places.names[name].to_owned());
                         frames.push(Frame { function, ..bare(PERF_MAP, address) });
@@ -192,7 +215,9 @@ pub fn symbolize_keeping<'a>(
             }
             let marker = incomplete_marker(raw.end);
             frames.extend(marker.map(|marker| bare(marker, 0)));
-            Stack { id: raw.id, complete: marker.is_none(), frames }
+            runs.rest(&mut frames);
+            frames.extend(raw.cut.then(|| bare(runtimes::CUT, 0)));
+            Stack { id: raw.id, complete: marker.is_none() && !raw.cut, frames }
         })
         .collect();
     let mut names: Vec<_> = places
@@ -241,7 +266,7 @@ fn shortened(frame: &Frame, longest: usize) -> Frame {
     frame
 }
 
-fn bare(module: &str, offset: u64) -> Frame {
+pub(super) fn bare(module: &str, offset: u64) -> Frame {
     Frame { module: module.to_owned(), offset: Address(offset), ..Frame::default() }
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::report::{Address, Frame, StackId};
+use crate::runtime::python::Definitions;
 use crate::trace::StackEnd;
 
 /// Line numbers below count from here. `sink` reports where it was called from.
@@ -106,7 +107,14 @@ fn keep(path: &Path) -> Arc<Binary> {
 }
 
 fn named(map: &ModuleMap, ips: &[u64]) -> Symbolized {
-    let raw = RawStack { id: StackId(5), time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
+    let raw = RawStack {
+        id: StackId(5),
+        time_ns: 1,
+        end: StackEnd::Complete,
+        ips: ips.to_vec(),
+        runs: Box::default(),
+        cut: false,
+    };
     symbolize([(&raw, map)])
 }
 
@@ -260,8 +268,15 @@ fn of_a_recording(build_id: Option<&str>, bias: Option<i64>, names: Names) -> Ar
 }
 
 fn named_in(map: &ModuleMap, ips: &[u64], folders: &Folders) -> Symbolized {
-    let raw = RawStack { id: StackId(5), time_ns: 1, end: StackEnd::Complete, ips: ips.to_vec() };
-    symbolize_keeping([(&raw, map)], folders).0
+    let raw = RawStack {
+        id: StackId(5),
+        time_ns: 1,
+        end: StackEnd::Complete,
+        ips: ips.to_vec(),
+        runs: Box::default(),
+        cut: false,
+    };
+    symbolize_keeping([(&raw, map)], &Definitions::default(), folders).0
 }
 
 #[test]
@@ -358,6 +373,8 @@ fn a_kept_file_serves_after_it_was_deleted_and_replaced() {
         time_ns: 0,
         end: StackEnd::Complete,
         ips: ips.to_vec(),
+        runs: Box::default(),
+        cut: false,
     };
     let (first, second) = (raw(&[1, call]), raw(&[1, new_call]));
     let found = symbolize([(&first, &old), (&second, &new)]);
@@ -402,7 +419,14 @@ int main(void) { printf("%p\n%p\n", &restorer, &behind); }
 
 #[test]
 fn incomplete_stacks_end_in_a_marker() {
-    let raw = RawStack { id: StackId(9), time_ns: 0, end: StackEnd::NoRow, ips: vec![0x1000] };
+    let raw = RawStack {
+        id: StackId(9),
+        time_ns: 0,
+        end: StackEnd::NoRow,
+        ips: vec![0x1000],
+        runs: Box::default(),
+        cut: false,
+    };
     let mut map = ModuleMap::new();
     map.add(
         0,

@@ -118,7 +118,10 @@ impl Event {
                     stack: stack_hash(r.stack),
                 })
             }
-            other => return Err(DecodeError::Kind(other)),
+            other => match super::python::decode(other, bytes) {
+                Some(runtime) => Body::Runtime(Box::new(runtime?)),
+                None => return Err(DecodeError::Kind(other)),
+            },
         };
         Ok(Self {
             time_ns: header.time_ns,
@@ -292,7 +295,7 @@ mod tests {
 
         #[test]
         fn any_body_of_a_known_kind_is_an_event_or_an_error(
-            kind in 0u16..10,
+            kind in 0u16..20,
             mut bytes in proptest::collection::vec(any::<u8>(), 2..1200),
         ) {
             bytes[..2].copy_from_slice(&kind.to_ne_bytes());

@@ -3,6 +3,8 @@
 //! Comes in: nothing; [`super::decode`] makes events of the probes' records, a recording holds them.
 //! Goes out: the types. Numbers without a meaning here stay numbers.
 
+use super::python::Runtime;
+
 /// Names one address space. The kernel uses the same value again after the space is gone, so it
 /// means something only between the fork or exec that made it and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +68,8 @@ pub enum Body {
     Rss(Rss),
     /// Pages of a mapped file became dirty, or left the page cache.
     File(FileChange),
+    /// Frames or code of a language runtime.
+    Runtime(Box<Runtime>),
     /// Events were lost, the last of them at [`Event::time_ns`].
     Missing(Missing),
 }

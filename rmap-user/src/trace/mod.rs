@@ -4,17 +4,23 @@
 //! typed data.
 //!
 //! * [`event`]: what the probes reported; [`decode`]: their records become events;
+//! * [`python`]: what they reported of CPython's frames;
 //! * [`snapshot`]: one process's memory at one moment; [`pages`]: its runs of pages, cut to a range.
 
 pub mod decode;
 pub mod event;
 pub mod pages;
+pub mod python;
 pub mod snapshot;
 
 pub use decode::{DecodeError, fuzz_entry};
 pub use event::{
     Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
     MissingPages, MmId, RawStack, Rss, Stack, StackEnd, StackHash,
+};
+pub use python::{
+    CodeId, PythonCode, PythonEnd, PythonFrame, PythonStack, PythonTable, Run, Runtime,
+    StackPointers,
 };
 pub use snapshot::{
     Breakdown, Measure, Moment, PageKind, PageRun, PageState, Segment, Snapshot, Thread, VmFlags,

@@ -35,6 +35,9 @@ pub struct Walk {
     /// Instruction addresses, innermost first: the first one is the instruction itself, the
     /// others are return addresses, or again exact below a signal handler's trampoline.
     pub ips: Vec<u64>,
+    /// Each frame's stack pointer, in bytes above the innermost one's; [`u32::MAX`] where it is
+    /// another stack.
+    pub offsets: Vec<u32>,
     /// How the walk ended.
     pub end: StackEnd,
 }
@@ -123,12 +126,17 @@ pub fn walk(
         Frame::innermost(registers.ip, general(REG_SP), general(REG_BP), general(REG_BX));
     let mut env = Host { space, registers, read };
     let mut ips = vec![frame.ip];
+    let mut offsets = vec![0];
     let end = loop {
         match advance(&mut env, &mut frame) {
             STEP_NEXT if ips.len() >= MAX_FRAMES => break STACK_TRUNCATED,
-            STEP_NEXT => ips.push(frame.ip),
+            STEP_NEXT => {
+                ips.push(frame.ip);
+                let offset = frame.sp.wrapping_sub(registers.sp());
+                offsets.push(u32::try_from(offset).unwrap_or(u32::MAX));
+            }
             status => break status,
         }
     };
-    Walk { ips, end: StackEnd::of_status(end) }
+    Walk { ips, offsets, end: StackEnd::of_status(end) }
 }

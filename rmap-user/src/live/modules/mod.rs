@@ -252,8 +252,16 @@ impl Catalogue {
         if let Some(known) = self.by_stamp.get(&answer.opened.stamp) {
             return Ok(known.clone());
         }
-        let ModuleAnswer { opened, headers, trampolines, debug_link, digest, needs, copied } =
-            *answer;
+        let ModuleAnswer {
+            opened,
+            headers,
+            trampolines,
+            debug_link,
+            python,
+            digest,
+            needs,
+            copied,
+        } = *answer;
         let copied = copied.filter(|_| reply.copy.is_some());
         self.copied += copied.map_or(0, |(bytes, _)| bytes);
         let why = "its file is gone, and no copy of its symbols could be kept";
@@ -266,6 +274,7 @@ impl Catalogue {
             is_systems: opened.systems,
             is_lasting: opened.lasting,
             debug_link,
+            python,
             trampolines: trampolines.into_iter().collect(),
             stamp: Some(opened.stamp),
             headers,

@@ -5,12 +5,24 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::live::worker::names::Names;
 use crate::report::{Frame, StackId};
+use crate::runtime::python::Definitions;
 use crate::symbol::{ModuleMap, RawStack, symbolize_keeping};
 use crate::trace::StackEnd;
 
 fn frames(map: &ModuleMap, ips: &[u64]) -> Vec<Frame> {
-    let raw = RawStack { id: StackId(0), time_ns: 0, end: StackEnd::Complete, ips: ips.to_vec() };
-    symbolize_keeping([(&raw, map)], &Names::default()).0.stacks.remove(0).frames
+    let raw = RawStack {
+        id: StackId(0),
+        time_ns: 0,
+        end: StackEnd::Complete,
+        ips: ips.to_vec(),
+        runs: Box::default(),
+        cut: false,
+    };
+    symbolize_keeping([(&raw, map)], &Definitions::default(), &Names::default())
+        .0
+        .stacks
+        .remove(0)
+        .frames
 }
 
 fn map_of(modules: Vec<Module>) -> ModuleMap {

@@ -28,7 +28,7 @@ use rmap_ebpf::abi;
 use crate::{
     live::{
         release::{is_left_out, may_be_preempted},
-        unwind::Tables,
+        unwind::{PYTHON_FRAMES, Tables},
     },
     report,
     symbol::{Binary, Module},
@@ -55,6 +55,9 @@ pub const PAGE_TABLE: &str = "page-table";
 /// What follows where page tables are not read.
 const WITHOUT_PAGE_TABLE: &str =
     "which pages a fault around its address mapped is told by the next snapshot";
+
+/// What follows where the frames of CPython are not read.
+const WITHOUT_PYTHON: &str = "Python programs show the interpreter's own functions";
 
 /// Why the probes cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +117,8 @@ pub struct Settings {
     pub verbose: bool,
     /// Send registers and memory of walked stacks as well, to check the walks.
     pub check_unwind: bool,
+    /// Read the frames of CPython.
+    pub python: bool,
 }
 
 /// The probes while they serve. Dropping it takes them out of the kernel.
@@ -266,6 +271,7 @@ impl Probes {
             loader
                 .map_max_entries("SCRATCH", abi::PLACES_UNDISTURBED)
                 .map_max_entries("RAW_STACKS", abi::PLACES_UNDISTURBED)
+                .map_max_entries("ROOMS", abi::PLACES_UNDISTURBED)
                 .map_max_entries("KNOWN", 1);
         }
         let mut ebpf = loader.load(OBJECT)?;
@@ -309,7 +315,19 @@ impl Probes {
         });
         let misses = if preempted { watch(&ebpf, &probes)? } else { Misses::default() };
         let targets = Targets::new(&mut ebpf)?;
-        let tables = Tables::new(&mut ebpf)?;
+        let python = offsets.has_thread_pointer();
+        probes.push(report::Probe {
+            name: PYTHON_FRAMES.to_owned(),
+            attached: python && settings.python,
+            why_not: match (settings.python, python) {
+                (false, _) => Some(format!("left out, as --python off says; {WITHOUT_PYTHON}")),
+                (true, false) => Some(format!(
+                    "this kernel's types do not say where a thread's pointer is; {WITHOUT_PYTHON}"
+                )),
+                (true, true) => None,
+            },
+        });
+        let tables = Tables::new(&mut ebpf, python && settings.python)?;
         let counters = map(&mut ebpf, "COUNTERS")?;
         let files = Files { map: map(&mut ebpf, "MAPPED")?, known: HashSet::new() };
         Ok(Self {
@@ -386,6 +404,11 @@ impl Probes {
                 .map_err(|e| Error::Map { name: "MAPPED", why: e.to_string() })?;
         }
         Ok(())
+    }
+
+    /// Frames of a process's CPython came.
+    pub fn has_python_frames(&mut self, pid: u32) {
+        self.tables.has_python_frames(pid);
     }
 
     /// A process has ended.

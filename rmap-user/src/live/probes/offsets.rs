@@ -96,6 +96,9 @@ impl Offsets {
             }
         };
         values.push((global, gathered));
+        // Without it language runtimes are left aside.
+        let thread_pointer = btf.member_offset("task_struct", "thread.fsbase");
+        values.push(("TASK_FSBASE", thread_pointer.unwrap_or(0)));
         // There only with CONFIG_MEMCG.
         values.push(("MM_OWNER", btf.member_offset("mm_struct", "owner").unwrap_or(0)));
         let mut other_shapes = other_shapes(|name| btf.tracepoint(name).ok());
@@ -107,6 +110,12 @@ impl Offsets {
             }
         }
         Ok(Self { values, other_shapes })
+    }
+
+    /// Whether a thread's pointer is known, from which language runtimes are found.
+    #[must_use]
+    pub fn has_thread_pointer(&self) -> bool {
+        self.values.iter().any(|(name, value)| *name == "TASK_FSBASE" && *value != 0)
     }
 
     /// The globals to set before the load.

@@ -14,6 +14,7 @@ use aya::{
 
 use super::{Error, Offsets, syscall_tracepoint::SyscallTracepoint};
 use crate::live::tracefs;
+use crate::live::unwind::PYTHON_FRAMES;
 
 /// How a probe is attached.
 #[derive(Clone, Copy, Debug)]
@@ -254,6 +255,9 @@ pub const PLAN: &[Planned] = &[
 /// What rmap knows by a probe of [`Probes::probes`](super::Probes::probes), by its name.
 #[must_use]
 pub fn purpose(name: &str) -> &'static str {
+    if name == PYTHON_FRAMES {
+        return "functions and lines of CPython 3.8 to 3.14";
+    }
     PLAN.iter()
         .find(|planned| planned.name == name)
         .map_or("exactly which pages a fault mapped, and their dirty bits", |planned| planned.gives)

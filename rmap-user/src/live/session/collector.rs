@@ -24,7 +24,9 @@ use crate::{
     recording::{self, Recorder},
     report::{Exit, Mode, Report},
     session::Closing,
-    trace::{Body, Event, Input, MapCall, Moment, RawStack, Stack, StackEnd},
+    trace::{
+        Body, Event, Input, MapCall, Moment, RawStack, Runtime, Stack, StackEnd, StackPointers,
+    },
 };
 
 use super::{
@@ -138,7 +140,12 @@ impl Collector {
         match &event.body {
             Body::RawStack(raw) if raw.check => return self.check(event.pid, raw.as_ref().clone()),
             Body::RawStack(raw) => {
-                let body = Body::Stack(self.finish_stack(event.pid, event.tid, raw));
+                let (stack, pointers) = self.finish_stack(event.pid, event.tid, raw);
+                if let Some(pointers) = pointers {
+                    let body = Body::Runtime(Box::new(Runtime::Pointers(pointers)));
+                    self.feed.apply(&Input::Event(Event { body, ..event.clone() }));
+                }
+                let body = Body::Stack(stack);
                 return self.feed.apply(&Input::Event(Event { body, ..event }));
             }
             Body::Stack(stack) => {
@@ -160,6 +167,9 @@ impl Collector {
     fn follow(&mut self, event: &Event) {
         match &event.body {
             Body::Exec { .. } => self.snapshots.executed(event.pid, event.mm),
+            Body::Runtime(runtime) if matches!(**runtime, Runtime::Stack(_)) => {
+                self.probes.has_python_frames(event.pid);
+            }
             Body::Fault(_) => self.snapshots.seen(event.pid, event.mm),
             // What a library's end takes away must be known before it does.
             Body::Map(call) if maps_code(call) => {
@@ -195,10 +205,15 @@ impl Collector {
     }
 
     /// Walks a stack that the kernel side had no tables for.
-    fn finish_stack(&mut self, pid: u32, tid: u32, raw: &RawStack) -> Stack {
-        let stack = self.walk(pid, raw);
-        if stack.end != StackEnd::NoMapping {
-            return stack;
+    fn finish_stack(
+        &mut self,
+        pid: u32,
+        tid: u32,
+        raw: &RawStack,
+    ) -> (Stack, Option<StackPointers>) {
+        let walked = self.walk(pid, raw);
+        if walked.0.end != StackEnd::NoMapping {
+            return walked;
         }
         // Code was mapped since the last look.
         let (code, to) = self.code();
@@ -206,7 +221,7 @@ impl Collector {
         self.walk(pid, raw)
     }
 
-    fn walk(&mut self, pid: u32, raw: &RawStack) -> Stack {
+    fn walk(&mut self, pid: u32, raw: &RawStack) -> (Stack, Option<StackPointers>) {
         let modules = self.feed.session().code_of(pid);
         self.probes.tables().finish(pid, raw, modules)
     }
@@ -428,6 +443,7 @@ impl Collector {
         if let Some(why) = self.code.trouble() {
             self.losses.note("unwind", why);
         }
+        probes.extend(self.probes.tables().pythons());
         probes.extend(self.losses.rows(&self.probes));
         let closing = Closing {
             host: facts::host(),

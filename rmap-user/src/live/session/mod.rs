@@ -51,6 +51,8 @@ pub struct Watch {
     pub probes: Choice,
     /// Let the probes log.
     pub verbose: bool,
+    /// Read the frames of CPython.
+    pub python: bool,
 }
 
 /// What `rmap run` runs, and how.

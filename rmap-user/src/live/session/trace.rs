@@ -98,6 +98,7 @@ pub(super) fn start(
         follow: watch.follow,
         verbose: watch.verbose,
         check_unwind: check.is_some(),
+        python: watch.python,
     })?;
     runtime.block_on(trace(subject, watch, probes, traced, check))
 }

@@ -7,6 +7,7 @@
 
 mod fresh;
 mod made;
+mod python;
 mod shared;
 mod spaces;
 
@@ -20,8 +21,9 @@ use rmap_ebpf::{
 
 use crate::{
     live::probes::{Error, Targets},
+    report,
     symbol::{Binary, Module, ModuleMap},
-    trace::{RawStack, Stack, StackEnd},
+    trace::{RawStack, Stack, StackEnd, StackPointers},
     unwind::{
         elf::Segment,
         layout::{Layout, Placed},
@@ -31,7 +33,10 @@ use crate::{
 };
 
 pub use fresh::Fresh;
+pub use python::PYTHON_FRAMES;
+
 use made::resident_word;
+use python::Pythons;
 use shared::Shared;
 use spaces::{Spaces, UPPER_HALF};
 
@@ -47,6 +52,7 @@ pub struct Tables {
     files: HashMap<*const Binary, (Arc<Binary>, Covered)>,
     fresh: Fresh,
     spaces: Spaces,
+    pythons: Pythons,
 }
 
 // SAFETY: the pointers are only compared; what they point to is kept by the `Arc` beside them.
@@ -61,17 +67,18 @@ enum Covered {
 }
 
 impl Tables {
-    /// Takes the maps of the loaded object.
+    /// Takes the maps of the loaded object. `python`: frames of CPython are wanted.
     ///
     /// # Errors
     /// A map is not there, or cannot be made.
-    pub fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
+    pub fn new(ebpf: &mut Ebpf, python: bool) -> Result<Self, Error> {
         Ok(Self {
             shared: Shared::new(ebpf)?,
             layout: Layout::default(),
             files: HashMap::new(),
             fresh: Fresh::default(),
             spaces: Spaces::new(ebpf)?,
+            pythons: Pythons::new(ebpf, python)?,
         })
     }
 
@@ -91,10 +98,12 @@ impl Tables {
         pid: u32,
         modules: impl Iterator<Item = &'a Module>,
     ) -> Result<(), Error> {
-        let mappings: Vec<Mapping> =
-            modules.map(|module| self.mappings(module)).collect::<Result<Vec<_>, _>>()?.concat();
+        let modules: Vec<&Module> = modules.collect();
+        let mappings = modules.iter().map(|module| self.mappings(module));
+        let mappings: Vec<Mapping> = mappings.collect::<Result<Vec<_>, _>>()?.concat();
         self.shared.flush_rules(&self.layout)?;
-        self.spaces.set(targets, pid, mappings)
+        let python = self.pythons.of(pid, &modules);
+        self.spaces.set(targets, pid, mappings, |slot| self.pythons.set(slot, python))
     }
 
     /// Makes the tables of files that will be mapped soon.
@@ -111,12 +120,25 @@ impl Tables {
     /// # Errors
     /// A map refused.
     pub fn inherit(&mut self, targets: &mut Targets, parent: u32, child: u32) -> Result<(), Error> {
+        self.pythons.inherit(parent, child);
         self.spaces.inherit(targets, parent, child)
     }
 
     /// A process has ended.
     pub fn forget(&mut self, pid: u32) {
         self.spaces.forget(pid);
+        self.pythons.forget(pid);
+    }
+
+    /// Frames of a process's CPython came.
+    pub fn has_python_frames(&mut self, pid: u32) {
+        self.pythons.came(pid);
+    }
+
+    /// Which processes run a CPython, and why some of them are not read.
+    #[must_use]
+    pub fn pythons(&self) -> Vec<report::Probe> {
+        self.pythons.probes()
     }
 
     /// Bytes of tables that the kernel side has.
@@ -126,9 +148,15 @@ impl Tables {
     }
 
     /// Walks a stack that the kernel side could not, with what is known of the process by now.
-    /// `modules` are those of the process, whose code is read from its memory.
+    /// `modules` are those of the process, whose code is read from its memory. Where the process runs
+    /// a language runtime that is read, it is said too where the frames lie.
     #[must_use]
-    pub fn finish(&self, pid: u32, raw: &RawStack, modules: Option<&ModuleMap>) -> Stack {
+    pub fn finish(
+        &self,
+        pid: u32,
+        raw: &RawStack,
+        modules: Option<&ModuleMap>,
+    ) -> (Stack, Option<StackPointers>) {
         let mut registers = Registers { ip: raw.registers[PT_REGS_IP], ..Registers::default() };
         for (number, value) in registers.general.iter_mut().enumerate() {
             let slot = match u8::try_from(number) {
@@ -141,7 +169,8 @@ impl Tables {
         let mappings = match modules {
             Some(modules) => modules.living().flat_map(|module| self.known_mappings(module)),
             None => {
-                return Stack { hash: raw.hash, end: StackEnd::NoMapping, ips: vec![registers.ip] };
+                let ips = vec![registers.ip];
+                return (Stack { hash: raw.hash, end: StackEnd::NoMapping, ips }, None);
             }
         };
         let space = Space::new(&self.shared, mappings.filter(|m| m.start < UPPER_HALF).collect());
@@ -156,7 +185,9 @@ impl Tables {
         };
         let walked =
             walk(&registers, &space, |address| of_stack(address).or_else(|| of_code(address)));
-        Stack { hash: raw.hash, end: walked.end, ips: walked.ips }
+        let pointers = StackPointers { stack: raw.hash, offsets: walked.offsets };
+        let stack = Stack { hash: raw.hash, end: walked.end, ips: walked.ips };
+        (stack, self.pythons.reads(pid).then_some(pointers))
     }
 
     /// The pieces of code of one mapping.

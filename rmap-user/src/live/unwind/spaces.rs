@@ -60,13 +60,14 @@ impl Spaces {
             .map_or(&[], |place| &place.mappings)
     }
 
-    /// Gives a process these mappings. Of more than fit, the last ones are left out: walks that
-    /// come there are finished in user space.
+    /// Gives a process these mappings; `prepare` fills in what else the new place has. Of more than
+    /// fit, the last ones are left out: walks that come there are finished in user space.
     pub(super) fn set(
         &mut self,
         targets: &mut Targets,
         pid: u32,
         mut mappings: Vec<Mapping>,
+        prepare: impl FnOnce(u32) -> Result<(), Error>,
     ) -> Result<(), Error> {
         // The kernel's search takes addresses as signed: `[vsyscall]`, the one mapping in the upper
         // half, would come before all others. No stack leads through it.
@@ -92,6 +93,7 @@ impl Spaces {
         self.array
             .change(|array| array.set(slot, *value, 0))
             .map_err(|e| Error::Map { name: "MAPPINGS", why: e.to_string() })?;
+        prepare(slot)?;
         targets.set(pid, slot)?;
         self.forget(pid);
         self.places.insert(slot, Place { mappings, users: 1 });

@@ -9,6 +9,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::report::Frame;
+use crate::runtime::python::Found;
 use crate::symbol::Stamp;
 use crate::symbol::elf::Headers;
 
@@ -16,6 +17,8 @@ use crate::symbol::elf::Headers;
 pub const REQUEST_MAX: usize = 8 << 20;
 /// Bytes of an answer at most: the names of a large program, or its table.
 pub const ANSWER_MAX: usize = 96 << 20;
+/// Bytes of why something is not read at most.
+const WHY_MAX: usize = 256;
 /// Bytes of one name in an answer at most.
 const NAME_MAX: usize = 64 << 10;
 
@@ -194,6 +197,9 @@ pub struct ModuleAnswer {
     pub trampolines: Vec<u64>,
     /// The name of its debug file.
     pub debug_link: Option<String>,
+    /// Whether it is a CPython, and which one.
+    #[serde(default)]
+    pub python: Found,
     /// Of all that its unwind table depends on: SHA-256 in lower-case hex.
     pub digest: Option<String>,
     /// What it needs to run.
@@ -314,6 +320,7 @@ impl ModuleAnswer {
                 link.len() <= 255 && !link.contains('/') && link != ".." && link != "."
             })
             && self.headers.as_ref().is_none_or(Headers::is_within_limits)
+            && !matches!(&self.python, Found::Refused(_, why) if why.len() > WHY_MAX)
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::image::{self, Image};
 use super::protocol::{Answer, ModuleAnswer, Opened, Request, Task, Wanted};
 use super::{needs, sandbox};
+use crate::runtime::python::recognise;
 use crate::symbol::elf::{Headers, Sections};
 use crate::symbol::parts::{Parts, bytes_in};
 use crate::symbol::{self, PerfMap, SymbolFile};
@@ -92,16 +93,23 @@ impl Reader {
     fn module(&mut self, opened: &Opened, file: &File, copy_max: u64) -> Done {
         let limits = Limits::of(opened.systems);
         sandbox::limit(limits.memory, limits.time);
+        let length = opened.stamp.size;
         let mut answer = ModuleAnswer {
             opened: opened.clone(),
             headers: Headers::read(file).ok(),
             trampolines: Vec::new(),
             debug_link: None,
+            python: recognise(&opened.path, |offset, count| {
+                // The headers of a file that is shorter than is asked for.
+                let count = count.min(usize::try_from(length.saturating_sub(offset)).ok()?);
+                let mut bytes = vec![0; count];
+                file.read_exact_at(&mut bytes, offset).ok()?;
+                Some(bytes)
+            }),
             digest: None,
             needs: needs::Needs::default(),
             copied: None,
         };
-        let length = opened.stamp.size;
         let mut copy = None;
         if answer.headers.is_some()
             && let Ok(parts) = Parts::read(file, length)
