@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
+use crate::insight::naming;
 use crate::recording;
 use crate::replay::{self, Loaded, Reading};
 use crate::report::course::Course;
@@ -35,7 +36,9 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         let mut file = File::open(path)?;
         (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         if recording::is_recording(&bytes) {
-            return Ok(replay::load(path, reading)?);
+            let mut loaded = replay::load(path, reading)?;
+            naming::name_segments(&mut loaded.report);
+            return Ok(loaded);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
         foreign(&bytes)?;
@@ -47,7 +50,8 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         fits(file.metadata()?.len())?;
         file.take(LARGEST + 1 - HEAD).read_to_end(&mut bytes)?;
         fits(bytes.len() as u64)?;
-        let report = parse(&bytes)?;
+        let mut report = parse(&bytes)?;
+        naming::name_segments(&mut report);
         ensure!(
             reading.symbols.is_empty(),
             "it is a JSON report, which has the names that it has: --symbols needs the recording"
@@ -69,7 +73,9 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course)> {
             recording::is_recording(&bytes) || bytes.is_empty(),
             "it is no recording, and a report does not tell how things came about: make one with rmap run --record FILE"
         );
-        Ok(replay::load_course(path, reading)?)
+        let (mut loaded, course) = replay::load_course(path, reading)?;
+        naming::name_segments(&mut loaded.report);
+        Ok((loaded, course))
     };
     read().with_context(|| format!("cannot read a recording from {}", path.display()))
 }

@@ -16,7 +16,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("trace", &[]),
     ("report", &["terms"]),
     ("output", &[]),
-    ("input", &["report", "recording", "replay"]),
+    ("input", &["report", "recording", "replay", "insight"]),
     ("pclntab", &[]),
     ("unwind", &["trace", "pclntab"]),
     ("runtime", &["trace", "unwind"]),

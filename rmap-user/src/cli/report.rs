@@ -10,6 +10,7 @@ use clap::Args;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
+use crate::insight::naming;
 use crate::replay;
 use crate::report::At;
 
@@ -65,8 +66,9 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let path = options.file.display();
     let reading = options.reading.reading(options.at)?;
     let progress = Progress::start("reading the recording");
-    let loaded =
+    let mut loaded =
         replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
+    naming::name_segments(&mut loaded.report);
     drop(progress);
     reading::remark(&loaded, &options.file);
     options.output.print(&loaded.report, Stream::Stdout)?;

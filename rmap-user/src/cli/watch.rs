@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
+use crate::insight::naming;
 use crate::live::probes::Choice;
 use crate::live::session::{Error, Outcome, Watch};
 
@@ -129,7 +130,9 @@ impl WatchOptions {
         session: impl FnOnce(&mut dyn FnMut()) -> Result<Outcome, Error>,
     ) -> Result<Outcome, Error> {
         let mut progress = None;
-        session(&mut || progress = Some(Progress::start("naming code paths")))
+        let mut outcome = session(&mut || progress = Some(Progress::start("naming code paths")))?;
+        naming::name_segments(&mut outcome.report);
+        Ok(outcome)
     }
 
     /// Prints the report, and complains of what could not be written. True if all was.

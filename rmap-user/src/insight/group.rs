@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::report::{Address, Frame, StackId};
+use crate::report::{Address, Frame, Kind, StackId};
 
 use super::kind;
 use super::names;
@@ -124,6 +124,9 @@ enum Key<'a> {
     Kernel(&'a str),
     Missing(StackId),
     Named(&'a str, &'a str),
+    /// A segment's name by what it is, and whether that is inferred.
+    Labelled(&'a str, bool),
+    Kind(Kind, bool),
     At(Address, usize),
     Word(&'a str),
     Threads(&'a [u32]),
@@ -208,9 +211,12 @@ impl<'a> Parts<'a> {
         let segment = part.segment;
         match by {
             By::Segment if kind::is_file(segment) => Key::Named(&segment.name, &segment.perms),
-            By::Segment if segment.name.is_empty() => Key::At(segment.start, part.process),
-            By::Segment => Key::Named(&segment.name, ""),
-            By::Kind => Key::Word(kind::kind(segment)),
+            By::Segment => match &segment.label {
+                Some(label) => Key::Labelled(label, segment.inferred),
+                None if segment.name.is_empty() => Key::At(segment.start, part.process),
+                None => Key::Named(&segment.name, ""),
+            },
+            By::Kind => Key::Kind(segment.kind.unwrap_or(Kind::Anonymous), segment.inferred),
             By::Process => Key::Process(part.process),
             By::Program => Key::Word(self.process(part).map_or("", |process| process.exe.as_str())),
             _ if !part.attributed => Key::Residual(part.why),
@@ -262,6 +268,10 @@ impl<'a> Parts<'a> {
             Key::Named(name, perms) => {
                 Label::apart(format!("{} {perms}", names::base(name)), format!("{name} {perms}"))
             }
+            Key::Kind(kind, false) => Label::plain(kind.as_str()),
+            Key::Kind(kind, true) => Label::plain(format!("{}?", kind.as_str())),
+            Key::Labelled(label, false) => Label::plain(label),
+            Key::Labelled(label, true) => Label::plain(format!("{label}?")),
             Key::At(start, process) => {
                 let pid = self.report.processes.get(process).map_or(0, |process| process.pid);
                 Label::apart(format!("[anon] {start}"), format!("[anon] {start} of {pid}"))

@@ -3,7 +3,8 @@
 //!
 //! Comes in: a report, and rules for frames. Goes out: the class of each frame ([`rules`]), the
 //! owner frame of each call path ([`owner`]), the bytes of a report in groups ([`group`]) and as
-//! a tree ([`tree`]). Pure: it opens no file and changes no figure. Every grouping adds up to the
+//! a tree ([`tree`]), and what its segments are ([`naming`]). Pure: it opens no file and changes
+//! no figure. Every grouping adds up to the
 //! report's own totals, residuals included.
 
 pub mod advice;
@@ -11,6 +12,7 @@ pub mod group;
 pub mod json;
 pub mod kind;
 pub mod names;
+pub mod naming;
 pub mod owner;
 pub mod part;
 pub mod processes;

@@ -9,6 +9,7 @@ mod breakdown;
 mod check;
 pub mod course;
 pub mod grouped;
+mod kind;
 mod named;
 #[cfg(test)]
 mod schema;
@@ -23,7 +24,7 @@ pub use check::{IdentityError, check_identity};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use story::{Explanation, Story};
 
-pub use crate::terms::{Cause, MapCallKind, Pattern, Reason, ReleaseKind};
+pub use crate::terms::{Cause, Kind, MapCallKind, Pattern, Reason, ReleaseKind};
 
 /// The `schema` of the JSON report.
 pub const SCHEMA: &str = "rmap.report/1";
@@ -240,12 +241,27 @@ pub struct Process {
     pub breakdown: Breakdown,
     /// Highest resident size (`VmHWM`).
     pub peak_rss_bytes: u64,
+    /// Threads that were seen at snapshots, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub threads: Vec<Thread>,
     /// In the order of their addresses.
     pub segments: Vec<Segment>,
     /// Code paths that touched memory of which nothing is left.
     pub gone: Vec<Gone>,
     /// Who gave memory back.
     pub released: Vec<Released>,
+}
+
+/// One thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Thread {
+    /// Its id.
+    pub tid: u32,
+    /// The last name that was seen (`comm`). Not safe to print as is.
+    pub name: String,
+    /// Where its stack was in use at the last snapshot; `None` if it was gone or ran then.
+    pub stack_pointer: Option<Address>,
 }
 
 /// One mapping.
@@ -286,6 +302,17 @@ pub struct Segment {
     /// `VmFlags`, two letters each, blanks between them.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub vm_flags: String,
+    /// What kind of memory it is.
+    #[serde(default, with = "kind", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<Named<Kind>>"))]
+    pub kind: Option<Kind>,
+    /// A name that says more than that of maps, for example `[malloc arena 3]`. Not safe to print
+    /// as is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// `kind` and `label` follow from a likeness alone: nobody who knows has said so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub inferred: bool,
     /// What the sizes show; `None` where they show nothing of note.
     pub pattern: Option<Named<Pattern>>,
     /// Who made the mapping.
@@ -426,6 +453,11 @@ pub struct Frame {
     /// `offset` the instruction's place in the function's bytecode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

@@ -14,7 +14,7 @@ use super::segments::report_segment;
 use crate::model::{KnownStack, Ledger, Path, Process, StackRef, Stacks};
 use crate::report::{self, Lost, Report, SnapshotKind, StackId};
 use crate::runtime::python::Definitions;
-use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash};
+use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash, Thread};
 
 /// What the end of a session adds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,11 +191,21 @@ fn process_report(
         peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
         gone: gone(&process.past, &ledger, numbers),
         released: released(&process.past, &ledger, numbers),
+        threads: threads(case),
         segments,
         breakdown: report::Breakdown::default(),
     };
     shown.sum_up();
     shown
+}
+
+fn threads(case: &Case) -> Vec<report::Thread> {
+    let shown = |thread: &Thread| report::Thread {
+        tid: thread.tid,
+        name: thread.name.clone(),
+        stack_pointer: thread.stack_pointer.map(report::Address),
+    };
+    case.threads.values().map(shown).collect()
 }
 
 /// How the walks ended, in faults.

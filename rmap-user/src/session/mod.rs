@@ -184,6 +184,7 @@ impl Session {
         let index = self.model.snapshot(snapshot);
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
+        case.meet_threads(snapshot);
         let processes = self.model.processes();
         let Some(key) = processes.space_at(index).map(|space| space.key()) else { return };
         let dies = processes.dies_with(index);

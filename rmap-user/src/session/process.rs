@@ -3,12 +3,14 @@
 //! Comes in: facts, snapshots, and what they were attributed to. Goes out: sizes before and through the
 //! snapshots, and the process at its latest snapshot.
 
+use std::collections::BTreeMap;
+
 use rustc_hash::FxHashMap;
 
 use crate::attribution::{self, Attributed, History};
 use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
 use crate::report::SnapshotKind;
-use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot};
+use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
 
 /// One process.
 #[derive(Default)]
@@ -18,6 +20,8 @@ pub(super) struct Case {
     pub before: Vec<Segment>,
     /// The highest `VmHWM` of its snapshots, bytes.
     pub peak_rss: u64,
+    /// Threads that snapshots have shown, by their ids.
+    pub threads: BTreeMap<u32, Thread>,
     /// `None`: no snapshot yet, and it goes on.
     pub result: Option<AtSnapshot>,
     history: FxHashMap<u64, History>,
@@ -43,7 +47,26 @@ impl AtSnapshot {
     }
 }
 
+/// Names of so many threads are kept of a process: one may make and end them without end.
+const MOST_THREADS: usize = 1 << 16;
+
 impl Case {
+    /// Keeps the names of threads that have ended, and where the stacks are of those that live.
+    pub(super) fn meet_threads(&mut self, snapshot: &Snapshot) {
+        if snapshot.moment == Moment::Executed {
+            self.threads.clear();
+        }
+        if snapshot.threads.is_empty() {
+            return;
+        }
+        self.threads.values_mut().for_each(|thread| thread.stack_pointer = None);
+        for thread in &snapshot.threads {
+            if self.threads.len() < MOST_THREADS || self.threads.contains_key(&thread.tid) {
+                self.threads.insert(thread.tid, thread.clone());
+            }
+        }
+    }
+
     /// How a segment went through the snapshots.
     pub(super) fn history(&self, segment: &Segment) -> History {
         self.history.get(&history_key(segment)).copied().unwrap_or_default()

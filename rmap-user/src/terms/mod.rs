@@ -7,12 +7,14 @@
 
 mod calls;
 mod causes;
+mod kinds;
 mod patterns;
 mod reasons;
 mod releases;
 
 pub use calls::MapCallKind;
 pub use causes::Cause;
+pub use kinds::Kind;
 pub use patterns::Pattern;
 pub use reasons::Reason;
 pub use releases::ReleaseKind;
@@ -104,7 +106,7 @@ mod tests {
             let name = term.name();
             assert!(seen.insert(name), "{} {name} stands twice", T::KIND);
             assert_eq!(T::of_name(name), Some(*term));
-            assert!(name.chars().all(|c| c.is_ascii_lowercase() || "0123456789-".contains(c)));
+            assert!(name.chars().all(|c| c.is_ascii_lowercase() || "0123456789- ".contains(c)));
             assert!(!term.meaning().is_empty(), "{name}");
             assert!([term.meaning(), term.follows()].iter().all(|t| !t.ends_with('.')), "{name}");
         }
@@ -118,5 +120,6 @@ mod tests {
         names_are_unique_and_found_again::<ReleaseKind>();
         names_are_unique_and_found_again::<MapCallKind>();
         names_are_unique_and_found_again::<Pattern>();
+        names_are_unique_and_found_again::<Kind>();
     }
 }

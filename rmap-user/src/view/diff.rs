@@ -20,7 +20,7 @@ use super::chain::base_name;
 use super::grid::{Cell, Column, Grid, Row};
 use super::order::{Keys, Sort};
 use super::paint::{Line, Page, Paint};
-use super::samples::{frame_name, samples, segment_name};
+use super::samples::{frame_name, lasting_name, samples};
 use super::{Style, number, text};
 
 /// The `schema` of its JSON.
@@ -141,7 +141,7 @@ fn add(report: &Report, side: fn(&mut Sizes) -> &mut i64, segments: &mut Sums, p
             let stack = by.and_then(|by| stacks.get(&by.stack?));
             let key = Key {
                 program: text::clean(&process.exe),
-                name: vec![segment_name(segment)],
+                name: vec![lasting_name(segment)],
                 kind: text::clean(&segment.perms),
                 call: by.map(|by| text::clean(by.call.as_str())),
                 stack: stack.map_or_else(Chain::default, |stack| Chain {

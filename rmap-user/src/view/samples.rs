@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use crate::report::{Cause, Frame, Named, Process, Reason, Report, Segment, Stack, StackId};
+use crate::report::{Cause, Frame, Kind, Named, Process, Reason, Report, Segment, Stack, StackId};
 
 use super::chain::base_name;
 use super::order::{Keys, Listing, Sort};
@@ -252,11 +252,26 @@ impl Of {
     }
 }
 
-/// What a segment is called, clean.
+/// What a segment is called, clean; `?` marks a name that follows from a likeness alone.
 pub fn segment_name(segment: &Segment) -> String {
-    match segment.name.as_str() {
-        "" => "[anon]".to_owned(),
-        name => text::clean(name),
+    match (&segment.label, segment.name.as_str()) {
+        (Some(label), _) if segment.inferred => format!("{}?", text::clean(label)),
+        (Some(label), _) => text::clean(label),
+        (None, "") => "[anon]".to_owned(),
+        (None, name) => text::clean(name),
+    }
+}
+
+/// What a segment of two sessions is called in both: without numbers of arenas and threads. Where
+/// it is known who mapped it, that says more.
+pub fn lasting_name(segment: &Segment) -> String {
+    match (segment.name.as_str(), segment.kind) {
+        ("", _) if segment.mapped_by.is_some() => "[anon]".to_owned(),
+        ("", Some(Kind::MallocArena | Kind::ThreadStack)) => {
+            format!("[{}]", segment.kind.map_or("anon", Kind::as_str))
+        }
+        ("", _) => segment_name(segment).trim_end_matches('?').to_owned(),
+        (name, _) => text::clean(name),
     }
 }
 

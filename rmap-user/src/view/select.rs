@@ -18,7 +18,7 @@ use super::{Style, text};
 pub struct Selection {
     /// Process ids, or names of programs.
     pub processes: Vec<String>,
-    /// Names (whole, or the last part of a path), addresses inside, or `START-END`.
+    /// Names (whole, labels, or the last part of a path), addresses inside, or `START-END`.
     pub segments: Vec<String>,
 }
 
@@ -134,7 +134,7 @@ fn is_process(process: &Process, name: &str) -> bool {
 
 fn is_segment(segment: &Segment, name: &str) -> bool {
     let own = if segment.name.is_empty() { "[anon]" } else { &segment.name };
-    if own == name || base_name(own) == name {
+    if own == name || base_name(own) == name || segment.label.as_deref() == Some(name) {
         return true;
     }
     let (start, end) = (segment.start.0, segment.end.0);

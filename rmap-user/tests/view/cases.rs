@@ -127,6 +127,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         dirty_bytes: sum(|s| s.dirty_bytes),
         swap_bytes: sum(|s| s.swap_bytes),
         breakdown: Breakdown::default(),
+        threads: Vec::new(),
         peak_rss_bytes: rss_bytes.after,
         segments,
         gone: Vec::new(),
@@ -136,7 +137,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
 
 fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Report {
     let probe = |name: &str| Probe { name: name.to_owned(), attached: true, why_not: None };
-    Report {
+    let mut report = Report {
         schema: SCHEMA.to_owned(),
         rmap_version: "0.1.0".to_owned(),
         host: Host {
@@ -166,7 +167,9 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
         },
         processes,
         stacks,
-    }
+    };
+    rmap::insight::naming::name_segments(&mut report);
+    report
 }
 
 /// Text, data and libraries of a small program; stacks 90 to 93.

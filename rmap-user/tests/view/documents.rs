@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use rmap::terms::{Cause, Reason, ReleaseKind, Term};
+use rmap::terms::{Cause, Kind, Reason, ReleaseKind, Term};
 
 /// A table of all rows of a list.
 fn table<T: Term>(what: &str) -> String {
@@ -30,6 +30,7 @@ fn tables_of_the_documents_are_those_of_the_terms() {
     let with = with_table::<ReleaseKind>(&is, "how");
     let with = with_table::<Cause>(&with, "cause");
     let with = with_table::<Reason>(&with, "reason");
+    let with = with_table::<Kind>(&with, "kind");
     if std::env::var_os("RMAP_BLESS").is_some() {
         return fs::write(&path, with).unwrap();
     }

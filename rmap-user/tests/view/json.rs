@@ -50,7 +50,7 @@ const FIELDS: &[(&str, &str)] = &[
     ("/processes/0/swap_bytes", "before after"),
     (
         "/processes/0/segments/3",
-        "start end perms offset device inode name size_bytes rss_bytes dirty_bytes swap_bytes \
+        "start end perms offset device inode name size_bytes rss_bytes dirty_bytes swap_bytes kind \
          pattern mapped_by paths unexplained",
     ),
     ("/processes/0/segments/3/mapped_by", "call stack pid tid at_ns"),

@@ -210,6 +210,7 @@ fn process() -> impl Strategy<Value = Process> {
             dirty_bytes: dirty,
             swap_bytes: swap,
             breakdown: Breakdown::default(),
+            threads: Vec::new(),
             peak_rss_bytes: rss.after,
             segments,
             gone: more

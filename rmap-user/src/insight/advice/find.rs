@@ -7,7 +7,7 @@ use crate::insight::kind;
 use crate::insight::names;
 use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
-use crate::report::Pattern;
+use crate::report::{Kind, Pattern};
 
 use super::Evidence;
 
@@ -130,14 +130,14 @@ pub fn madv_free(parts: &Parts<'_>) -> Option<Evidence> {
     let text = format!(
         "{} were given up by MADV_FREE and are still resident, most of it in {} of {}",
         mib(bytes),
-        kind::name(segment),
+        kind::short_name(segment),
         owner(parts, &held)
     );
     Some(evidence(bytes, text))
 }
 
 pub fn malloc_arenas(parts: &Parts<'_>) -> Option<Evidence> {
-    let of_arena = |part: &Part<'_>| kind::kind(part.segment) == "malloc arena";
+    let of_arena = |part: &Part<'_>| part.segment.kind == Some(Kind::MallocArena);
     let chosen = those(parts, of_arena);
     let bytes = parts.sum(&chosen).rss;
     let arenas: BTreeSet<(usize, u64)> = chosen
@@ -203,7 +203,7 @@ pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
     let held = those(parts, |part| std::ptr::eq(part.segment, segment) && part.attributed);
     let text = format!(
         "{} rose from snapshot to snapshot, by {}, most of it by {}",
-        kind::name(segment),
+        kind::short_name(segment),
         mib(bytes),
         owner(parts, &held)
     );

@@ -1,9 +1,8 @@
 //! Each rule speaks from its threshold on and is silent below it; the document has each rule.
 
 use super::*;
-use crate::insight::Rules;
-use crate::insight::samples;
-use crate::report::{BeforeAfter, Frame, Pattern, Report, Segment, Stack, StackId};
+use crate::insight::{Rules, naming, samples};
+use crate::report::{BeforeAfter, Frame, Pattern, Segment, Stack, StackId};
 
 const MIB: u64 = 1 << 20;
 
@@ -33,7 +32,7 @@ fn advice_on(processes: Vec<(&str, Vec<Segment>)>) -> Vec<Advice> {
             frames: vec![frame("_dl_relocate_object", "/lib64/ld-linux-x86-64.so.2")],
         },
     ];
-    let report: Report = report;
+    naming::name_segments(&mut report);
     advice(&Parts::of(&report, &Rules::built_in()))
 }
 
@@ -41,6 +40,7 @@ fn segment(name: &str, stack: u32, cause: &str, mib: u64, dirty_mib: u64) -> Seg
     let bytes = |mib: u64| BeforeAfter { before: 0, after: mib * MIB };
     Segment {
         name: name.to_owned(),
+        inode: u64::from(name.starts_with('/')),
         perms: "rw-p".to_owned(),
         rss_bytes: bytes(mib),
         dirty_bytes: bytes(dirty_mib),

@@ -175,7 +175,8 @@ impl Table<'_> {
     fn place(&self, group: &Group) -> String {
         let mut names: Vec<(String, Bytes)> = Vec::new();
         for part in group.parts.iter().filter_map(|at| self.parts.all.get(*at)) {
-            let name = kind::short_name(part.segment);
+            let whole = kind::short_name(part.segment);
+            let name = &*whole;
             // The version of a library says little here.
             let name = name.find(".so.").map_or(name, |at| name.get(..at + 3).unwrap_or(name));
             let name = text::clean(name);

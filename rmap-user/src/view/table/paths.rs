@@ -10,9 +10,9 @@ use crate::view::chain::{Share, Stacks, base_name};
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
 use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
+use crate::view::samples::segment_name;
 use crate::view::{number, text};
 
-use super::segments;
 use super::sums::Sums;
 
 /// Names of mappings that are told of one code path.
@@ -159,7 +159,10 @@ fn places(share: &Share<'_>, process: &Process) -> String {
         for path in &segment.paths {
             let bytes = u128::from(path.rss_bytes) + u128::from(path.dirty_bytes);
             if bytes > 0 && path.cause == *share.cause && stacks.contains(&path.stack) {
-                *places.entry(base_name(&segments::name(segment)).to_owned()).or_default() += bytes;
+                let name = segment_name(segment);
+                // What is in brackets is no path, whatever it holds.
+                let short = if name.starts_with('[') { &name } else { base_name(&name) };
+                *places.entry(short.to_owned()).or_default() += bytes;
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::view::chain::{Stacks, base_name};
 use crate::view::grid::{Cell, Column, Grid, Row};
 use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
+use crate::view::samples::segment_name;
 use crate::view::{number, text, words};
 
 use super::sums::Sums;
@@ -179,7 +180,7 @@ fn largest_dirty(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) ->
         return page.line(&Line::of("  Nothing is dirty.", Paint::Plain));
     };
     let (rss, dirty) = (segment.rss_bytes.after, segment.dirty_bytes.after);
-    let name = text::cut_middle(&segments::name(segment), page.style.width.unwrap_or(200) / 2);
+    let name = text::cut_middle(&segment_name(segment), page.style.width.unwrap_or(200) / 2);
     let mut line = Line::of("  Most dirty: ", Paint::Dim).and(name, Paint::Strong);
     let resident =
         format!(", {} of {} resident", number::kib(rss), number::size(segment.size_bytes));

@@ -8,6 +8,7 @@ use crate::view::chain::Stacks;
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
 use crate::view::order::{Keys, Sort};
 use crate::view::paint::{Line, Page, Paint};
+use crate::view::samples::segment_name;
 use crate::view::{number, text};
 
 use super::sums::Sums;
@@ -88,7 +89,7 @@ fn in_order(segments: &[Segment], sort: Sort) -> Vec<&Segment> {
         dirty: &|s| s.dirty_bytes.after.into(),
         growth: &|s| number::change(s.rss_bytes) + number::change(s.dirty_bytes),
         address: Some(&|s| s.start.0),
-        name: &|s| name(s),
+        name: &|s| segment_name(s),
     };
     sort.order(&mut order, &keys);
     order
@@ -143,7 +144,7 @@ fn cells(segment: &Segment, swap: bool) -> Vec<Cell> {
         Cell::plain(number::kib(segment.rss_bytes.after)),
         Cell::Text(number::kib(segment.dirty_bytes.after), dirty),
         Cell::plain(mode(&segment.perms)),
-        Cell::plain(name(segment)),
+        Cell::plain(segment_name(segment)),
         Cell::plain(number::kib_change(segment.rss_bytes)),
         Cell::plain(number::kib_change(segment.dirty_bytes)),
     ];
@@ -204,11 +205,6 @@ fn pattern(segment: &Segment) -> Option<String> {
 fn mode(perms: &str) -> String {
     let known = perms.len() == 4 && perms.chars().all(|c| "rwxsp-".contains(c));
     if known { format!("{}-", perms.replace('p', "-")) } else { text::clean(perms) }
-}
-
-/// What a segment is called.
-pub fn name(segment: &Segment) -> String {
-    if segment.name.is_empty() { "[anon]".to_owned() } else { text::clean(&segment.name) }
 }
 
 /// The code path that holds most of the segment, and how many others there are.
