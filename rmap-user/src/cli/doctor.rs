@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use crate::live::linger;
 use crate::live::preflight::{self, Item, Preflight};
+use crate::live::privileges::{KEPT, Kept};
 use crate::live::probes::{Choice, PAGE_TABLE, Settings, purpose};
 use crate::live::session;
 
@@ -53,6 +54,9 @@ pub fn doctor(
         writeln!(out)?;
         out.write_all(table(&rows).as_bytes())?;
         writeln!(out, "\n{}", plan(probes))?;
+        writeln!(out, "\nOf its capabilities rmap keeps these when its probes are loaded:")?;
+        let rows: Vec<_> = KEPT.iter().map(kept_row).collect();
+        out.write_all(table(&rows).as_bytes())?;
     }
     out.flush()?;
     Ok(obstacle.is_none())
@@ -112,6 +116,10 @@ fn plan(probes: &[ProbeLine]) -> String {
 
 fn item_row(item: &Item) -> [String; 3] {
     [item.name.to_owned(), item.state.to_string(), item.follows.clone()]
+}
+
+fn kept_row(kept: &Kept) -> [String; 3] {
+    [kept.name.to_owned(), String::new(), kept.purpose.to_owned()]
 }
 
 fn probe_row(probe: &ProbeLine) -> [String; 3] {
@@ -195,6 +203,18 @@ x                  no        the end of a fault: refused, causes are coarse
 
 `--probes auto`: tracepoints and perf events, as with `--probes plain`: page tables cannot be read \
 here. kprobes and fentry are used on no kernel: a kernel that is locked down refuses them.
+
+Of its capabilities rmap keeps these when its probes are loaded:
+CAP_CHOWN                 give outputs to the caller of sudo
+CAP_DAC_OVERRIDE          write outputs in folders of other users
+CAP_DAC_READ_SEARCH       read /proc and programs of other users
+CAP_FOWNER                set the permissions of outputs that belong to others
+CAP_KILL                  forward signals to a command of another user
+CAP_SYS_PTRACE            stop processes of other users, read their memory maps
+CAP_SYS_ADMIN             read page frame numbers (pagemap)
+CAP_SYS_NICE              keep the probes' maps undisturbed (realtime priority)
+CAP_BPF                   change the probes' maps
+CAP_CHECKPOINT_RESTORE    open the files that processes have mapped
 ";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }

@@ -24,7 +24,7 @@ Examples:
   rmap run -- ./prog --its-own option
   rmap run --json prog.json -o prog.txt -- ./prog
   rmap run --interval 0.5 --no-follow -- python3 app.py
-  sudo rmap run --user \"$USER\" -- ./prog
+  sudo rmap run --user \"$SUDO_USER\" -- ./prog
 
 Columns: Address Kbytes RSS Dirty Mode Mapping are those of `pmap -x`. ΔRSS and ΔDirty are the \
 changes during the session. Expl is the share that code paths explain. The code path is the cause, \
@@ -44,6 +44,16 @@ pub struct RunOptions {
     pub command: Vec<OsString>,
 }
 
+const AS_ROOT: &str = "The command ran as root; to run it as yourself: \
+                       sudo rmap run --user \"$SUDO_USER\" -- CMD";
+
+/// Who called sudo, if it was not root.
+fn caller() -> Option<String> {
+    let root = nix::unistd::geteuid().is_root();
+    let caller = std::env::var("SUDO_USER").ok().filter(|_| root)?;
+    (!caller.is_empty() && caller != "root").then_some(caller)
+}
+
 /// Runs the command and prints the report. The exit status is the command's own, unless the
 /// report could not be written.
 ///
@@ -51,10 +61,16 @@ pub struct RunOptions {
 /// What was attempted and did not succeed.
 pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     options.watch.check()?;
-    let credentials = options.user.as_deref().map(Credentials::of_user).transpose()?;
+    let caller = caller();
+    // The caller's shell may have expanded "$SUDO_USER" before sudo set it.
+    let user = match options.user.as_deref() {
+        Some("") => caller.as_deref().or(Some("")),
+        user => user,
+    };
+    let credentials = user.map(Credentials::of_user).transpose()?;
     let settings =
         RunSettings { command: options.command.clone(), credentials, watch: options.watch.watch() };
-    let outcome = match options.watch.trace(|traced| session::run(&settings, traced)) {
+    let mut outcome = match options.watch.trace(|traced| session::run(&settings, traced)) {
         Ok(outcome) => outcome,
         Err(error) => {
             let status = error.exit_code();
@@ -62,6 +78,9 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(status));
         }
     };
+    if user.is_none() && caller.is_some() {
+        outcome.report.session.notes.push(AS_ROOT.to_owned());
+    }
     let own = outcome.status.map_or(0, Status::shell_code);
     if !options.watch.print(outcome, Stream::Stderr) {
         return Ok(ExitCode::FAILURE);

@@ -26,6 +26,22 @@ pub fn drop_aside<T>(owner: T) {
     }
 }
 
+/// Ends this process at once, in the middle of whatever its threads do, while a child holds its
+/// descriptors.
+pub fn exit(status: i32) -> ! {
+    // The copy of `done` in this process ends with it.
+    if let Ok((wait, done)) = pipe() {
+        let others = others(&wait);
+        // SAFETY: as above.
+        if let Ok(ForkResult::Child) = unsafe { fork() } {
+            hold(&wait, &others);
+        }
+        std::mem::forget(done);
+    }
+    // SAFETY: _exit runs nothing of this process.
+    unsafe { libc::_exit(status) }
+}
+
 /// The descriptors that the child must not keep: the standard ones, and every file, pipe or socket
 /// by which somebody may wait for rmap's end. Those of the kernel's tracing are anonymous inodes.
 fn others(wait: &OwnedFd) -> Vec<i32> {

@@ -6,15 +6,18 @@
 pub mod btf;
 mod detached;
 mod foreign;
+pub mod hurry;
 pub mod linger;
 pub mod modules;
 pub mod perf_map;
 pub mod preflight;
+pub mod privileges;
 pub mod probes;
 pub mod procfs;
 pub mod ptrace;
 pub mod release;
 pub mod session;
+pub mod terminal;
 pub mod tracefs;
 pub mod unwind;
 pub mod worker;

@@ -51,7 +51,7 @@ pub(super) fn check(path: &Path, owners: &Owners) -> Result<(), Why> {
             return Ok(());
         }
     } else if let Target::Descriptor(_) = place.target {
-        return Ok(());
+        return judge(&place, owners).map(drop);
     }
     Unnamed::create(&place, Mode::from_bits_truncate(0o600)).map(drop)
 }

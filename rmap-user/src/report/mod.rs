@@ -96,6 +96,9 @@ pub struct Session {
     pub at_ns: Option<u64>,
     /// How the command ended; `None` if it goes on.
     pub exit: Option<Exit>,
+    /// What a person should know of how it was run, one line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Which state of a session is asked for.

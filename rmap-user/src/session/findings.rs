@@ -132,6 +132,7 @@ impl Session {
                 duration_ns: relative(at_ns.unwrap_or(last_ns)),
                 at_ns: at_ns.map(relative),
                 exit: closing.exit,
+                notes: Vec::new(),
             },
             coverage: report::Coverage { probes: closing.probes, lost, unwind },
             totals: report::Totals::default(),

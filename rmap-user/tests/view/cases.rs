@@ -154,6 +154,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             duration_ns: 1_234_567,
             at_ns: None,
             exit: Some(Exit::Code(0)),
+            notes: Vec::new(),
         },
         totals: Totals::default(),
         coverage: Coverage {

@@ -4,6 +4,7 @@
 //! could not exec, the reason. All that needs memory or locks is prepared before the fork, for
 //! between fork and exec only async-signal-safe calls are allowed.
 
+use std::cell::RefCell;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,53 +12,22 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
+use std::sync::Arc;
 
 use nix::fcntl::OFlag;
 
+use super::credentials::Credentials;
 use super::{Error, Launch, inherited, sys};
+use crate::live::{privileges, terminal};
 
 /// Where execvp looks if there is no `PATH`.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
+/// keyctl(2): a new session keyring.
+const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+
 unsafe extern "C" {
     static environ: *const *const libc::c_char;
-}
-
-/// As whom a command runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Credentials {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-}
-
-impl Credentials {
-    /// Those of a user by name, or by number; the groups are those of a login (initgroups).
-    ///
-    /// # Errors
-    /// [`Error::User`] if there is no such user or the database cannot be read.
-    pub fn of_user(name: &str) -> Result<Self, Error> {
-        let failure = |reason: String| Error::User { name: name.to_owned(), reason };
-        let by_name = nix::unistd::User::from_name(name);
-        let user = match (by_name, name.parse()) {
-            (Ok(None), Ok(uid)) => nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)),
-            (by_name, _) => by_name,
-        };
-        let user = user
-            .map_err(|errno| failure(errno.desc().to_owned()))?
-            .ok_or_else(|| failure("there is no such user".to_owned()))?;
-        let name = CString::new(user.name).map_err(|error| failure(error.to_string()))?;
-        let groups = nix::unistd::getgrouplist(&name, user.gid)
-            .map_err(|errno| failure(errno.desc().to_owned()))?;
-        Ok(Self {
-            uid: user.uid.as_raw(),
-            gid: user.gid.as_raw(),
-            groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
-        })
-    }
 }
 
 /// All that the child needs, prepared.
@@ -66,7 +36,14 @@ pub(super) struct Plan {
     /// The files to try, in this order.
     candidates: Vec<CString>,
     args: Vec<CString>,
+    /// `None`: rmap's own.
+    environment: Option<Vec<CString>>,
     credentials: Option<Credentials>,
+    own_session: bool,
+    /// The terminal of that session, until the child has it.
+    terminal: RefCell<Option<Arc<OwnedFd>>>,
+    /// Which descriptors the terminal becomes.
+    standard: Vec<RawFd>,
 }
 
 /// The forked child, waiting to be told to exec.
@@ -97,7 +74,18 @@ impl Plan {
             .collect::<Result<_, _>>()
             .map_err(nul)?;
         let credentials = launch.credentials.clone();
-        Ok(Self { program: program.clone(), candidates, args, credentials })
+        let environment = credentials.as_ref().map(environment).transpose().map_err(nul)?;
+        let terminal = launch.terminal.clone();
+        Ok(Self {
+            program: program.clone(),
+            candidates,
+            args,
+            environment,
+            credentials,
+            own_session: launch.own_session,
+            standard: terminal.as_ref().map_or_else(Vec::new, |_| terminal::standard_descriptors()),
+            terminal: RefCell::new(terminal),
+        })
     }
 
     /// Forks. All signals must be blocked in this thread.
@@ -108,7 +96,16 @@ impl Plan {
         };
         let (go_read, go) = pipe()?;
         let (failure, failure_write) = pipe()?;
-        let args: Vec<_> = self.args.iter().map(|arg| arg.as_ptr()).chain([ptr::null()]).collect();
+        let pointers = |words: &[CString]| -> Vec<*const libc::c_char> {
+            words.iter().map(|word| word.as_ptr()).chain([ptr::null()]).collect()
+        };
+        let args = pointers(&self.args);
+        let own = self.environment.as_deref().map(pointers);
+        // SAFETY: it is read, not changed; nothing of rmap changes the environment.
+        let environment = own.as_ref().map_or_else(|| unsafe { environ }, |own| own.as_ptr());
+        // Without this copy the terminal ends with the command.
+        let terminal = self.terminal.take();
+        let descriptor = terminal.as_ref().map(|terminal| terminal.as_raw_fd());
         // SAFETY: the child only calls `run`, which is made of async-signal-safe calls and never
         // returns.
         match unsafe { libc::fork() } {
@@ -117,19 +114,35 @@ impl Plan {
                 // SAFETY: close takes a number. The child's own copy must go, or the end of rmap
                 // would not show as the end of the pipe.
                 unsafe { libc::close(go.as_raw_fd()) };
-                self.run(&args, go_read.as_raw_fd(), failure_write.as_raw_fd())
+                self.run(
+                    &args,
+                    environment,
+                    descriptor,
+                    go_read.as_raw_fd(),
+                    failure_write.as_raw_fd(),
+                )
             }
             pid => Ok(Child { pid: pid.unsigned_abs(), go, failure }),
         }
     }
 
     /// The child's part.
-    fn run(&self, args: &[*const libc::c_char], go: RawFd, failure: RawFd) -> ! {
+    fn run(
+        &self,
+        args: &[*const libc::c_char],
+        environment: *const *const libc::c_char,
+        terminal: Option<RawFd>,
+        go: RawFd,
+        failure: RawFd,
+    ) -> ! {
         let ignored = inherited::ignored();
         for signal in sys::ALL_SIGNALS {
             sys::set_ignored(signal, ignored & (1 << (signal - 1)) != 0);
         }
         sys::set_blocked_signals(inherited::blocked());
+        if self.own_session {
+            self.leave_session(terminal);
+        }
         if let Some(errno) = self.become_user() {
             give_up(failure, CREDENTIALS, errno);
         }
@@ -147,7 +160,7 @@ impl Plan {
         for candidate in &self.candidates {
             // SAFETY: all strings end with NUL, both lists with a null pointer; environ was not
             // changed since the fork, for this process has no other thread.
-            unsafe { libc::execve(candidate.as_ptr(), args.as_ptr(), environ) };
+            unsafe { libc::execve(candidate.as_ptr(), args.as_ptr(), environment) };
             match errno() {
                 libc::EACCES => reason = libc::EACCES,
                 libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
@@ -157,17 +170,51 @@ impl Plan {
         give_up(failure, EXEC, reason)
     }
 
-    /// Changes to the asked user; gives errno if that fails. The system calls are made directly:
-    /// glibc's functions would look for other threads, which a forked child does not have.
+    /// Leaves the session of rmap's caller, whose terminal the command must not be able to type into,
+    /// and makes a terminal of its own, if there is one, that of the new session.
+    fn leave_session(&self, terminal: Option<RawFd>) {
+        // SAFETY: the calls take numbers only.
+        unsafe {
+            libc::setsid();
+            if let Some(terminal) = terminal {
+                libc::ioctl(terminal, libc::TIOCSCTTY, 0);
+                for descriptor in &self.standard {
+                    libc::dup2(terminal, *descriptor);
+                }
+            }
+        }
+    }
+
+    /// Changes to the asked user; gives errno if that fails. No capability of rmap's goes to the
+    /// command but by root's own rights. The system calls are made directly: glibc's functions would
+    /// look for other threads, which a forked child does not have.
     fn become_user(&self) -> Option<i32> {
-        let Credentials { uid, gid, groups } = self.credentials.as_ref()?;
+        privileges::clear_ambient();
+        let own = privileges::get().unwrap_or_default();
+        let Some(Credentials { uid, gid, groups, .. }) = self.credentials.as_ref() else {
+            // A refusal leaves what was there; the bits that matter cannot be refused.
+            let _ = privileges::set(privileges::Sets { inheritable: 0, ..own });
+            return None;
+        };
+        if *uid != 0 {
+            privileges::clear_bounding();
+        }
+        // SAFETY: the call takes numbers only. The keys of rmap's caller are not the command's.
+        unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0) };
         // SAFETY: setgroups reads `len` numbers, the others take numbers only.
         let done = unsafe {
             libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) == 0
                 && libc::syscall(libc::SYS_setgid, *gid) == 0
                 && libc::syscall(libc::SYS_setuid, *uid) == 0
         };
-        (!done).then(errno)
+        if !done {
+            return Some(errno());
+        }
+        let left = match uid {
+            0 => privileges::Sets { inheritable: 0, ..own },
+            _ => privileges::Sets::default(),
+        };
+        privileges::set(left).err().map(|error| error.raw_os_error().unwrap_or(libc::EPERM))
     }
 
     /// Why the child ended without exec, with `signal` if one killed it.
@@ -206,6 +253,16 @@ impl Child {
         // If the child is gone, its end will be seen.
         let _ = nix::unistd::write(&self.go, &[1]);
     }
+}
+
+/// rmap's environment, with what a login of the user sets.
+fn environment(credentials: &Credentials) -> Result<Vec<CString>, std::ffi::NulError> {
+    let changed = &credentials.environment;
+    let kept = std::env::vars_os().filter(|(name, _)| !changed.iter().any(|(set, _)| name == set));
+    let set = changed.iter().map(|(name, value)| (OsString::from(name), value.clone()));
+    kept.chain(set)
+        .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
+        .collect()
 }
 
 /// The files that execvp(3) would try.

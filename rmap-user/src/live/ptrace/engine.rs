@@ -18,9 +18,10 @@ use super::table::{Birth, Table};
 use super::task::{Fate, Kin};
 use super::yielding::Asking;
 use super::{Error, Observer, Shared, Started, Status};
+use crate::live::privileges;
 
 /// How long a process's exit may wait for its other threads, see [`Engine::settle`].
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What a tracer thread begins with.
 pub(super) enum Subject {
@@ -69,6 +70,7 @@ pub(super) fn run(
     match subject {
         Subject::Command(plan) => engine.launch(plan)?,
         Subject::Processes(pids) => {
+            let _ = privileges::limit();
             sys::unblock_wake();
             for pid in pids {
                 engine.attach(*pid);
@@ -110,6 +112,8 @@ impl<'a> Engine<'a> {
     /// Starts the command's process and lets it exec.
     fn launch(&mut self, plan: &'a Plan) -> Result<(), Error> {
         let child = plan.start()?;
+        // The child alone still has to become another user. A refusal takes nothing away.
+        let _ = privileges::limit();
         sys::unblock_wake();
         let command = child.pid;
         if let Err(source) = sys::seize(command, options(!self.follow)) {

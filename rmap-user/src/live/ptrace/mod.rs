@@ -9,7 +9,8 @@
 //!
 //! * Every signal is delivered as it came; group stops stay group stops (`PTRACE_LISTEN`).
 //! * The command gets the signal dispositions and the mask that rmap itself was started with, see
-//!   `inherited`; the environment, the directory and the standard descriptors are rmap's.
+//!   `inherited`; the environment, the directory and the standard descriptors are rmap's. As another
+//!   user it has the environment of a login, a session of its own, and no capability.
 //! * Tracees are not killed with their tracer. The stop of a signal under delivery is looked at
 //!   with `WNOWAIT` and not taken, so the signal is not lost when rmap is killed in that moment.
 //!   Detaching is therefore nothing but the end of the tracer thread: the kernel releases its
@@ -24,6 +25,7 @@
 //! nothing) stays in place.
 
 mod child;
+mod credentials;
 mod engine;
 mod error;
 mod halt;
@@ -37,12 +39,13 @@ mod tests;
 mod yielding;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-pub use child::Credentials;
+pub use credentials::Credentials;
 use engine::Subject;
 pub use error::Error;
 
@@ -57,6 +60,11 @@ pub struct Launch {
     pub credentials: Option<Credentials>,
     /// Whether its descendants are followed as well.
     pub follow: bool,
+    /// Whether it leads a session of its own, without the terminal of rmap's caller.
+    pub own_session: bool,
+    /// The terminal of that session. The standard descriptors that are rmap's own terminal are this
+    /// one then.
+    pub terminal: Option<Arc<OwnedFd>>,
 }
 
 /// How a process ended.
@@ -207,6 +215,14 @@ impl Tracer {
         let reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
         if !*reaped {
             sys::kill(self.pid, sig);
+        }
+    }
+
+    /// The same for the command's process group, which is its own if it leads a session.
+    pub fn forward_to_group(&self, sig: i32) {
+        let reaped = self.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*reaped {
+            sys::kill_group(self.pid, sig);
         }
     }
 

@@ -287,6 +287,12 @@ pub(super) fn kill(pid: u32, signal: i32) {
     unsafe { libc::kill(pid.cast_signed(), signal) };
 }
 
+/// Sends a signal to a process group; one that is gone is no error.
+pub(super) fn kill_group(pid: u32, signal: i32) {
+    // SAFETY: kill takes numbers only.
+    unsafe { libc::kill(-pid.cast_signed(), signal) };
+}
+
 /// Interrupts a thread of this process that waits in [`peek`].
 pub(super) fn wake(tid: i32) {
     // SAFETY: tgkill takes numbers only; the signal has a handler, see install_wake_handler.

@@ -9,7 +9,7 @@
 //! events say belong together.
 
 use std::{
-    sync::mpsc as sync,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -25,7 +25,8 @@ use crate::{
     report::{Exit, Mode, Report},
     session::Closing,
     trace::{
-        Body, Event, Input, MapCall, Moment, RawStack, Runtime, Stack, StackEnd, StackPointers,
+        Body, Event, Input, MapCall, Moment, RawStack, Runtime, Snapshot, Stack, StackEnd,
+        StackPointers,
     },
 };
 
@@ -35,7 +36,7 @@ use super::{
     facts,
     feed::Feed,
     losses::LossCounter,
-    observer::{Message, Stop},
+    observer::{Hold, Message, Standing, Stop},
     snapshots::{Snapshotter, hand_on},
     stream::Stream,
 };
@@ -67,6 +68,8 @@ pub(super) struct Collector {
     snapshots: Snapshotter,
     losses: LossCounter,
     started_at: OffsetDateTime,
+    /// What the tracer and this thread say of their waits.
+    standing: Arc<Standing>,
     /// Who checks the walks, if anybody.
     checking: Option<Checking>,
 }
@@ -89,6 +92,7 @@ impl Collector {
             snapshots: Snapshotter::default(),
             losses: LossCounter::default(),
             started_at,
+            standing: Arc::default(),
             checking: None,
         }
     }
@@ -96,6 +100,11 @@ impl Collector {
     /// Shows walked stacks to `check`.
     pub(super) fn check_with(&mut self, check: Option<Check>) {
         self.checking = check.map(Checking::new);
+    }
+
+    /// What the tracer and this thread say of their waits.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// Ready when there are records.
@@ -248,8 +257,22 @@ impl Collector {
         self.snapshots.has_unstopped()
     }
 
-    fn stop(&mut self, at: Stop, done: sync::Sender<()>) {
+    fn stop(&mut self, at: Stop, done: Hold) {
         match at {
+            // It went on before the session came to it, so there is nothing to be read of this moment.
+            Stop::Executed { pid, tid } | Stop::Forked { pid, tid }
+                if done.is_gone() && self.probes.is_traced(pid) =>
+            {
+                self.losses.failed_snapshots += 1;
+                self.drain();
+                self.snapshots.runs(pid, true);
+                self.code.begin_names(&mut self.feed, pid, tid);
+                self.add_facts(pid, tid);
+            }
+            Stop::Exiting { pid, .. } if done.is_gone() => {
+                self.drain();
+                self.code.exiting(pid);
+            }
             Stop::Armed { pid } => {
                 if let Err(error) = self.probes.trace(pid) {
                     self.losses.note("probes", format!("process {pid} is not traced: {error}"));
@@ -300,13 +323,13 @@ impl Collector {
     /// Begins with a process that ran before, and lets it run as soon as it was read. What happens
     /// from the start of its tracing on comes behind the snapshot, also if it was in it already: a
     /// page has the owner that came last.
-    fn meet(&mut self, pid: u32, tid: u32, stood: bool, done: sync::Sender<()>) {
+    fn meet(&mut self, pid: u32, tid: u32, stood: bool, done: Hold) {
         if let Err(error) = self.probes.trace(pid) {
             self.losses.note("probes", format!("process {pid} is not traced: {error}"));
             return;
         }
         let moment = if stood { Moment::Start } else { Moment::StartRunning };
-        let snapshot = procfs::take(tid, pid, moment, true);
+        let snapshot = self.standing.reading(|| procfs::take(tid, pid, moment, true));
         let (code, to) = self.code();
         let scanned = code.scan_attached(to, pid, tid);
         drop(done);
@@ -330,12 +353,12 @@ impl Collector {
 
     /// Takes the last snapshot of a process, and lets it run as soon as it was read: its events end
     /// there.
-    fn part(&mut self, pid: u32, tid: u32, stood: bool, done: sync::Sender<()>) {
+    fn part(&mut self, pid: u32, tid: u32, stood: bool, done: Hold) {
         let moment = if stood { Moment::Left } else { Moment::Live };
         if !stood {
             self.drain();
         }
-        let snapshot = self.snapshots.take(&mut self.probes, tid, pid, moment);
+        let snapshot = self.take(tid, pid, moment);
         self.probes.untrace(pid);
         drop(done);
         self.drain();
@@ -375,7 +398,7 @@ impl Collector {
         self.drain();
         self.scan(pid, tid);
         self.count_lost();
-        match self.snapshots.take(&mut self.probes, tid, pid, moment) {
+        match self.take(tid, pid, moment) {
             Ok(snapshot) => {
                 hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
             }
@@ -383,6 +406,12 @@ impl Collector {
             Err(_) if moment == Moment::AtExit => {}
             Err(_) => self.losses.failed_snapshots += 1,
         }
+    }
+
+    /// Takes a snapshot of a process, which stands for it as long as the kernel needs.
+    fn take(&mut self, tid: u32, pid: u32, moment: Moment) -> Result<Snapshot, procfs::Error> {
+        let (snapshots, probes) = (&self.snapshots, &mut self.probes);
+        self.standing.reading(|| snapshots.take(probes, tid, pid, moment))
     }
 
     /// Reads which code a process that stands still has mapped.

@@ -22,13 +22,14 @@ mod stream;
 mod trace;
 mod written;
 
-use std::{ffi::OsString, io, path::PathBuf, thread, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use crate::{
     live::{
         btf, preflight,
         probes::{self, Choice, Offsets, Probes, Settings},
         ptrace::{self, Credentials, Launch, Status},
+        terminal::Terminal,
     },
     recording,
     report::Report,
@@ -135,8 +136,8 @@ fn run_with(
     traced: impl FnOnce(),
     check: Option<Check>,
 ) -> Result<Outcome, Error> {
-    let launch = launch(settings)?;
-    trace::start(Subject::Command(launch), &settings.watch, traced, check)
+    let (launch, terminal) = launch(settings)?;
+    trace::start(Subject::Command(launch, terminal), &settings.watch, traced, check)
 }
 
 /// Checks the machine and loads the probes.
@@ -164,15 +165,26 @@ fn offsets() -> Result<Offsets, Error> {
     Ok(Offsets::find(&btf)?)
 }
 
-fn launch(settings: &RunSettings) -> Result<Launch, Error> {
+/// The command, and the terminal that it has to itself.
+fn launch(settings: &RunSettings) -> Result<(Launch, Option<Terminal>), Error> {
     let (program, args) = settings
         .command
         .split_first()
         .ok_or_else(|| Error::Obstacle("there is no command to run".to_owned()))?;
-    Ok(Launch {
+    let credentials = settings.credentials.clone();
+    // Another user's command must not type into the caller's terminal.
+    let other = credentials.as_ref().map(|credentials| credentials.uid);
+    let other = other.filter(|user| *user != nix::unistd::geteuid().as_raw());
+    let opened = other.map(Terminal::open).transpose();
+    let opened = opened.map_err(|source| Error::System { what: "open a terminal", source })?;
+    let (terminal, slave) = opened.flatten().unzip();
+    let launch = Launch {
         program: program.clone(),
         args: args.to_vec(),
-        credentials: settings.credentials.clone(),
+        credentials,
         follow: settings.watch.follow,
-    })
+        own_session: other.is_some(),
+        terminal: slave.map(Arc::new),
+    };
+    Ok((launch, terminal))
 }

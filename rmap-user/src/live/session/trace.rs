@@ -3,11 +3,17 @@
 //!
 //! Comes in: what to trace. Goes out: the outcome.
 
-use std::{ffi::OsString, future, io, ops::RangeInclusive, time::Duration};
+use std::{
+    ffi::OsString, future, io, ops::RangeInclusive, sync::mpsc as sync, thread, time::Duration,
+};
 
 use ::time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use aya::maps::{MapData, RingBuf};
-use tokio::{io::unix::AsyncFd, sync::mpsc, time};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{mpsc, oneshot},
+    time,
+};
 
 use super::{
     Check, Error, Outcome, Watch,
@@ -15,15 +21,17 @@ use super::{
     facts, load, log,
     observer::{Forwarder, Message},
     pulse::Pulse,
-    signals::{self, Signals, Wish},
+    signals::{self, First, Signals, Wish},
     stream::Stream,
 };
 use crate::{
     live::{
+        privileges,
         probes::{Probes, Settings},
         procfs,
-        ptrace::{self, Launch, Status, Tracer},
+        ptrace::{self, Launch, Observer, Status, Tracer},
         release,
+        terminal::Terminal,
     },
     output,
     recording::{Opening, Recorder},
@@ -48,8 +56,8 @@ const UNSTOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is traced.
 pub(super) enum Subject {
-    /// A command that is to be started.
-    Command(Launch),
+    /// A command that is to be started, and the terminal that it has to itself.
+    Command(Launch, Option<Terminal>),
     /// Processes that run.
     Processes {
         /// Their ids.
@@ -62,21 +70,34 @@ pub(super) enum Subject {
 impl Subject {
     const fn mode(&self) -> Mode {
         match self {
-            Self::Command(_) => Mode::Run,
+            Self::Command(..) => Mode::Run,
             Self::Processes { .. } => Mode::Attach,
         }
     }
 
     /// The command's words as the report has them.
     fn words(&self) -> Option<Vec<String>> {
-        let Self::Command(launch) = self else { return None };
+        let Self::Command(launch, _) = self else { return None };
         let words = std::iter::once(&launch.program).chain(&launch.args);
         Some(words.map(|word: &OsString| word.to_string_lossy().into_owned()).collect())
     }
 
+    /// For whom the first signal to rmap is.
+    const fn first_signal(&self) -> First {
+        match self {
+            Self::Command(launch, _) if launch.own_session => First::OtherSession,
+            Self::Command(..) => First::Command,
+            Self::Processes { .. } => First::Session,
+        }
+    }
+
+    fn take_terminal(&mut self) -> Option<Terminal> {
+        if let Self::Command(_, terminal) = self { terminal.take() } else { None }
+    }
+
     fn pids(&self) -> &[u32] {
         match self {
-            Self::Command(_) => &[],
+            Self::Command(..) => &[],
             Self::Processes { pids, .. } => pids,
         }
     }
@@ -104,19 +125,22 @@ pub(super) fn start(
 }
 
 async fn trace(
-    subject: Subject,
+    mut subject: Subject,
     watch: &Watch,
     mut probes: Probes,
     traced: impl FnOnce(),
     check: Option<Check>,
 ) -> Result<Outcome, Error> {
+    let starter = Starter::new().map_err(system("start a thread"))?;
+    // Threads that are made from now on have no more than this one.
+    let limited = privileges::limit();
     let started_ns = procfs::monotonic_ns();
     let ring: RingBuf<MapData> = probes.ring()?;
     // SAFETY: the ring keeps its own descriptor open as long as it lives.
     let ring = unsafe { AsyncFd::register(ring) }
         .map_err(|error| system("watch the ring buffer")(error.into_parts().1))?;
     let mut signals =
-        Signals::listen(subject.mode() == Mode::Run).map_err(system("listen for signals"))?;
+        Signals::listen(subject.first_signal()).map_err(system("listen for signals"))?;
     let mut logs = log::logger(&mut probes, watch.verbose)
         .map_err(system("read the messages of the probes"))?;
     let (sender, mut messages) = mpsc::unbounded_channel();
@@ -144,13 +168,21 @@ async fn trace(
     let stream = Stream::new(&mut probes, ring)?;
     let mut collector = Collector::new(mode, started_ns, probes, stream, started_at, recorder);
     collector.check_with(check);
+    if let Err(error) = limited {
+        collector.note("privileges", format!("capabilities could not be dropped: {error}"));
+    }
     let (words, named) = (subject.words(), subject.pids().to_vec());
     let duration = match &subject {
-        Subject::Command(_) => None,
+        Subject::Command(..) => None,
         Subject::Processes { duration, .. } => *duration,
     };
     let pulse = Pulse::start().map_err(system("start a thread"))?;
-    let tracer = begin(subject, watch.follow, &mut collector, &mut messages, sender).await?;
+    let mut terminal = subject.take_terminal();
+    let tracer =
+        starter.begin(subject, watch.follow, &mut collector, &mut messages, sender).await?;
+    if let Some(terminal) = &mut terminal {
+        terminal.connect().map_err(system("start a thread"))?;
+    }
     if mode == Mode::Attach && !collector.met() {
         while let Ok(message) = messages.try_recv() {
             collector.handle(message);
@@ -202,6 +234,7 @@ async fn trace(
             }
             wish = signals.next() => match wish {
                 Wish::Forward(signal) => tracer.forward_signal(signal),
+                Wish::ForwardToGroup(signal) => tracer.forward_to_group(signal),
                 Wish::LetGo => {
                     let_go = true;
                     tracer.detach_all();
@@ -213,10 +246,14 @@ async fn trace(
     }
     let pid = tracer.pid();
     let status = tracer.join()?;
+    drop(terminal);
     traced();
     collector.drain();
     if let Some(why) = pulse.trouble() {
         collector.note("rmap", why);
+    }
+    if let Some(why) = collector.standing().trouble() {
+        collector.note("stops", why);
     }
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
@@ -271,26 +308,47 @@ fn exit_of(status: Status) -> Exit {
     }
 }
 
-/// Starts the command, or attaches. The engine stops for the probes meanwhile, so this thread has to
-/// be at its service.
-async fn begin(
-    subject: Subject,
-    follow: bool,
-    collector: &mut Collector,
-    messages: &mut mpsc::UnboundedReceiver<Message>,
-    sender: mpsc::UnboundedSender<Message>,
-) -> Result<Tracer, Error> {
-    let observer = Box::new(Forwarder::new(sender));
-    let mut begun = tokio::task::spawn_blocking(move || match subject {
-        Subject::Command(launch) => ptrace::spawn(launch, observer),
-        Subject::Processes { pids, .. } => ptrace::attach(pids, follow, observer),
-    });
-    loop {
-        tokio::select! {
-            result = &mut begun => {
-                return Ok(result.map_err(|e| system("start the tracer")(io::Error::other(e)))??);
+/// A thread that starts the command, or attaches. It is made before the session's thread drops the
+/// capabilities by which a command becomes another user, and ends when the tracer has begun.
+struct Starter {
+    order: sync::Sender<(Subject, bool, Box<dyn Observer>)>,
+    begun: oneshot::Receiver<Result<Tracer, ptrace::Error>>,
+}
+
+impl Starter {
+    fn new() -> io::Result<Self> {
+        let (order, orders) = sync::channel::<(Subject, bool, Box<dyn Observer>)>();
+        let (done, begun) = oneshot::channel();
+        thread::Builder::new().name("rmap-start".into()).spawn(move || {
+            // A session that failed before has no order.
+            let Ok((subject, follow, observer)) = orders.recv() else { return };
+            let tracer = match subject {
+                Subject::Command(launch, _) => ptrace::spawn(launch, observer),
+                Subject::Processes { pids, .. } => ptrace::attach(pids, follow, observer),
+            };
+            let _ = done.send(tracer);
+        })?;
+        Ok(Self { order, begun })
+    }
+
+    /// The engine stops for the probes meanwhile, so the session's thread has to be at its service.
+    async fn begin(
+        mut self,
+        subject: Subject,
+        follow: bool,
+        collector: &mut Collector,
+        messages: &mut mpsc::UnboundedReceiver<Message>,
+        sender: mpsc::UnboundedSender<Message>,
+    ) -> Result<Tracer, Error> {
+        let observer = Box::new(Forwarder::new(sender, collector.standing()));
+        let _ = self.order.send((subject, follow, observer));
+        loop {
+            tokio::select! {
+                tracer = &mut self.begun => {
+                    return Ok(tracer.map_err(|_| Error::Tracer(ptrace::Error::Panicked))??);
+                }
+                Some(message) = messages.recv() => collector.handle(message),
             }
-            Some(message) = messages.recv() => collector.handle(message),
         }
     }
 }

@@ -6,11 +6,16 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
+
+use crate::live::hurry;
+
+/// How often a wait looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Descriptors of one message at most.
 pub const DESCRIPTORS_MAX: usize = 8;
@@ -146,11 +151,12 @@ impl Channel {
             None => PollTimeout::NONE,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
+                if left.is_zero() || hurry::asked() {
                     return Err(ErrorKind::TimedOut.into());
                 }
                 // Rounded up, so that it does not spin in the last millisecond.
-                PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX)
+                let timeout = left.min(LOOK).as_millis() + 1;
+                PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
             }
         };
         match poll(&mut [PollFd::new(self.0.as_fd(), what)], timeout) {
@@ -166,13 +172,11 @@ fn too_long() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use std::io::Read as _;
     use std::io::Write as _;
     use std::os::unix::net::UnixStream;
     use std::thread;
-    use std::time::Duration;
-
-    use super::*;
 
     fn pair() -> (Channel, Channel) {
         let (one, other) = UnixStream::pair().unwrap();

@@ -96,7 +96,11 @@ pub fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     let line = Line::of(text::cut_middle(&what, room), Paint::Strong)
         .and(format!(" {ended}"), Paint::Strong)
         .and(machine, Paint::Dim);
-    page.prose(&line, 2)
+    page.prose(&line, 2)?;
+    for note in &session.notes {
+        page.prose(&Line::of(text::clean(note), Paint::Plain), 2)?;
+    }
+    Ok(())
 }
 
 /// A command as one could type it.

@@ -81,7 +81,12 @@ fn another_user_by_credentials() {
         eprintln!("skipped: only root may become another user");
         return;
     }
-    let credentials = Credentials { uid: 65534, gid: 65533, groups: vec![65533, 12] };
+    let credentials = Credentials {
+        uid: 65534,
+        gid: 65533,
+        groups: vec![65533, 12],
+        environment: vec![("HOME", "/nowhere".into())],
+    };
     let mut command = launch(&[
         "sh",
         "-c",

@@ -91,7 +91,8 @@ pub(super) struct Outcome {
 pub(super) fn launch<S: Into<OsString> + Clone>(words: &[S]) -> Launch {
     let mut words = words.iter().cloned().map(Into::into);
     let program = words.next().unwrap();
-    Launch { program, args: words.collect(), credentials: None, follow: true }
+    let args = words.collect();
+    Launch { program, args, credentials: None, follow: true, own_session: false, terminal: None }
 }
 
 pub(super) fn start(launch: Launch) -> Result<Running, Error> {
