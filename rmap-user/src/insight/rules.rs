@@ -149,6 +149,12 @@ impl Rules {
     /// The class of a frame.
     #[must_use]
     pub fn class(&self, frame: &Frame) -> Class {
+        // What an interpreter runs is what people wrote, whatever its functions are called; but who
+        // imports is the line that says so, and not the importer.
+        if frame.language.is_some() {
+            let importer = frame.module.starts_with("<frozen importlib");
+            return if importer { Class::Loader } else { Class::Application };
+        }
         self.class_of(&frame.module, frame.function.as_deref().unwrap_or_default())
     }
 
@@ -251,6 +257,21 @@ mod tests {
             let has_rule = rules.iter().any(|rule| rule.class == *class);
             assert!(has_rule, "no rule is of the class {name}");
         }
+    }
+
+    #[test]
+    fn what_an_interpreter_runs_is_the_applications() {
+        let rules = Rules::built_in();
+        let class = |module: &str, function: &str| {
+            rules.class(&Frame {
+                module: module.to_owned(),
+                function: Some(function.to_owned()),
+                language: Some("python".to_owned()),
+                ..Frame::default()
+            })
+        };
+        assert_eq!(class("/srv/app.py", "malloc"), Class::Application);
+        assert_eq!(class("<frozen importlib._bootstrap>", "_load_unlocked"), Class::Loader);
     }
 
     #[test]
