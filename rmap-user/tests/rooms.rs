@@ -8,7 +8,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+mod sources;
+use sources::files;
 
 /// Room by room: the other rooms that it may name. `*` is every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
@@ -89,20 +92,6 @@ fn mentions_are_found_in_every_form() {
     let found: Vec<(usize, String)> = mentions(text);
     let expected = [(1, "trace"), (1, "report"), (1, "model"), (4, "live"), (5, "rmap_ebpf")];
     assert_eq!(found, expected.map(|(line, room)| (line, room.to_owned())));
-}
-
-/// The Rust files below `folder`.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// The rooms (and `rmap_ebpf`) that the code names, with their lines. Comments may name anybody.

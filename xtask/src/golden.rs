@@ -34,7 +34,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.record {
         record()?;
     }
-    for tests in [&["--test", "view"][..], &["--lib", "report::schema"]] {
+    for tests in [&["--test", "view"][..], &["--lib", "report::schema_tests"]] {
         let mut cargo = steps::cargo();
         cargo.env("RMAP_BLESS", "1").args(["test", "-p", "rmap-user"]).args(tests);
         steps::run("write the golden files", &mut cargo)?;

@@ -3,6 +3,7 @@
 //! Comes in: a running kernel and its processes. Goes out: [`crate::trace::Event`]s,
 //! [`crate::trace::Snapshot`]s and [`crate::symbol::Module`]s; [`session`] joins them.
 
+mod bpf;
 pub mod btf;
 mod detached;
 mod foreign;

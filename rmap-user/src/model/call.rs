@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::arch::{Arch, Syscall};
-use super::locked::Lock;
+use super::lock::Lock;
 use super::owners::{PAGE, page_down, page_up};
 use crate::trace::{FileId, MapCall};
 

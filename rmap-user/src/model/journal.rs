@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::owners::Owner;
+use super::owner::Owner;
 
 /// Pages of which the owner changed.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Comes in: which pages lost events were about, as far as that is known. What is not sure any more
 //! belongs to nobody until somebody claims it anew, and is reported as lost.
 
-use super::owners::Owner;
+use super::owner::Owner;
 use super::path::PathId;
 use super::space::AddressSpace;
 use crate::trace::MissingPages;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::journal::{Change, Journal};
+use super::owner::Owner;
 use super::path::PathId;
 
 /// Bytes in a page. The model counts in the smallest page of x86-64 and arm64.
@@ -18,25 +19,6 @@ pub const HUGE: u64 = 2 << 20;
 const LEAF_PAGES: usize = (HUGE / PAGE) as usize;
 /// From here on a full leaf is as small as a sparse one that is half used.
 const SPARSE_MAX: usize = 160;
-
-/// Who owns a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Owner {
-    /// Who last made it resident.
-    pub resident: PathId,
-    /// Who last made it dirty.
-    pub dirty: PathId,
-}
-
-impl Owner {
-    const NOBODY: Self = Self { resident: PathId::NONE, dirty: PathId::NONE };
-
-    /// Whether neither is set.
-    #[must_use]
-    pub fn is_nobody(self) -> bool {
-        self == Self::NOBODY
-    }
-}
 
 /// The address rounded down to its page.
 #[must_use]

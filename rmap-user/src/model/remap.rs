@@ -8,7 +8,8 @@ use super::call::{Advice, MapOp, Mremap, NewMapping};
 use super::cause::{Cause, How};
 use super::mapping::{Actor, Call, InstanceId, Origin, Vma};
 use super::owners::{PAGE, page_up};
-use super::space::{AddressSpace, Populated};
+use super::populated::Populated;
+use super::space::AddressSpace;
 use super::taken::shifted;
 use crate::trace::FileId;
 

@@ -10,29 +10,18 @@ use rustc_hash::FxHashMap;
 use super::arounds::Arounds;
 use super::candidates::{Candidate, Candidates};
 use super::cause::{Cause, How};
-use super::counters::Unplaced;
 use super::files::Writer;
-use super::locked::Locks;
+use super::lock::Locks;
 use super::mapping::{Actor, Call, InstanceId, Mappings, Vma};
-use super::owners::{Owner, PAGE, PageOwners};
+use super::owner::Owner;
+use super::owners::{PAGE, PageOwners};
 use super::path::{Path, PathId, PathTable, StackRef};
+use super::pending::{Doubt, Pending};
+use super::populated::Populated;
 use super::range_map::RangeMap;
 use super::taken::Taken;
-use super::undo::{Doubt, Pending};
+use super::unplaced::Unplaced;
 use crate::trace::{FileId, MmKey};
-
-/// Memory that a call brought in with no fault. Which pages, a snapshot shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Populated {
-    /// Who did it.
-    pub path: PathId,
-    /// The thread.
-    pub tid: u32,
-    /// When.
-    pub time_ns: u64,
-    /// Brought in as by a write, so that pages of shared files are dirty too.
-    pub write: bool,
-}
 
 /// One address space.
 #[derive(Clone, Debug)]

@@ -10,9 +10,10 @@ use std::ops::Range;
 
 use super::call::{Advice, Failed};
 use super::cause::How;
-use super::locked::Lock;
+use super::lock::Lock;
 use super::mapping::{Actor, Vma};
 use super::path::{PathId, StackRef};
+use super::pending::{Doubt, Pending};
 use super::space::AddressSpace;
 use super::taken::Taken;
 
@@ -20,24 +21,6 @@ use super::taken::Taken;
 const ENOMEM: i32 = 12;
 /// `EINVAL`.
 const EINVAL: i32 = 22;
-
-/// A call that may still turn out to have failed.
-#[derive(Clone, Debug)]
-pub(super) struct Pending {
-    taken: Taken,
-    how: How,
-    stack: Option<StackRef>,
-    advice: Option<Advice>,
-}
-
-/// What a call may have given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// By which call.
-    pub how: How,
-    /// Who called.
-    pub stack: Option<StackRef>,
-}
 
 /// How much of a range a failed `madvise` went through.
 enum Reach {

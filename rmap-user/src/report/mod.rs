@@ -12,7 +12,7 @@ pub mod grouped;
 mod kind;
 mod named;
 #[cfg(test)]
-mod schema;
+mod schema_tests;
 pub mod story;
 
 use std::ops::Range;
@@ -456,6 +456,14 @@ pub struct Frame {
     /// `offset` the instruction's place in the function's bytecode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
+}
+
+impl Frame {
+    /// A place in a module of which nothing else is known.
+    #[must_use]
+    pub fn at(module: &str, offset: u64) -> Self {
+        Self { module: module.to_owned(), offset: Address(offset), ..Self::default() }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

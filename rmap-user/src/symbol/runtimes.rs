@@ -4,7 +4,6 @@
 //! out: named frames. A run stands for the frame of the evaluation loop that ran it. One without a
 //! place is shown apart, outermost, behind a marker: where it belongs is not known.
 
-use super::stacks::bare;
 use crate::report::Frame;
 use crate::runtime::python::{Definitions, Named};
 use crate::trace::Run;
@@ -86,7 +85,7 @@ impl<'a> Runs<'a> {
         for run in &self.apart {
             self.add(run, frames);
         }
-        frames.extend((!self.apart.is_empty()).then(|| bare(APART, 0)));
+        frames.extend((!self.apart.is_empty()).then(|| Frame::at(APART, 0)));
     }
 
     fn add(&self, run: &Run, frames: &mut Vec<Frame>) {
@@ -94,7 +93,7 @@ impl<'a> Runs<'a> {
             let Named { function, file, line } = self.definitions.name(*code, *at);
             // One that was not begun yet is at its start.
             let offset = u64::try_from(*at).unwrap_or(0);
-            let frame = bare(file.as_deref().unwrap_or(UNDEFINED), offset);
+            let frame = Frame::at(file.as_deref().unwrap_or(UNDEFINED), offset);
             Frame { function, file, line, language: Some(PYTHON.to_owned()), ..frame }
         }));
     }

@@ -25,7 +25,7 @@ use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, Resolver};
 use super::runtimes::{self, Runs};
-use crate::report::{Address, Frame, Stack, StackId};
+use crate::report::{Frame, Stack, StackId};
 use crate::runtime::python::Definitions;
 use crate::trace::{Run, StackEnd};
 
@@ -204,19 +204,19 @@ pub fn symbolize_keeping<'a>(
                         frames.extend(found.into_iter().flatten().map(|f| shortened(f, longest)));
                     }
                     Place::Memory(name, address) => {
-                        frames.push(bare(places.names[name], address));
+                        frames.push(Frame::at(places.names[name], address));
                     }
                     Place::Written(name, _) if runs.name_again(places.names[name]) => {}
                     Place::Written(name, address) => {
                         let function = Some(places.names[name].to_owned());
-                        frames.push(Frame { function, ..bare(PERF_MAP, address) });
+                        frames.push(Frame { function, ..Frame::at(PERF_MAP, address) });
                     }
                 }
             }
             let marker = incomplete_marker(raw.end);
-            frames.extend(marker.map(|marker| bare(marker, 0)));
+            frames.extend(marker.map(|marker| Frame::at(marker, 0)));
             runs.rest(&mut frames);
-            frames.extend(raw.cut.then(|| bare(runtimes::CUT, 0)));
+            frames.extend(raw.cut.then(|| Frame::at(runtimes::CUT, 0)));
             Stack { id: raw.id, complete: marker.is_none() && !raw.cut, frames }
         })
         .collect();
@@ -264,10 +264,6 @@ fn shortened(frame: &Frame, longest: usize) -> Frame {
         }
     }
     frame
-}
-
-pub(super) fn bare(module: &str, offset: u64) -> Frame {
-    Frame { module: module.to_owned(), offset: Address(offset), ..Frame::default() }
 }
 
 /// Does pieces of work `0..count`, several at once, on threads with room for recursion; what comes

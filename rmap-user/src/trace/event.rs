@@ -4,16 +4,12 @@
 //! Goes out: the types. Numbers without a meaning here stay numbers.
 
 use super::python::Runtime;
+pub use super::stack_hash::StackHash;
 
 /// Names one address space. The kernel uses the same value again after the space is gone, so it
 /// means something only between the fork or exec that made it and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MmId(pub u64);
-
-/// Names one user stack by the hash of its addresses: the same addresses have the same name in
-/// every address space, and are sent once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct StackHash(pub u64);
 
 /// Names one file by its file system and inode, as maps shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

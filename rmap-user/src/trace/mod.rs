@@ -8,10 +8,12 @@
 //! * [`snapshot`]: one process's memory at one moment; [`pages`]: its runs of pages, cut to a range.
 
 pub mod decode;
+mod error;
 pub mod event;
 pub mod pages;
 pub mod python;
 pub mod snapshot;
+mod stack_hash;
 
 pub use decode::{DecodeError, fuzz_entry};
 pub use event::{

@@ -6,8 +6,8 @@
 use rmap_ebpf::{abi, logic::python};
 use zerocopy::FromBytes;
 
-use super::decode::DecodeError;
-use super::event::StackHash;
+use super::error::DecodeError;
+use super::stack_hash::StackHash;
 
 /// Names one code object by a hash of its address, its address space and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

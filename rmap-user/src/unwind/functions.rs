@@ -9,7 +9,7 @@ use super::code::{self, Piece};
 use super::context;
 use super::elf::{Elf, FrameKind, Frames, Segment};
 use super::go::{self, Holds};
-use super::table::{
+use super::limits::{
     MAX_CIE_BYTES, MAX_CIES, MAX_FRAME_BYTES, MAX_FUNCTIONS, MAX_PADDING, MAX_ROWS, MAX_RULES,
     MAX_SEARCH_BYTES, Stats,
 };

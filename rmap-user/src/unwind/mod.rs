@@ -18,6 +18,7 @@ pub mod elf;
 mod functions;
 mod go;
 pub mod layout;
+mod limits;
 pub mod table;
 mod uncovered;
 pub mod walk;

@@ -7,7 +7,7 @@
 use super::code::Piece;
 use super::crt;
 use super::elf::Elf;
-use super::table::Stats;
+use super::limits::Stats;
 use rmap_ebpf::abi::{SPECIAL_END, SPECIAL_SIGNAL};
 use rmap_ebpf::logic::unwind_row::{ROW_NONE, special_row};
 

@@ -11,7 +11,6 @@ mod misses;
 mod offsets;
 mod plan;
 mod syscall_tracepoint;
-mod undisturbed;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -21,12 +20,13 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap as BpfHashMap, Map, MapData, MapError, PerCpuArray, RingBuf},
+    maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
 };
 use rmap_ebpf::abi;
 
 use crate::{
     live::{
+        bpf::{Quiet, Targets, Undisturbed, map, single, taken},
         release::{is_left_out, may_be_preempted},
         unwind::{PYTHON_FRAMES, Tables},
     },
@@ -34,14 +34,13 @@ use crate::{
     symbol::{Binary, Module},
 };
 
+pub use crate::live::bpf::Error;
 pub use losses::Losses;
 pub use misses::LeftOut;
 use misses::Misses;
 pub use offsets::Offsets;
 pub use plan::{PLAN, Planned, purpose};
 use syscall_tracepoint::SyscallTracepoint;
-pub use undisturbed::Quiet;
-use undisturbed::Undisturbed;
 
 /// The eBPF object, built from `rmap-ebpf` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("RMAP_PROBES"));
@@ -58,43 +57,6 @@ const WITHOUT_PAGE_TABLE: &str =
 
 /// What follows where the frames of CPython are not read.
 const WITHOUT_PYTHON: &str = "Python programs show the interpreter's own functions";
-
-/// Why the probes cannot serve.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The kernel's type information does not have what the probes read.
-    #[error("cannot find {what} in the kernel's type information: {source}")]
-    Offsets {
-        /// The structure's member.
-        what: String,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The object could not be loaded.
-    #[error(
-        "cannot load the eBPF object into the kernel: {0}; 'rmap doctor' tells what is missing"
-    )]
-    Load(#[from] aya::EbpfError),
-    /// A program that is needed could not be loaded or attached.
-    #[error("cannot attach the probe {name}: {why}; 'rmap doctor' tells what is missing")]
-    Attach {
-        /// The probe.
-        name: String,
-        /// What the kernel said.
-        why: String,
-    },
-    /// How often programs were left out could not be read.
-    #[error("cannot read how often the kernel left out a program: {0}; is /proc mounted?")]
-    Misses(#[source] std::io::Error),
-    /// A map of the object could not be used.
-    #[error("cannot use the map {name} of the eBPF object: {why}")]
-    Map {
-        /// The map.
-        name: &'static str,
-        /// What came.
-        why: String,
-    },
-}
 
 /// Which probes serve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,75 +94,6 @@ pub struct Probes {
     _tracepoints: Vec<SyscallTracepoint>,
     probes: Vec<report::Probe>,
     page_table: bool,
-}
-
-/// The table of traced processes, and each one's place among the mappings.
-pub struct Targets {
-    map: Quiet<BpfHashMap<MapData, u32, u32>>,
-    /// By which the probes know that what they remember of the table is still so.
-    epoch: Quiet<Array<MapData, u64>>,
-    changes: u64,
-}
-
-impl Targets {
-    fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
-        let mut targets =
-            Self { map: map(ebpf, "TARGETS")?, epoch: map(ebpf, "EPOCH")?, changes: 0 };
-        targets.changed()?;
-        Ok(targets)
-    }
-
-    fn changed(&mut self) -> Result<(), Error> {
-        self.changes += 1;
-        self.epoch
-            .change(|epoch| epoch.set(0, self.changes, 0))
-            .map_err(|error| Error::Map { name: "EPOCH", why: error.to_string() })
-    }
-
-    /// Traces a process, or changes its place.
-    ///
-    /// # Errors
-    /// The table is full.
-    pub fn set(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
-        self.map.change(|map| map.insert(pid, slot, 0)).map_err(refused)?;
-        self.changed()
-    }
-
-    /// Changes the place of a process if it is still traced.
-    ///
-    /// # Errors
-    /// The kernel refused.
-    pub fn update(&mut self, pid: u32, slot: u32) -> Result<(), Error> {
-        match self.map.change(|map| map.insert(pid, slot, BPF_EXIST)) {
-            Err(MapError::SyscallError(error)) if is_gone(&error.io_error) => Ok(()),
-            Err(error) => Err(refused(error)),
-            Ok(()) => self.changed(),
-        }
-    }
-
-    /// Traces a process no longer; one that is not traced is no error.
-    pub fn remove(&mut self, pid: u32) {
-        let _ = self.map.change(|map| map.remove(&pid));
-        // A map of one element takes every value.
-        let _ = self.changed();
-    }
-
-    /// Whether a process is traced now.
-    #[must_use]
-    pub fn contains(&self, pid: u32) -> bool {
-        self.map.look(|map| map.get(&pid, 0).is_ok())
-    }
-}
-
-/// `BPF_EXIST` (kernel `include/uapi/linux/bpf.h`).
-const BPF_EXIST: u64 = 2;
-
-fn is_gone(error: &std::io::Error) -> bool {
-    error.raw_os_error() == Some(libc::ENOENT)
-}
-
-fn refused(error: MapError) -> Error {
-    Error::Map { name: "TARGETS", why: error.to_string() }
 }
 
 /// Mirror of `File` in the eBPF part.
@@ -508,34 +401,4 @@ fn watch(ebpf: &Ebpf, probes: &[report::Probe]) -> Result<Misses, Error> {
         misses.watch(planned.tellers().filter_map(fd), planned.spare()).map_err(Error::Misses)?;
     }
     Ok(misses)
-}
-
-/// Takes a map out of the object in the type that it is used as.
-pub(super) fn map<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<Quiet<T>, Error>
-where
-    T: TryFrom<Map>,
-    T::Error: std::fmt::Display,
-{
-    taken(ebpf, name).map(Quiet::of)
-}
-
-/// The same of a ring, which is read in memory.
-fn taken<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, Error>
-where
-    T: TryFrom<Map>,
-    T::Error: std::fmt::Display,
-{
-    let map = ebpf
-        .take_map(name)
-        .ok_or(Error::Map { name, why: "it is not there, or was taken before".to_owned() })?;
-    T::try_from(map).map_err(|e| Error::Map { name, why: e.to_string() })
-}
-
-/// The only element of an array map.
-fn single<'a, T: aya::Pod>(
-    ebpf: &'a mut Ebpf,
-    name: &'static str,
-) -> Result<Array<&'a mut MapData, T>, Error> {
-    let map = ebpf.map_mut(name).ok_or(Error::Map { name, why: "it is not there".to_owned() })?;
-    Array::try_from(map).map_err(|e| Error::Map { name, why: e.to_string() })
 }

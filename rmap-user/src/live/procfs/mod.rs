@@ -10,6 +10,7 @@
 //! A snapshot is exact for a process that stands still. Of one that runs, each segment is true
 //! for the moment at which it was read: the kernel gives smaps in pieces.
 
+mod entry;
 mod error;
 mod folios;
 mod frame;

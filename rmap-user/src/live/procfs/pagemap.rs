@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 
 use procfs::PhysicalPageFlags as Flags;
 
-use super::pages::Entry;
+use super::entry::Entry;
 use crate::trace::Segment;
 
 /// Bit 55 upwards are flags, those below the frame number (0 without `CAP_SYS_ADMIN`).

@@ -9,26 +9,12 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
+use super::entry::Entry;
 use super::frame::Frames;
 use super::pagemap::Walker;
 use super::scan::Scanner;
 use super::{Error, Task};
 use crate::trace::{PageKind, PageRun, PageState, Segment};
-
-/// What a page-table entry says, from either source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Entry {
-    /// Present; else swapped, under migration, or a marker.
-    pub(super) present: bool,
-    /// Not anonymous, and a page of the kernel's own counting.
-    pub(super) file: bool,
-    /// The zero page.
-    pub(super) zero: bool,
-    /// A guard (`MADV_GUARD_INSTALL`): no page, whatever else is said.
-    pub(super) guard: bool,
-    /// Mapped by a huge entry.
-    pub(super) huge: bool,
-}
 
 pub(super) fn read(task: &Task, segments: &[Segment]) -> Result<Vec<PageRun>, Error> {
     let file = task.open("pagemap")?;

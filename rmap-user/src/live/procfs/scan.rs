@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-use super::pages::Entry;
+use super::entry::Entry;
 
 /// `struct pm_scan_arg`.
 #[repr(C)]

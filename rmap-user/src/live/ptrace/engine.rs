@@ -12,11 +12,10 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use super::child::{Child, Plan};
-use super::round::Taken;
 use super::sys::{self, Stop};
 use super::table::{Birth, Table};
+use super::taken::{Asking, Taken};
 use super::task::{Fate, Kin};
-use super::yielding::Asking;
 use super::{Error, Observer, Shared, Started, Status};
 use crate::live::privileges;
 

@@ -33,6 +33,7 @@ mod inherited;
 mod round;
 mod sys;
 mod table;
+mod taken;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -11,34 +11,11 @@ use std::collections::HashSet;
 
 use super::Error;
 use super::engine::Engine;
-use super::sys::{self, Stop, Wait};
+use super::sys::{self, Wait};
+use super::taken::Taken;
 
 /// How many signals in a row are answered without looking for others.
 const SIGNALS_IN_A_ROW: u32 = 16;
-
-/// An event that was taken; its thread stands until it is answered.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Taken {
-    pub(super) tid: u32,
-    pub(super) stop: Stop,
-    /// What the event is about. Read at once: a thread that is killed meanwhile has another message.
-    pub(super) message: Option<u64>,
-}
-
-impl Taken {
-    /// Takes the event that a thread shows. A kill may have brought it to its exit since it was
-    /// shown, so what is taken counts.
-    pub(super) fn take(tid: u32) -> Option<Self> {
-        let stop = sys::take_stop(tid)?;
-        let message = if stop.has_message() { sys::event_message(tid) } else { None };
-        Some(Self { tid, stop, message })
-    }
-
-    /// The tid that the event is about.
-    pub(super) fn message_tid(&self) -> Option<u32> {
-        self.message.and_then(|message| u32::try_from(message).ok())
-    }
-}
 
 impl Engine<'_> {
     /// Waits for something, and answers all that is ready by then. False if nobody is left.

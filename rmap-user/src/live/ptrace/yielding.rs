@@ -9,8 +9,8 @@
 //! What a program only could do, by its symbols, decides nothing.
 
 use super::engine::Engine;
-use super::round::Taken;
 use super::sys::{self, Asked};
+use super::taken::{Asking, Taken};
 use super::task;
 
 const TRACED: &str = "another process traces it by ptrace, so rmap let it go: from then on its \
@@ -18,14 +18,6 @@ const TRACED: &str = "another process traces it by ptrace, so rmap let it go: fr
 const UNTRACED: &str = "it made a process that is not to be traced (CLONE_UNTRACED), as leak \
                         sanitizers do to look at their own threads, so rmap let it go: from then \
                         on its snapshots are of a running process, and there is none at its exit";
-
-/// A thread that stands until somebody is let go of; its stop was taken.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asking {
-    pub(super) tid: u32,
-    wanted: u32,
-    why: &'static str,
-}
 
 impl Engine<'_> {
     /// Answers the delivery of a SIGSTOP that the probes sent. False if it is another's.

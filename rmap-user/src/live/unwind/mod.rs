@@ -20,7 +20,7 @@ use rmap_ebpf::{
 };
 
 use crate::{
-    live::probes::{Error, Targets},
+    live::bpf::{Error, Targets},
     report,
     symbol::{Binary, Module, ModuleMap},
     trace::{RawStack, Stack, StackEnd, StackPointers},

@@ -13,7 +13,7 @@ use aya::{
 use rmap_ebpf::abi::PythonConfig;
 
 use crate::{
-    live::probes::{Error, Quiet, map},
+    live::bpf::{Error, Quiet, map},
     report,
     runtime::python::{Found, Version},
     symbol::Module,

@@ -13,7 +13,7 @@ use rmap_ebpf::abi::{self, Rule};
 use std::os::fd::{AsFd, AsRawFd};
 
 use crate::{
-    live::probes::{Error, Quiet, map},
+    live::bpf::{Error, Quiet, map},
     unwind::{layout::Layout, walk::Source},
 };
 

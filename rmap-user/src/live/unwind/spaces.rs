@@ -12,7 +12,7 @@ use aya::{
 };
 use rmap_ebpf::abi::{MAPPING_SLOTS, MAPPINGS, Mapping, Mappings, NO_SLOT};
 
-use crate::live::probes::{Error, Quiet, Targets, map};
+use crate::live::bpf::{Error, Quiet, Targets, map};
 
 /// [`Mappings`] as an element of a map.
 #[derive(Clone, Copy)]

@@ -13,6 +13,9 @@ use crate::runtime::python::Found;
 use crate::symbol::Stamp;
 use crate::symbol::elf::Headers;
 
+/// Places to which signal handlers return, of one file; the C library has one or two.
+pub const TRAMPOLINES_MAX: usize = 64;
+
 /// Bytes of a request at most.
 pub const REQUEST_MAX: usize = 8 << 20;
 /// Bytes of an answer at most: the names of a large program, or its table.
@@ -314,7 +317,7 @@ impl ModuleAnswer {
         let is_digest = |text: &String| {
             text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase())
         };
-        self.trampolines.len() <= super::reader::TRAMPOLINES_MAX
+        self.trampolines.len() <= TRAMPOLINES_MAX
             && self.digest.as_ref().is_none_or(is_digest)
             && self.debug_link.as_ref().is_none_or(|link| {
                 link.len() <= 255 && !link.contains('/') && link != ".." && link != "."

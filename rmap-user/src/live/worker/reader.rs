@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::time::Duration;
 
 use super::image::{self, Image};
-use super::protocol::{Answer, ModuleAnswer, Opened, Request, Task, Wanted};
+use super::protocol::{Answer, ModuleAnswer, Opened, Request, TRAMPOLINES_MAX, Task, Wanted};
 use super::{needs, sandbox};
 use crate::runtime::python::recognise;
 use crate::symbol::elf::{Headers, Sections};
@@ -19,8 +19,6 @@ use crate::symbol::parts::{Parts, bytes_in};
 use crate::symbol::{self, PerfMap, SymbolFile};
 use crate::unwind::{cache, table::Table};
 
-/// Places to which signal handlers return, of one file; the C library has one or two.
-pub const TRAMPOLINES_MAX: usize = 64;
 /// Code in which they are looked for, in bytes.
 const CODE_MAX: u64 = 256 << 20;
 

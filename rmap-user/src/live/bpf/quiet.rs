@@ -17,7 +17,7 @@ pub struct Quiet<M>(M);
 
 impl<M> Quiet<M> {
     /// Of a map.
-    pub(super) const fn of(map: M) -> Self {
+    pub const fn of(map: M) -> Self {
         Self(map)
     }
 
@@ -35,7 +35,7 @@ impl<M> Quiet<M> {
 
     /// Goes through what may be thousands of entries, undisturbed for each of them and not for all:
     /// others want the processor. `all`: the map's own iterator, which asks the kernel for each one.
-    pub(super) fn one_by_one<'a, I: Iterator>(
+    pub fn one_by_one<'a, I: Iterator>(
         &'a self,
         all: impl FnOnce(&'a M) -> I,
     ) -> impl Iterator<Item = I::Item> {
