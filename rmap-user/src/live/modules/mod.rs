@@ -244,7 +244,7 @@ impl Catalogue {
     /// The entry of the file at a place, which is made if there is none for its present content.
     fn open(&mut self, place: Place) -> Result<Known, Failure> {
         let copy_max = COPY_MAX.min(COPIES_MAX.saturating_sub(self.copied));
-        let request = Request::Module { place, copy_max };
+        let request = Request::Module { place: place.clone(), copy_max };
         let reply = self.worker.ask(&request, None, TIME)?;
         let Answer::Module(answer) = reply.answer else {
             return Err(Failure::Refused("its reader sent another answer".to_owned()));
@@ -283,19 +283,26 @@ impl Catalogue {
         let known = Known { binary, needs: Arc::new(needs) };
         self.by_stamp.insert(opened.stamp, known.clone());
         if let Some(digest) = digest.as_deref().and_then(bytes_of_hex) {
-            self.make_table(&known.binary, digest);
+            self.make_table(&known.binary, digest, place);
         }
         Ok(known)
     }
 
     /// Takes the table of the file that the worker has just read from the cache, or has it made.
-    fn make_table(&mut self, binary: &Arc<Binary>, digest: Vec<u8>) {
+    fn make_table(&mut self, binary: &Arc<Binary>, digest: Vec<u8>, place: Place) {
         let Some((fresh, cache)) = &self.tables else { return };
         if let Some(table) = cache.as_ref().and_then(|cache| cache.get(&digest)) {
             return fresh.put(binary, table);
         }
         let time = if binary.is_systems { SYSTEMS_TABLE_TIME } else { TABLE_TIME };
-        let made = self.worker.ask(&Request::Table, None, time);
+        let mut made = self.worker.ask(&Request::Table, None, time);
+        if matches!(made, Err(Failure::Died)) {
+            let again = Request::Module { place, copy_max: 0 };
+            made = self.worker.ask(&again, None, TIME);
+            if made.is_ok() {
+                made = self.worker.ask(&Request::Table, None, time);
+            }
+        }
         let table = made.map(|reply| cache::decode(&reply.body));
         match table {
             Ok(Some(mut table)) => {
