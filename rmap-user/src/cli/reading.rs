@@ -23,9 +23,14 @@ pub struct ReadingOptions {
         long_help = "Look for names that the recording lacks, or has no lines for, in DIR too: in \
                      .build-id/xx/yyyy.debug below it, in xx/yyyy.debug, and in every ELF file in it, \
                      whatever its name. Only a file with the build id of what was mapped is used. May \
-                     be repeated; /usr/lib/debug is looked in without being asked for"
+                     be repeated. Then, and for users other than root always, the paths that the \
+                     recording names and /usr/lib/debug are looked in too"
     )]
     pub symbols: Vec<PathBuf>,
+
+    /// Take the recording's own names only, and open no other file
+    #[arg(long, hide_short_help = true, conflicts_with = "symbols")]
+    pub no_names: bool,
 }
 
 impl ReadingOptions {
@@ -34,7 +39,14 @@ impl ReadingOptions {
     /// # Errors
     /// A folder with symbols cannot be read.
     pub fn reading(&self, at: At) -> anyhow::Result<Reading> {
-        Ok(Reading { at, symbols: Arc::new(Folders::new(self.symbols.clone())?) })
+        let symbols = if self.no_names {
+            Folders::alone()
+        } else if self.symbols.is_empty() && nix::unistd::geteuid().is_root() {
+            Folders::unasked()
+        } else {
+            Folders::new(self.symbols.clone())?
+        };
+        Ok(Reading { at, symbols: Arc::new(symbols) })
     }
 }
 

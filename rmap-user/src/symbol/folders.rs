@@ -37,6 +37,8 @@ pub struct Folders {
     roots: Vec<PathBuf>,
     /// What this machine has is left aside.
     alone: bool,
+    /// The same, because nobody asked for it.
+    unasked: bool,
     index: OnceLock<Index>,
 }
 
@@ -89,6 +91,18 @@ impl Folders {
     #[must_use]
     pub fn alone() -> Self {
         Self { alone: true, ..Self::default() }
+    }
+
+    /// The same where a person may want more, and is told how to get it: root opens files for a
+    /// recording, which names the paths, only if that is asked for.
+    #[must_use]
+    pub fn unasked() -> Self {
+        Self { alone: true, unasked: true, ..Self::default() }
+    }
+
+    /// Whether names would have been looked for if somebody had asked.
+    pub(super) const fn is_unasked(&self) -> bool {
+        self.unasked
     }
 
     /// Whether this machine's own files are left aside.
@@ -145,6 +159,13 @@ impl Folders {
     #[must_use]
     pub fn notes(&self, sought: &Sought) -> Vec<String> {
         let mut notes = sought.refused.clone();
+        if self.unasked && sought.files > 0 {
+            notes.push(format!(
+                "names in {} files are missing: root opens no file that a recording names, unless \
+                 --symbols DIR is given",
+                sought.files
+            ));
+        }
         if self.roots.is_empty() {
             return notes;
         }

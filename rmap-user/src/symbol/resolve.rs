@@ -188,6 +188,9 @@ pub(super) fn resolve(
         return resolved;
     }
 
+    if folders.is_unasked() && !unknown.is_empty() {
+        resolved.sought.files += 1;
+    }
     let mut own = None;
     if !unknown.is_empty() {
         match open(binary, module, folders) {

@@ -280,6 +280,25 @@ fn named_in(map: &ModuleMap, ips: &[u64], folders: &Folders) -> Symbolized {
 }
 
 #[test]
+fn root_opens_no_file_that_a_recording_names_unless_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, FIXED);
+    let call = printed(&program)[2];
+    let id = keep(&program).build_id.clone().unwrap();
+    let binary = of_a_recording(Some(&id), Some(0x40_0000), Names::default());
+    let map = mapped(binary, &program);
+    let found = |folders: &Folders| {
+        let found = named_in(&map, &[1, call], folders);
+        let named = functions_owned(&found.stacks[0].frames).iter().any(|name| name == "outer");
+        (named, folders.notes(&found.stats.sought))
+    };
+    assert_eq!(found(&Folders::default()), (true, vec![]), "by its path and build id");
+    assert_eq!(found(&Folders::alone()), (false, vec![]));
+    let (named, notes) = found(&Folders::unasked());
+    assert!(!named && notes.len() == 1 && notes[0].contains("--symbols DIR"), "{notes:?}");
+}
+
+#[test]
 fn what_a_recording_lacks_is_found_in_folders_by_build_id_alone() {
     let dir = tempfile::tempdir().unwrap();
     let program = compile(dir.path(), "a.c", C, FIXED);
