@@ -64,6 +64,12 @@ pub const TARGETS: &[Target] = &[
         run: rmap::replay::fuzz_entry,
     },
     Target {
+        name: "session",
+        what: "inputs of a session in any order, as a batch of a recording has them",
+        max_len: 1 << 14,
+        run: rmap::replay::fuzz_session,
+    },
+    Target {
         name: "perf_map",
         what: "the names that a program wrote for its own code",
         max_len: 1 << 12,

@@ -24,9 +24,9 @@ use std::sync::Arc;
 
 use crate::recording::read::{Visitor, arch, damaged, walk};
 use crate::recording::varint::Bad;
-use crate::recording::{Ending, Error, Opening};
+use crate::recording::{Ending, Error, Opening, frame};
 use crate::report::course::Course;
-use crate::report::{At, Probe, Report};
+use crate::report::{At, Host, Mode, Probe, Report};
 use crate::session::names::{Named, name};
 use crate::session::{Closing, Findings, Question, Session, Target};
 use crate::symbol::Folders;
@@ -126,6 +126,27 @@ pub fn fuzz_entry(bytes: &[u8]) {
     if let Ok(cut @ Some(_)) = survey(bytes, At::Peak, &mut at) {
         let _ = play(bytes, Plan { cut, ..Plan::default() }, &mut at).map(Played::load);
     }
+}
+
+/// For fuzzing: any inputs in any order, as a batch of a recording has them, are a report of which
+/// the sums are right, or an error.
+pub fn fuzz_session(batch: &[u8]) {
+    let opening = Opening {
+        rmap_version: String::new(),
+        mode: Mode::Run,
+        host: Host::default(),
+        started_ns: 0,
+        started_at: String::new(),
+        command: None,
+        pids: Vec::new(),
+    };
+    let Ok(opening) = serde_json::to_vec(&opening) else { return };
+    let frames = [(frame::OPENING, opening.as_slice()), (frame::BATCH, batch)];
+    let mut file = frame::head().to_vec();
+    for ((kind, bytes), number) in frames.into_iter().zip(0..) {
+        file.extend(frame::encode(kind, number, bytes).unwrap_or_default());
+    }
+    fuzz_entry(&file);
 }
 
 /// Finds where the state that is asked for ends.
