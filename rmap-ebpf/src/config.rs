@@ -1,6 +1,6 @@
 //! What user space tells the probes before they are loaded: offsets from the running kernel's
 //! BTF, and choices. All of it is read-only data, which the verifier takes as constants, so that
-//! a choice that is off costs nothing.
+//! a choice that is off costs nothing. No global is a `u32`: see `TRACER`.
 
 use aya_ebpf::Global;
 
@@ -67,8 +67,9 @@ globals! {
     TASK_PTRACE: u64 = 0;
     /// Offset of `task_struct.parent`, which is the tracer of a traced task.
     TASK_PARENT: u64 = 0;
-    /// The process of rmap's tracer.
-    TRACER: u32 = 0;
+    /// The process of rmap's tracer. Eight bytes: the compiler merges equal constants, and a global
+    /// of four bytes that is 0 would be the key 0 of every array too, with what user space sets.
+    TRACER: u64 = 0;
     /// 1: children of traced processes are traced as well.
     FOLLOW: u8 = 1;
     /// 1: huge pages may appear, so the page table is looked at after every anonymous fault.

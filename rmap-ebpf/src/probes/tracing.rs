@@ -66,5 +66,5 @@ fn is_rmaps(task: u64) -> bool {
     let traced: u32 = kernel::read(task, config::TASK_PTRACE.load()).unwrap_or(0);
     let parent: u64 = kernel::read(task, config::TASK_PARENT.load()).unwrap_or(0);
     let tracer: u32 = kernel::read(parent, config::TASK_TGID.load()).unwrap_or(0);
-    traced != 0 && tracer == config::TRACER.load()
+    traced != 0 && u64::from(tracer) == config::TRACER.load()
 }

@@ -146,7 +146,7 @@ impl Probes {
         let check_unwind = u8::from(settings.check_unwind);
         let preempted = may_be_preempted();
         let leaves_out = u8::from(preempted);
-        let tracer = std::process::id();
+        let tracer = u64::from(std::process::id());
         let log_level = u8::from(settings.verbose) * aya_log::Level::Debug as u8;
         let (huge_pages, multi_size) = (u8::from(huge.transparent), u8::from(huge.multi_size));
         loader
