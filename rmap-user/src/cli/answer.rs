@@ -2,7 +2,7 @@
 //! it is shown.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
@@ -70,11 +70,29 @@ pub struct JsonOptions {
     pub json_schema: Option<u8>,
 }
 
-fn key(text: &str) -> Result<By, String> {
+/// A key by its name.
+///
+/// # Errors
+/// The names that there are.
+pub fn key(text: &str) -> Result<By, String> {
     By::of_name(text).ok_or_else(|| {
         let names: Vec<&str> = KEYS.iter().map(|(_, name)| *name).collect();
         format!("use {}", names.join(", "))
     })
+}
+
+/// The rules in a file, and behind them those that rmap brings along.
+///
+/// # Errors
+/// A file that cannot be read, or what is wrong in which of its lines.
+pub fn rules(path: Option<&Path>) -> anyhow::Result<Rules> {
+    let Some(path) = path else { return Ok(Rules::built_in()) };
+    let read = || -> anyhow::Result<Rules> {
+        let size = fs::metadata(path)?.len();
+        ensure!(size <= LARGEST_RULES, "it is larger than {} MiB", LARGEST_RULES >> 20);
+        Ok(Rules::with_own(&fs::read_to_string(path)?)?)
+    };
+    read().with_context(|| format!("cannot read rules from {}", path.display()))
 }
 
 impl JsonOptions {
@@ -93,13 +111,7 @@ impl JsonOptions {
     /// # Errors
     /// A file that cannot be read, or what is wrong in which of its lines.
     pub fn rules(&self) -> anyhow::Result<Rules> {
-        let Some(path) = &self.rules else { return Ok(Rules::built_in()) };
-        let read = || -> anyhow::Result<Rules> {
-            let size = fs::metadata(path)?.len();
-            ensure!(size <= LARGEST_RULES, "it is larger than {} MiB", LARGEST_RULES >> 20);
-            Ok(Rules::with_own(&fs::read_to_string(path)?)?)
-        };
-        read().with_context(|| format!("cannot read rules from {}", path.display()))
+        rules(self.rules.as_deref())
     }
 }
 

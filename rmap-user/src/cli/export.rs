@@ -3,16 +3,18 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
-use super::answer::JsonOptions;
+use super::answer::{self, JsonOptions};
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::{save, select::SelectOptions};
 use crate::input;
+use crate::insight::By;
 use crate::report::{At, Report};
 use crate::view::export::{folded, perfetto, pprof, speedscope};
+use crate::view::flame::Boxes;
 use crate::view::samples::Of;
 use crate::view::{flame, json};
 
@@ -97,6 +99,18 @@ pub struct FlameOptions {
     #[arg(long, value_name = "WEIGHT", default_value = "dirty")]
     pub of: Weight,
 
+    /// Put groups below the call paths: owner, module, segment, kind, cause, …
+    #[arg(long, value_name = "KEY,…", value_delimiter = ',', value_parser = answer::key)]
+    pub by: Vec<By>,
+
+    /// Put callees below their callers
+    #[arg(long)]
+    pub reverse: bool,
+
+    /// Read rules for owner frames from FILE, before those that rmap brings along
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
+    pub rules: Option<PathBuf>,
+
     /// How a recording is read.
     #[command(flatten)]
     pub reading: ReadingOptions,
@@ -145,7 +159,21 @@ pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
         select: &options.select,
         output: options.output.as_ref(),
     };
-    source.convert(|report, out| flame::write(report, of, listing, out))
+    if options.by.is_empty() && !options.reverse {
+        return source.convert(|report, out| flame::write(report, of, listing, out));
+    }
+    ensure!(
+        !options.by.contains(&By::Function),
+        "cannot draw by function: a function's bytes include what it called, so boxes would overlap; \
+         use owner, or --reverse"
+    );
+    ensure!(
+        options.of != Weight::Touched,
+        "cannot draw touched memory in groups: much of it is in no segment; use --of resident"
+    );
+    let rules = answer::rules(options.rules.as_deref())?;
+    let boxes = Boxes { by: options.by.clone(), reverse: options.reverse };
+    source.convert(|report, out| flame::write_grouped(report, &rules, of, &boxes, out))
 }
 
 /// What is read, which part of it is meant, and where it goes.

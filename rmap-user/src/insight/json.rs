@@ -65,6 +65,7 @@ struct AnsweredStack<'a> {
 struct AnsweredFrame<'a> {
     #[serde(flatten)]
     frame: &'a Frame,
+    /// `None` for what is no frame, but says why the stack ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
 }

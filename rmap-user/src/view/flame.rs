@@ -5,6 +5,8 @@ use std::io;
 
 use inferno::flamegraph::{self, Options};
 
+use crate::insight::owner;
+use crate::insight::{By, Group, Label, Parts, Rules};
 use crate::report::Report;
 
 use super::export::folded::Folded;
@@ -23,6 +25,85 @@ const TITLE_ROOM: usize = 60;
 pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write) -> io::Result<()> {
     let mut folded = Folded::of(report, of, listing);
     folded.stacks.iter_mut().filter_map(|(names, _)| names.get_mut(1)).for_each(file_first);
+    draw(report, &folded, of, out)
+}
+
+/// What stands below the call paths of a flame graph, and how those stand.
+#[derive(Clone, Debug, Default)]
+pub struct Boxes {
+    /// The lowest boxes are groups by these keys.
+    pub by: Vec<By>,
+    /// Callees stand below their callers.
+    pub reverse: bool,
+}
+
+/// Writes the SVG with groups by any keys as its lowest boxes.
+///
+/// # Errors
+/// The writer's; or there is nothing to draw (`InvalidInput`).
+pub fn write_grouped(
+    report: &Report,
+    rules: &Rules,
+    of: Of,
+    boxes: &Boxes,
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    let parts = Parts::of(report, rules);
+    let mut folded = Folded::default();
+    let groups = Group {
+        label: Label::default(),
+        bytes: parts.total(),
+        inclusive: parts.total(),
+        parts: (0..parts.all.len()).collect(),
+        groups: parts.by(&boxes.by),
+    };
+    stack_up(&parts, &groups, of, boxes.reverse, &mut Vec::new(), &mut folded);
+    folded.stacks.sort_unstable();
+    draw(report, &folded, of, out)
+}
+
+/// Adds the stacks of a group: the labels of those around it, and its call paths.
+fn stack_up(
+    parts: &Parts<'_>,
+    group: &Group,
+    of: Of,
+    reverse: bool,
+    around: &mut Vec<String>,
+    folded: &mut Folded,
+) {
+    for inner in &group.groups {
+        around.push(text::clean(&inner.label.name).replace(';', ":"));
+        stack_up(parts, inner, of, reverse, around, folded);
+        around.pop();
+    }
+    if !group.groups.is_empty() {
+        return;
+    }
+    for part in group.parts.iter().filter_map(|at| parts.all.get(*at)) {
+        let bytes = if of == Of::Dirty { part.bytes.dirty } else { part.bytes.rss };
+        if bytes <= 0 {
+            folded.left_out += bytes;
+            continue;
+        }
+        let frames = part.stack.map_or(&[][..], |stack| parts.owners.frames(stack));
+        let mut names: Vec<String> =
+            frames.iter().map(|frame| text::clean(&owner::display(frame))).collect();
+        if !reverse {
+            names.reverse();
+        }
+        let why = text::clean(part.why);
+        names.push(if part.attributed {
+            format!("[{why}]")
+        } else {
+            format!("[unattributed: {why}]")
+        });
+        let names = names.into_iter().map(|name| name.replace(';', ":"));
+        folded.stacks.push((around.iter().cloned().chain(names).collect(), bytes));
+    }
+}
+
+/// Draws stacks with their weights.
+fn draw(report: &Report, folded: &Folded, of: Of, out: &mut dyn io::Write) -> io::Result<()> {
     if folded.stacks.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are no such bytes to draw"));
     }

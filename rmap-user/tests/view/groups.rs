@@ -8,6 +8,8 @@ use rmap::report::{
     Address, BeforeAfter, Frame, Path, Process, Reason, Report, Segment, Stack, StackId,
     Unexplained, check_identity,
 };
+use rmap::view::flame::{self, Boxes};
+use rmap::view::samples::Of;
 use rmap::view::screen::{self, Ask};
 use rmap::view::{Style, text};
 
@@ -240,4 +242,19 @@ proptest! {
         let distinct: std::collections::BTreeSet<&&str> = names.iter().collect();
         prop_assert_eq!(distinct.len(), names.len(), "{}", all);
     }
+}
+
+#[test]
+fn flame_graphs_stand_on_groups_and_from_the_leaf() {
+    let draw = |by: &[By], reverse| {
+        let boxes = Boxes { by: by.to_vec(), reverse };
+        let mut svg = Vec::new();
+        let (report, rules) = (cases::article(), Rules::built_in());
+        flame::write_grouped(&report, &rules, Of::Resident, &boxes, &mut svg).unwrap();
+        String::from_utf8(svg).unwrap()
+    };
+    let by_kind = draw(&[By::Kind], false);
+    assert!(by_kind.contains("<title>heap (65,536 bytes"), "{by_kind}");
+    let from_leaf = draw(&[], true);
+    assert!(from_leaf.contains("<title>memset (61,440 bytes"), "{from_leaf}");
 }
