@@ -51,6 +51,8 @@ pub struct Tally {
     silent: u64,
     unflagged: u64,
     anonymous_clean: u64,
+    /// Dirty pages that KSM may have replaced by clean copies.
+    merged: u64,
     /// The same three, of which the process's own page table says that it wrote them.
     sure_after_free: u64,
     sure_after_swap_in: u64,
@@ -111,7 +113,7 @@ impl Tally {
                 let anonymous = kind.state == PageState::Anonymous;
                 self.resident(owner.resident, count, anonymous);
                 if anonymous {
-                    self.anonymous(space, run, kind, owner);
+                    self.anonymous(space, segment, run, kind, owner);
                 } else {
                     self.file(space, segment, run, kind, owner);
                 }
@@ -153,10 +155,22 @@ impl Tally {
     }
 
     /// Anonymous pages are dirty unless they were given up or came back from swap by a read.
-    fn anonymous(&mut self, space: &AddressSpace, run: Range<u64>, kind: PageKind, owner: Owner) {
+    fn anonymous(
+        &mut self,
+        space: &AddressSpace,
+        segment: &Segment,
+        run: Range<u64>,
+        kind: PageKind,
+        owner: Owner,
+    ) {
         let pages = (run.end - run.start) / PAGE;
         if owner.dirty.is_some() {
-            self.dirty(owner.dirty, pages, false);
+            // What KSM has merged and given back is a copy that nobody wrote.
+            let clean = kind.entry_dirty == Some(false) || segment.dirty == 0;
+            self.dirty(owner.dirty, pages, clean);
+            if kind.entry_dirty.is_none() && !clean {
+                self.merged += if segment.vm_flags.has("mg") { pages } else { space.merged(run) };
+            }
             return;
         }
         let free: u64 =
@@ -197,6 +211,10 @@ impl Tally {
             let cause = space.paths().get(owner.resident).map(|path| path.cause);
             cause == Some(Cause::SharedMemory) || is_shared_memory(segment)
         };
+        if shared_memory && owner.dirty.is_none() && kind.folio_dirty == Some(true) {
+            self.shared_dirty(space, run, kind, owner);
+            return;
+        }
         if shared_memory && owner.dirty.is_none() && kind.entry_dirty == Some(true) {
             // Written through this mapping, and no fault has told.
             self.sure_silent += pages;
@@ -222,6 +240,31 @@ impl Tally {
             }
             (false, None) => self.unflagged += pages,
             (false, Some(false)) => {}
+        }
+    }
+
+    /// Shared memory that is dirty, and that nobody is known to have written: before this process
+    /// mapped it, or through this mapping with no fault.
+    fn shared_dirty(
+        &mut self,
+        space: &AddressSpace,
+        run: Range<u64>,
+        kind: PageKind,
+        owner: Owner,
+    ) {
+        let large = kind.large_folio == Some(true);
+        for at in run.step_by(PAGE as usize) {
+            let (was_dirty, before) = space.was_dirty(at, kind.entry_dirty == Some(false));
+            if was_dirty && before {
+                self.before.dirty += 1;
+            } else if kind.entry_dirty == Some(true) && !was_dirty {
+                self.sure_silent += 1;
+                self.silent_path(owner.resident);
+            } else if large {
+                self.stretch(at..at + PAGE, false);
+            } else {
+                self.foreign += 1;
+            }
         }
     }
 
@@ -370,7 +413,7 @@ impl Tally {
             }
             rest += bytes(cleanable);
         } else if rest < 0 {
-            let cleaned = rest.max(-bytes(cleanable + segment.lazy_free / PAGE));
+            let cleaned = rest.max(-bytes(cleanable + self.merged + segment.lazy_free / PAGE));
             residuals.dirty(Reason::Cleaned, cleaned);
             rest -= cleaned;
         }

@@ -168,8 +168,8 @@ impl MapOp {
         let op = match syscall {
             Syscall::Mremap => {
                 let mremap = Mremap {
-                    old: range(a0, a1)?,
-                    new_size: page_up(a2),
+                    old: range(a0, page_aligned(a1))?,
+                    new_size: page_aligned(a2),
                     keep_old: a3 & MREMAP_DONTUNMAP != 0,
                     fixed: (a3 & MREMAP_FIXED != 0).then_some(page_down(a4)),
                 };

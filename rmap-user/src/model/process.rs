@@ -466,12 +466,12 @@ impl Processes {
             return Some((provisional.key, false));
         }
         let process = self.index(event.pid).and_then(|index| self.processes.get(index));
-        if let Some(process) = process.filter(|process| process.owner && !loading) {
-            let key = process.space?;
-            if !self.by_mm.values().any(|bound| *bound == key) {
-                self.by_mm.insert(event.mm, key);
-                return Some((key, true));
-            }
+        // Also of a process that shares it with another one: either may be the first to act in it.
+        if let Some(key) = process.filter(|_| !loading).and_then(|process| process.space)
+            && !self.by_mm.values().any(|bound| *bound == key)
+        {
+            self.by_mm.insert(event.mm, key);
+            return Some((key, true));
         }
         let key = self.new_key();
         self.insert_new(key);
@@ -598,8 +598,16 @@ impl Processes {
         if fork.thread {
             return;
         }
-        let child = self.new_process(fork.child_pid, Some(event.pid), event.time_ns);
-        let parent = self.space_of(event, false).map(|(key, _)| key);
+        // One that was there before tracing began shares a memory that has no name yet, and may be
+        // somebody else's child.
+        let found = fork.same_mm && event.mm == MmId::UNKNOWN;
+        let parent_pid = (!found).then_some(event.pid);
+        let parent = if found {
+            self.index(event.pid).and_then(|index| self.processes.get(index)?.space)
+        } else {
+            self.space_of(event, false).map(|(key, _)| key)
+        };
+        let child = self.new_process(fork.child_pid, parent_pid, event.time_ns);
         if fork.same_mm {
             if let Some(process) = self.processes.get_mut(child) {
                 process.space = parent;

@@ -68,6 +68,7 @@ impl AddressSpace {
         };
         self.mappings.map(range.clone(), vma);
         self.mergeable.cut(range.clone());
+        self.unmerged.cut(range.clone());
         if self.lock_new(range.clone(), new.locked) || new.populate {
             self.populate_mapped(range, actor);
         }
@@ -98,10 +99,13 @@ impl AddressSpace {
             Advice::PopulateWrite => self.populate(range, true, Cause::Populate, actor),
             Advice::Collapse => self.populate(range, true, Cause::Collapse, actor),
             Advice::Merge(true) => {
+                self.unmerged.cut(range.clone());
                 self.mergeable.insert(range, ());
             }
             Advice::Merge(false) => {
-                self.mergeable.cut(range);
+                for (part, ()) in self.mergeable.cut(range) {
+                    self.unmerged.insert(part, ());
+                }
             }
             Advice::Pageout => {
                 self.paged_out.insert(range, actor.stack);

@@ -46,6 +46,10 @@ pub struct AddressSpace {
     pub(super) paged_out: RangeMap<Option<StackRef>>,
     /// Memory of which KSM may merge the pages.
     pub(super) mergeable: RangeMap<()>,
+    /// Memory of which it may have merged pages before `MADV_UNMERGEABLE`.
+    pub(super) unmerged: RangeMap<()>,
+    /// Pages of shared memory that were dirty when they were first mapped here.
+    pub(super) found_dirty: RangeMap<()>,
     /// Pages that came with no fault, and no address.
     pub(super) unplaced: Unplaced,
     /// Where anybody may have brought in the pages that nobody owns: events were lost.
@@ -97,6 +101,8 @@ impl AddressSpace {
             lazy_free: RangeMap::default(),
             paged_out: RangeMap::default(),
             mergeable: RangeMap::default(),
+            unmerged: RangeMap::default(),
+            found_dirty: RangeMap::default(),
             unplaced: Unplaced::default(),
             lost: RangeMap::default(),
             calls_lost: false,
@@ -166,6 +172,7 @@ impl AddressSpace {
         child.brk = self.brk;
         child.heap = self.heap;
         child.mergeable = self.mergeable.clone();
+        child.unmerged = self.unmerged.clone();
         child.forked_by(parent);
         child
     }
@@ -254,6 +261,7 @@ impl AddressSpace {
         self.lazy_free.cut(range.clone());
         self.paged_out.cut(range.clone());
         self.arounds.forget(&range);
+        self.found_dirty.cut(range.clone());
         self.lost.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);
@@ -326,6 +334,23 @@ impl AddressSpace {
         if pages > 0 {
             *self.released.entry((stack, how)).or_default() += pages * PAGE;
         }
+    }
+
+    /// Whether a page of shared memory was dirty before this process mapped it, by nobody that is
+    /// known. `clean`: its own page-table entry is clean. And whether that mapping is from before
+    /// tracing began.
+    #[must_use]
+    pub fn was_dirty(&self, address: u64, clean: bool) -> (bool, bool) {
+        let vma = self.mappings.vmas().find(address);
+        let before = vma.is_some_and(|(_, vma)| vma.origin.call == Call::Unknown);
+        (clean || self.found_dirty.find(address).is_some(), before)
+    }
+
+    /// Pages of a range that KSM may have merged.
+    #[must_use]
+    pub fn merged(&self, range: Range<u64>) -> u64 {
+        let parts = self.mergeable.within(range.clone()).chain(self.unmerged.within(range));
+        parts.map(|(part, ())| (part.end - part.start) / PAGE).sum()
     }
 
     /// Takes back that pages were given back.

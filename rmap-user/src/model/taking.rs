@@ -25,6 +25,7 @@ impl AddressSpace {
     pub(super) fn take_pages(&mut self, old: Range<u64>) -> Taken {
         let mut owners = Vec::new();
         self.owners.take(old.clone(), |run, owner| owners.push((run, owner)));
+        self.found_dirty.cut(old.clone());
         Taken {
             owners,
             around: self.around.cut(old.clone()),

@@ -49,7 +49,8 @@ impl AddressSpace {
         } else if forked && !self.may_share {
             // Nobody to share with: another thread was faster, or something else than a fork had
             // write-protected the page.
-            if self.owners.get(page).dirty.is_some() {
+            let merged = self.merged(page..page + PAGE) > 0;
+            if self.owners.get(page).dirty.is_some() && !merged {
                 return None;
             }
             outcome.cause = Cause::ProtectedWrite;
@@ -82,6 +83,7 @@ impl AddressSpace {
             }
         }
         let keeps_dirty = vma.as_ref().is_some_and(|(_, vma)| vma.shared);
+        self.note_found_dirty(page, fault, keeps_dirty);
         let came = fault.access.is_none_or(|access| !access.present);
         // The page table knows which neighbours came; else their number must do, if it is known.
         let pages = match outcome.reach {
@@ -164,6 +166,24 @@ impl AddressSpace {
         stats.add(more + 1, more + 1, actor.tid, *first_ns);
         stats.add(0, 0, actor.tid, *last_ns);
         Some(())
+    }
+
+    /// A read that finds a page of shared memory dirty: it was written before. Since Linux 6.13 its
+    /// page-table entry is dirty from then on (`set_pte_range`, `mm/memory.c`). What fault-around
+    /// maps with it is taken to be alike.
+    fn note_found_dirty(&mut self, page: u64, fault: &Fault, shared: bool) {
+        let read = fault.access.is_some_and(|access| !access.write && !access.present);
+        let Some(entry) = fault.entry.filter(|entry| shared && read && entry.dirty) else { return };
+        let start = page & !(FAULT_AROUND - 1);
+        let mut rest = entry.window.unwrap_or(0);
+        self.found_dirty.insert(page..page + PAGE, ());
+        while rest != 0 {
+            let at = start + u64::from(rest.trailing_zeros()) * PAGE;
+            rest &= rest - 1;
+            if self.owners.get(at).resident.is_none() {
+                self.found_dirty.insert(at..at + PAGE, ());
+            }
+        }
     }
 
     fn claim_page(&mut self, page: u64, path: PathId, outcome: &Outcome, clean: bool) {
@@ -254,7 +274,7 @@ impl AddressSpace {
         let dirty = !around && outcome.dirty;
         let new = Owner { resident: path, dirty: if dirty { path } else { PathId::NONE } };
         let mut pages = 0;
-        for neighbour in neighbours(page, window, vma, outcome) {
+        for neighbour in self.neighbours(page, window, vma, outcome) {
             if self.owners.get(neighbour).is_nobody() {
                 self.owners.update(neighbour..neighbour + PAGE, |_| new);
                 pages += 1;
@@ -271,8 +291,46 @@ impl AddressSpace {
         vma: Option<&(Range<u64>, Vma)>,
         outcome: &Outcome,
     ) -> bool {
-        neighbours(page, window, vma, outcome)
+        self.neighbours(page, window, vma, outcome)
+            .into_iter()
             .any(|neighbour| neighbour != page && self.owners.get(neighbour).is_nobody())
+    }
+
+    /// The pages that the page table shows after a fault and that may have come with it: not those
+    /// that a call has brought in, nor those of other mappings.
+    fn neighbours(
+        &self,
+        page: u64,
+        window: u32,
+        vma: Option<&(Range<u64>, Vma)>,
+        outcome: &Outcome,
+    ) -> Vec<u64> {
+        if window == 0 {
+            return Vec::new();
+        }
+        let start = page & !(FAULT_AROUND - 1);
+        // What lies further away came otherwise.
+        let around = matches!(outcome.reach, Reach::Around(_));
+        let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
+        let inside = vma.map_or_else(|| self.gap_around(page), |(range, _)| range.clone());
+        let mut found = Vec::new();
+        // Most faults show few, so only the bits that are set are looked at.
+        let mut rest = window;
+        while rest != 0 {
+            let at = start + u64::from(rest.trailing_zeros()) * PAGE;
+            rest &= rest - 1;
+            if inside.contains(&at) && reach.contains(&at) && self.populated.find(at).is_none() {
+                found.push(at);
+            }
+        }
+        found
+    }
+
+    /// What lies between the mappings that are known, around an address in none of them.
+    fn gap_around(&self, address: u64) -> Range<u64> {
+        let vmas = self.mappings.vmas();
+        let start = vmas.last_below(address).map_or(0, |(range, _)| range.end);
+        start..vmas.first_from(address).map_or(u64::MAX, |(range, _)| range.start)
     }
 
     /// The VMA of a fault, extended if it is a stack that grew.
@@ -289,30 +347,6 @@ impl AddressSpace {
         self.mappings.map(page..range.start, vma);
         (Some((page..range.end, vma)), true)
     }
-}
-
-/// The pages that the page table shows after a fault and that may have come with it.
-fn neighbours(
-    page: u64,
-    window: u32,
-    vma: Option<&(Range<u64>, Vma)>,
-    outcome: &Outcome,
-) -> impl Iterator<Item = u64> {
-    let start = page & !(FAULT_AROUND - 1);
-    // What lies further away came otherwise.
-    let around = matches!(outcome.reach, Reach::Around(_));
-    let reach = if around { self::window(page, 1, vma) } else { 0..u64::MAX };
-    let inside = vma.map_or(0..u64::MAX, |(range, _)| range.clone());
-    // Most faults show none, so only the bits that are there are looked at.
-    let mut rest = window;
-    let numbers = std::iter::from_fn(move || {
-        let number = rest.trailing_zeros();
-        rest &= rest.wrapping_sub(1);
-        (number < u32::BITS).then_some(u64::from(number))
-    });
-    numbers
-        .map(move |number| start + number * PAGE)
-        .filter(move |neighbour| inside.contains(neighbour) && reach.contains(neighbour))
 }
 
 /// The pages that an outcome is sure of.

@@ -12,6 +12,8 @@ use crate::trace::{Body, Event, FaultRun, Input, Missing, Moment, Snapshot};
 
 /// Addresses of user space end below (x86-64 with five levels: 2⁵⁶; arm64: 2⁵²).
 const USER_END: u64 = 1 << 57;
+/// No file has more pages (`MAX_LFS_FILESIZE`, kernel `include/linux/fs.h`).
+const FILE_PAGES: u64 = 1 << 51;
 /// The model keeps owners by 2 MiB.
 const LEAF: u64 = 2 << 20;
 /// Leaves of 2 MiB that all processes may have at once: 64 TiB.
@@ -144,7 +146,7 @@ impl Limits {
                 })
             }
             Body::File(change) => {
-                if change.index >= USER_END / 4096 || u64::from(change.pages) > LEAF {
+                if change.index >= FILE_PAGES || u64::from(change.pages) > LEAF {
                     return Err(Bad("pages beyond the end of any file"));
                 }
                 Ok(self.processes / 64 + u64::from(change.pages) / 512)

@@ -17,6 +17,8 @@ pub(crate) mod frame;
 pub(crate) mod limits;
 pub(crate) mod names;
 pub(crate) mod read;
+#[cfg(test)]
+mod roundtrip_tests;
 mod runtime;
 pub(crate) mod varint;
 pub mod writer;

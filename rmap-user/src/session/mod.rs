@@ -24,6 +24,8 @@ mod segments;
 mod sim;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod truth_tests;
 
 use rustc_hash::FxHashMap;
 

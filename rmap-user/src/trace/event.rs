@@ -11,6 +11,11 @@ pub use super::stack_hash::StackHash;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MmId(pub u64);
 
+impl MmId {
+    /// Of a process that was there before, and of which no event has named it yet.
+    pub const UNKNOWN: Self = Self(0);
+}
+
 /// Names one file by its file system and inode, as maps shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {

@@ -50,6 +50,8 @@ pub use credentials::Credentials;
 use engine::Subject;
 pub use error::Error;
 
+pub(in crate::live) use sys::same_memory;
+
 /// What to run, and how.
 #[derive(Clone, Debug)]
 pub struct Launch {

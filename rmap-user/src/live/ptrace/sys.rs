@@ -267,7 +267,7 @@ pub(super) fn is_thread_of(pid: u32, tid: u32) -> bool {
 }
 
 /// Whether two processes have the same memory; `None` if the kernel does not tell.
-pub(super) fn same_memory(a: u32, b: u32) -> Option<bool> {
+pub(in crate::live) fn same_memory(a: u32, b: u32) -> Option<bool> {
     const KCMP_VM: libc::c_int = 1;
     // SAFETY: kcmp takes numbers only.
     match unsafe { libc::syscall(libc::SYS_kcmp, a, b, KCMP_VM, 0, 0) } {

@@ -8,6 +8,7 @@ use std::{collections::HashSet, fs, time::Duration};
 use procfs::process::{Process, StatFlags};
 
 use super::{Error, Outcome, Watch, trace, trace::Subject};
+use crate::live::ptrace::same_memory;
 
 /// What `rmap attach` attaches to, and how.
 #[derive(Debug, Default)]
@@ -29,7 +30,8 @@ pub struct AttachSettings {
 /// could be read; then they are as they were.
 pub fn attach(settings: &AttachSettings, traced: impl FnOnce()) -> Result<Outcome, Error> {
     let mut seen = HashSet::new();
-    let pids: Vec<u32> = settings.pids.iter().copied().filter(|pid| seen.insert(*pid)).collect();
+    let mut pids: Vec<u32> =
+        settings.pids.iter().copied().filter(|pid| seen.insert(*pid)).collect();
     if pids.is_empty() {
         return Err(Error::Obstacle("there is no process to attach to".to_owned()));
     }
@@ -38,8 +40,21 @@ pub fn attach(settings: &AttachSettings, traced: impl FnOnce()) -> Result<Outcom
             return Err(Error::Obstacle(format!("cannot attach to process {pid}: {why}")));
         }
     }
+    let sharers: Vec<u32> = sharers(&pids).collect();
+    pids.extend(sharers);
     let subject = Subject::Processes { pids, duration: settings.duration };
     trace::start(subject, &settings.watch, traced, None)
+}
+
+/// Other processes that run in the memory of some (`CLONE_VM` without `CLONE_THREAD`): what they do
+/// there is done to those too.
+fn sharers(pids: &[u32]) -> impl Iterator<Item = u32> {
+    let all = procfs::process::all_processes().into_iter().flatten().flatten();
+    let others = all.filter_map(|process| u32::try_from(process.pid()).ok());
+    others
+        .filter(|other| !pids.contains(other) && *other != std::process::id())
+        .filter(|other| pids.iter().any(|pid| same_memory(*pid, *other) == Some(true)))
+        .filter(|other| obstacle(*other).is_none())
 }
 
 /// Why there is nothing to attach to, and what to do.

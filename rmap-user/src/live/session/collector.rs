@@ -25,8 +25,8 @@ use crate::{
     report::{Exit, Mode, Report},
     session::Closing,
     trace::{
-        Body, Event, Input, MapCall, Moment, RawStack, Runtime, Snapshot, Stack, StackEnd,
-        StackPointers,
+        Body, Event, Fork, Input, MapCall, MmId, Moment, RawStack, Runtime, Snapshot, Stack,
+        StackEnd, StackPointers,
     },
 };
 
@@ -341,6 +341,9 @@ impl Collector {
                 return;
             }
         };
+        if let Some(other) = self.snapshots.sharer_of(pid) {
+            self.feed.apply(&Input::Event(shares_memory(other, pid, snapshot.time_ns)));
+        }
         self.add_facts(pid, tid);
         self.count_lost();
         hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
@@ -497,4 +500,18 @@ fn maps_code(call: &MapCall) -> bool {
         && call.result >= 0
         && call.args[2] & PROT_EXEC != 0
         && call.args[4] as i32 >= 0
+}
+
+/// What a process would have reported that made another one in its own memory. The kernel's name of
+/// that memory is not known before something happens in it.
+const fn shares_memory(pid: u32, other: u32, time_ns: u64) -> Event {
+    let fork = Fork {
+        child_pid: other,
+        child_tid: other,
+        child_mm: MmId::UNKNOWN,
+        thread: false,
+        same_mm: true,
+        stack: None,
+    };
+    Event { time_ns, pid, tid: pid, mm: MmId::UNKNOWN, body: Body::Fork(fork) }
 }

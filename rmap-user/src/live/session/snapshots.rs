@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{feed::Feed, losses::LossCounter};
+use crate::live::ptrace::same_memory;
 use crate::{
     live::{probes::Probes, procfs},
     trace::{Input, MmId, Moment, Snapshot},
@@ -54,6 +55,12 @@ impl Snapshotter {
     /// An event of a process in an address space.
     pub(super) fn seen(&mut self, pid: u32, mm: MmId) {
         self.spaces.entry(pid).or_insert(mm);
+    }
+
+    /// A process that is known already and has the memory of this one.
+    pub(super) fn sharer_of(&self, pid: u32) -> Option<u32> {
+        let shares = |other: &&u32| **other != pid && same_memory(pid, **other) == Some(true);
+        self.running.iter().find(shares).copied()
     }
 
     /// A process has ended, or is let go.
