@@ -38,6 +38,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         if recording::is_recording(&bytes) {
             let mut loaded = replay::load(path, reading)?;
             naming::name_segments(&mut loaded.report);
+            loaded.peak.as_mut().map(naming::name_segments);
             return Ok(loaded);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
@@ -56,7 +57,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
             reading.symbols.is_empty(),
             "it is a JSON report, which has the names that it has: --symbols needs the recording"
         );
-        Ok(Loaded { report, cut_at: None, skipped: 0, notes: Vec::new() })
+        Ok(Loaded { report, peak: None, cut_at: None, skipped: 0, notes: Vec::new() })
     };
     read().with_context(|| format!("cannot read a report from {}", path.display()))
 }

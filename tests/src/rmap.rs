@@ -41,7 +41,7 @@ pub fn reports(dir: &Path, name: &str) -> Command {
     for name in ["report.json", "table.txt", "recording"] {
         let _ = std::fs::remove_file(dir.join(name));
     }
-    let mut command = rmap([name, "--full", "--top", "10000", "--json"]);
+    let mut command = rmap([name, "--full", "--top", "10000", "--json-schema", "1", "--json"]);
     command.arg(dir.join("report.json")).arg("-o").arg(dir.join("table.txt"));
     command.arg("--record").arg(dir.join("recording"));
     command
@@ -74,7 +74,7 @@ pub fn trace<S: AsRef<OsStr>>(dir: &Path, command: impl IntoIterator<Item = S>) 
 /// Checks that the recording gives the same bytes as the session itself.
 fn assert_recorded(dir: &Path, json: &str, table: &str) {
     let again = [dir.join("again.json"), dir.join("again.txt")];
-    let mut report = rmap(["report", "--full", "--top", "10000", "--json"]);
+    let mut report = rmap(["report", "--full", "--top", "10000", "--json-schema", "1", "--json"]);
     report.arg(&again[0]).arg("-o").arg(&again[1]).arg(dir.join("recording"));
     let ended = crate::process::run(&mut report);
     assert_eq!((ended.code(), ended.err().as_str()), (0, ""), "rmap report");

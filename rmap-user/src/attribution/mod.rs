@@ -6,6 +6,7 @@
 //! Dirty, to the byte: resident pages go to their owners, and the rest gets a reason. Time is
 //! linear in pages and owners.
 
+mod between;
 mod count;
 mod holders;
 mod pattern;
@@ -13,6 +14,7 @@ mod reason;
 mod segment;
 mod segments;
 
+pub use between::{by_events, carry};
 pub use holders::{Holder, holders};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};

@@ -89,6 +89,23 @@ pub struct PathShare {
     pub tids: Vec<u32>,
 }
 
+impl PathShare {
+    /// Adds what the same call path did elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        self.rss += other.rss;
+        self.dirty += other.dirty;
+        self.touched += other.touched;
+        self.faults += other.faults;
+        self.first_ns = self.first_ns.min(other.first_ns);
+        self.last_ns = self.last_ns.max(other.last_ns);
+        for tid in &other.tids {
+            if let Err(at) = self.tids.binary_search(tid) {
+                self.tids.insert(at, *tid);
+            }
+        }
+    }
+}
+
 /// Bytes that no call path explains.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Residual {

@@ -19,20 +19,20 @@ use crate::report::At;
 #[command(
     after_help = "Example:  rmap run --record prog.rmap -- ./prog; rmap report prog.rmap",
     after_long_help = "\
-Sizes are known where a snapshot was taken: when a process begins, at its exit, when rmap lets go of \
-it, and in between with --interval SECS. So the state at a moment (--at) is that of the last snapshot \
-of each process up to it, without the processes that have ended by then; and `peak` is the snapshot \
-at which RSS, summed over the processes, was highest. What code paths explain and what they do not \
-adds up to the sizes of that snapshot, as it does at the end."
+The state at a moment (--at) is exact by the events up to it: who holds which page, without the \
+processes that have ended by then. Sizes are the kernel's where a snapshot stands at that moment; \
+elsewhere they are what the events add up to, and what the last snapshot showed with no call path is \
+the residual between-snapshots. `peak` is the moment at which all processes together held most. The \
+first screen leads with the peak where the end is below 80 % of it; --at end shows the end."
 )]
 pub struct ReportOptions {
     /// Where the report goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
 
-    /// Which state: `peak` (RSS was highest), `end`, or SECONDS after the start
-    #[arg(long, value_name = "WHEN", default_value = "end", value_parser = moment)]
-    pub at: At,
+    /// Which moment: `peak` (RSS was highest), `end`, or SECONDS after the start
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    pub at: Option<At>,
 
     /// How the recording is read.
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct ReportOptions {
 }
 
 /// `peak`, `end`, or seconds after the start, 0 too.
-fn moment(text: &str) -> Result<At, String> {
+pub(super) fn moment(text: &str) -> Result<At, String> {
     let wrong = || "give peak, end, or seconds after the start, such as 0.5".to_owned();
     match text {
         "end" => Ok(At::End),
@@ -64,13 +64,15 @@ fn moment(text: &str) -> Result<At, String> {
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
     let path = options.file.display();
-    let reading = options.reading.reading(options.at)?;
+    let reading = options.reading.reading(options.at.unwrap_or_default())?;
     let progress = Progress::start("reading the recording");
     let mut loaded =
         replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
     naming::name_segments(&mut loaded.report);
+    loaded.peak.as_mut().map(naming::name_segments);
     drop(progress);
     reading::remark(&loaded, &options.file);
-    options.output.print(&loaded.report, Stream::Stdout)?;
+    let peak = loaded.peak.as_ref().filter(|_| options.at.is_none());
+    options.output.print(&loaded.report, peak, Stream::Stdout)?;
     Ok(ExitCode::SUCCESS)
 }

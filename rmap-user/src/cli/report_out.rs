@@ -15,7 +15,7 @@ use super::answer::AnswerOptions;
 use super::save;
 use super::select::SelectOptions;
 use crate::report::Report;
-use crate::view::screen::Ask;
+use crate::view::screen::{Ask, End};
 use crate::view::{DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, json, screen, table};
 
 /// Columns of a terminal that does not tell how many it has.
@@ -66,11 +66,20 @@ impl OutputOptions {
     }
 
     /// Prints the table of the part of a report that is meant and, if asked for, its JSON. Both are
-    /// attempted, whatever becomes of the other one. A reader that has gone is no error.
+    /// attempted, whatever becomes of the other one. A reader that has gone is no error. `peak`: the
+    /// report at the session's peak, which the first screen leads with.
     ///
     /// # Errors
     /// Nothing of the report is meant; or the first file or stream that could not be written.
-    pub fn print(&self, report: &Report, stream: Stream) -> anyhow::Result<()> {
+    pub fn print(
+        &self,
+        report: &Report,
+        peak: Option<&Report>,
+        stream: Stream,
+    ) -> anyhow::Result<()> {
+        let end = End::of(report);
+        // A part that is there at the end alone is shown as it is there.
+        let peak = peak.and_then(|peak| self.select.part(peak).ok());
         let (selection, report) = (self.select.selection(), &*self.select.part(report)?);
         let rules = self.answer.json.rules()?;
         let ask = Ask {
@@ -79,6 +88,7 @@ impl OutputOptions {
             height: height(stream),
             no_advice: self.answer.no_advice,
             top: self.select.top.map(|_| self.select.rows(None)),
+            end: peak.is_some().then_some(end),
         };
         let full = self.answer.full || self.verbose > 0;
         let table = |style, out: &mut dyn Write| {
@@ -88,7 +98,7 @@ impl OutputOptions {
             if full {
                 return table::write(report, style, out);
             }
-            screen::write(report, &rules, &ask, style, out)
+            screen::write(peak.as_deref().unwrap_or(report), &rules, &ask, style, out)
         };
         self.print_with(stream, &table, &|out| {
             json::write(report, &rules, self.answer.json.schema(), out)
@@ -226,14 +236,14 @@ mod tests {
             ..OutputOptions::default()
         };
         options.check().unwrap();
-        let error = format!("{:#}", options.print(&report, Stream::Stderr).unwrap_err());
+        let error = format!("{:#}", options.print(&report, None, Stream::Stderr).unwrap_err());
         assert!(error.starts_with("cannot write /dev/full: "), "{error}");
         assert!(!error.contains('\n'));
         assert!(std::fs::read_to_string(&table).unwrap().contains("Lost 0."));
 
         let json = directory.path().join("report.json");
         let options = OutputOptions { json: Some(json.clone()), ..options };
-        options.print(&report, Stream::Stderr).unwrap();
+        options.print(&report, None, Stream::Stderr).unwrap();
         let written = std::fs::read_to_string(&json).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&written).unwrap(), report);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);

@@ -132,6 +132,7 @@ impl WatchOptions {
         let mut progress = None;
         let mut outcome = session(&mut || progress = Some(Progress::start("naming code paths")))?;
         naming::name_segments(&mut outcome.report);
+        outcome.peak.as_mut().map(naming::name_segments);
         Ok(outcome)
     }
 
@@ -151,7 +152,7 @@ impl WatchOptions {
     }
 
     fn print_whole(&self, outcome: Outcome, stream: Stream) -> bool {
-        if let Err(error) = self.output.print(&outcome.report, stream) {
+        if let Err(error) = self.output.print(&outcome.report, outcome.peak.as_ref(), stream) {
             super::complain(&error);
             return false;
         }

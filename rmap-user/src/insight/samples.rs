@@ -29,5 +29,6 @@ pub fn path(stack: u32, cause: &str, rss_bytes: u64, dirty_bytes: u64) -> Path {
         first_ns: 0,
         last_ns: 0,
         tids: Vec::new(),
+        growth: None,
     }
 }

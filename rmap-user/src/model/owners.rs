@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::counting::{Counts, PageCount, Peak, Sum};
 use super::journal::{Change, Journal};
 use super::owner::Owner;
 use super::path::PathId;
@@ -47,6 +48,7 @@ enum Leaf {
 pub struct PageOwners {
     leaves: BTreeMap<u64, Leaf>,
     journal: Option<Box<Journal>>,
+    count: PageCount,
 }
 
 impl PageOwners {
@@ -68,10 +70,37 @@ impl PageOwners {
     /// called once for 2 MiB that are alike.
     pub fn update(&mut self, range: Range<u64>, mut change: impl FnMut(Owner) -> Owner) {
         let watched = self.watched(&range);
+        let mut moved = Moved::default();
         for (key, pages) in leaf_ranges(range) {
-            update_leaf(&mut self.leaves, key, pages, &mut change);
+            update_leaf(&mut self.leaves, key, pages, &mut |owner, pages| {
+                moved.count(owner, change(owner), pages)
+            });
         }
+        self.count.change(moved.resident, moved.dirty);
         self.note(watched);
+    }
+
+    /// Counts its pages in a sum from now on.
+    pub(super) fn count_in(&mut self, sum: &Sum) {
+        self.count.count_in(sum);
+    }
+
+    /// How many pages have an owner.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.count.counts()
+    }
+
+    /// When most pages had a resident owner.
+    #[must_use]
+    pub const fn peak(&self) -> Peak {
+        self.count.peak()
+    }
+
+    /// Another number whenever pages have come or gone.
+    #[must_use]
+    pub const fn change_count(&self) -> u64 {
+        self.count.changes()
     }
 
     /// Writes down from now on what changes in some ranges.
@@ -126,13 +155,17 @@ impl PageOwners {
     pub fn take(&mut self, range: Range<u64>, mut sink: impl FnMut(Range<u64>, Owner)) {
         let watched = self.watched(&range);
         let keys: Vec<u64> = self.leaves.range(leaf_keys(&range)).map(|(key, _)| *key).collect();
+        let mut moved = Moved::default();
         for key in keys {
             let pages = pages_in_leaf(key, &range);
             if let Some(leaf) = self.leaves.get(&key) {
                 walk_leaf(leaf, key, pages.clone(), &mut sink);
             }
-            update_leaf(&mut self.leaves, key, pages, &mut |_| Owner::NOBODY);
+            update_leaf(&mut self.leaves, key, pages, &mut |owner, pages| {
+                moved.count(owner, Owner::NOBODY, pages)
+            });
         }
+        self.count.change(moved.resident, moved.dirty);
         self.note(watched);
     }
 
@@ -169,6 +202,24 @@ impl PageOwners {
             }
         });
         pages
+    }
+}
+
+/// Pages that came, less those that went.
+#[derive(Default)]
+struct Moved {
+    resident: i64,
+    dirty: i64,
+}
+
+impl Moved {
+    /// So many pages have another owner; gives it back.
+    fn count(&mut self, old: Owner, new: Owner, pages: i64) -> Owner {
+        let by =
+            |was: PathId, is: PathId| pages * (i64::from(is.is_some()) - i64::from(was.is_some()));
+        self.resident += by(old.resident, new.resident);
+        self.dirty += by(old.dirty, new.dirty);
+        new
     }
 }
 
@@ -226,7 +277,7 @@ fn update_leaf(
     leaves: &mut BTreeMap<u64, Leaf>,
     key: u64,
     pages: Range<usize>,
-    change: &mut impl FnMut(Owner) -> Owner,
+    change: &mut impl FnMut(Owner, i64) -> Owner,
 ) {
     let whole = pages.len() == LEAF_PAGES;
     let leaf = leaves.entry(key).or_insert_with(|| Leaf::Sparse(Vec::new()));
@@ -236,7 +287,7 @@ fn update_leaf(
         Leaf::Sparse(_) | Leaf::Full(..) => None,
     };
     if let (true, Some(owner)) = (whole, alike) {
-        *leaf = Leaf::Uniform(change(owner));
+        *leaf = Leaf::Uniform(change(owner, LEAF_PAGES as i64));
     } else {
         if !matches!(leaf, Leaf::Sparse(entries) if entries.len() + pages.len() <= SPARSE_MAX) {
             make_full(leaf);
@@ -246,7 +297,7 @@ fn update_leaf(
             Leaf::Full(owners, owned) => {
                 for owner in &mut owners[pages] {
                     let was = !owner.is_nobody();
-                    *owner = change(*owner);
+                    *owner = change(*owner, 1);
                     match (was, !owner.is_nobody()) {
                         (false, true) => *owned += 1,
                         (true, false) => *owned -= 1,
@@ -292,7 +343,7 @@ fn make_full(leaf: &mut Leaf) {
 fn update_sparse(
     entries: &mut Vec<(u16, Owner)>,
     pages: Range<usize>,
-    change: &mut impl FnMut(Owner) -> Owner,
+    change: &mut impl FnMut(Owner, i64) -> Owner,
 ) {
     for page in pages {
         let page = page as u16;
@@ -302,7 +353,7 @@ fn update_sparse(
         };
         match at {
             Ok(at) => {
-                let owner = change(entries[at].1);
+                let owner = change(entries[at].1, 1);
                 if owner.is_nobody() {
                     entries.remove(at);
                 } else {
@@ -310,7 +361,7 @@ fn update_sparse(
                 }
             }
             Err(at) => {
-                let owner = change(Owner::NOBODY);
+                let owner = change(Owner::NOBODY, 1);
                 if !owner.is_nobody() {
                     entries.insert(at, (page, owner));
                 }

@@ -12,6 +12,7 @@ use rustc_hash::FxHashMap;
 use super::arch::{Arch, Syscall};
 use super::call::MapOp;
 use super::cause::{Cause, How};
+use super::counting::{Counts, Peak, Place, Sum};
 use super::files::{By, Files};
 use super::journal::Change;
 use super::mapping::Actor;
@@ -41,6 +42,8 @@ pub struct Process {
     pub owner: bool,
     /// What is left of the address spaces of the programs that it ran before.
     pub past: Ledger,
+    /// The peak of the address spaces that the model no longer keeps.
+    peak: Peak,
 }
 
 /// A user stack.
@@ -184,6 +187,8 @@ pub struct Processes {
     next_key: u32,
     stacks: Stacks,
     files: Files,
+    /// The pages of all spaces.
+    sum: Sum,
     /// What is watched in spaces that are still to come.
     watched: FxHashMap<MmKey, Vec<Range<u64>>>,
 }
@@ -203,8 +208,42 @@ impl Processes {
             next_key: 0,
             stacks: Stacks::default(),
             files: Files::default(),
+            sum: Sum::default(),
             watched: FxHashMap::default(),
         }
+    }
+
+    /// What is applied next stands there in the stream.
+    pub(super) fn set_place(&self, place: Place) {
+        self.sum.set_place(place);
+    }
+
+    /// How many pages all address spaces hold that the model keeps.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.sum.counts()
+    }
+
+    /// When a process held most, by its position.
+    #[must_use]
+    pub fn peak_of(&self, index: usize) -> Peak {
+        let gone = self.processes.get(index).map(|process| process.peak).unwrap_or_default();
+        let now = self.own_space(index).map(|space| space.owners.peak()).unwrap_or_default();
+        if now.counts.resident > gone.counts.resident { now } else { gone }
+    }
+
+    /// The space of a process is about to go: its peak stays.
+    fn keep_peak(&mut self, index: usize) {
+        let peak = self.peak_of(index);
+        if let Some(process) = self.processes.get_mut(index) {
+            process.peak = peak;
+        }
+    }
+
+    /// When they held most.
+    #[must_use]
+    pub fn peak(&self) -> Peak {
+        self.sum.peak()
     }
 
     /// The machine whose system calls are told of.
@@ -334,10 +373,21 @@ impl Processes {
         self.stacks.join(hash, native, runs, cut);
     }
 
-    /// Applies faults of one run: as if each of them came for itself.
-    pub(super) fn faults(&mut self, run: &FaultRun) {
-        if self.whole(run).is_none() {
-            run.events().for_each(|event| self.event(&event));
+    /// Applies faults of one run, as if each of them came for itself. `before`: where the stream
+    /// stands before them.
+    pub(super) fn faults(&mut self, run: &FaultRun, before: Place) {
+        let number = before.number + run.times_ns.len() as u64;
+        let time_ns = run.times_ns.iter().copied().fold(before.time_ns, u64::max);
+        self.set_place(Place { number, time_ns });
+        if self.whole(run).is_some() {
+            return;
+        }
+        let mut place = before;
+        for event in run.events() {
+            place.number += 1;
+            place.time_ns = place.time_ns.max(event.time_ns);
+            self.set_place(place);
+            self.event(&event);
         }
     }
 
@@ -418,6 +468,7 @@ impl Processes {
     /// Takes the address space of a process out of the model, to make room. Later events of it
     /// change nothing.
     pub(super) fn take_space(&mut self, index: usize) -> Option<AddressSpace> {
+        self.keep_peak(index);
         let process = self.processes.get(index).filter(|process| process.owner)?;
         self.spaces.remove(&process.space?)
     }
@@ -432,6 +483,7 @@ impl Processes {
             space: None,
             owner: false,
             past: Ledger::default(),
+            peak: Peak::default(),
         });
         self.by_pid.insert(pid, index);
         index
@@ -441,7 +493,19 @@ impl Processes {
         self.insert(key, AddressSpace::new(key));
     }
 
-    fn insert(&mut self, key: MmKey, mut space: AddressSpace) {
+    fn insert(&mut self, key: MmKey, space: AddressSpace) {
+        self.keep(key, space);
+        self.count(key);
+    }
+
+    /// Counts the pages of a space from now on.
+    fn count(&mut self, key: MmKey) {
+        if let Some(space) = self.spaces.get_mut(&key) {
+            space.owners.count_in(&self.sum);
+        }
+    }
+
+    fn keep(&mut self, key: MmKey, mut space: AddressSpace) {
         if let Some(ranges) = self.watched.get(&key) {
             space.owners.watch(ranges);
         }
@@ -474,7 +538,8 @@ impl Processes {
             return Some((key, true));
         }
         let key = self.new_key();
-        self.insert_new(key);
+        // It counts as a process's memory when it is one's.
+        self.keep(key, AddressSpace::new(key));
         let new = Provisional { key, pid: event.pid };
         if let Some(old) = self.provisional.insert(event.mm, new) {
             self.spaces.remove(&old.key);
@@ -641,7 +706,10 @@ impl Processes {
         }
         self.leave(index, Some(How::Exec));
         let key = match self.provisional.remove(&event.mm) {
-            Some(provisional) if provisional.pid == event.pid => provisional.key,
+            Some(provisional) if provisional.pid == event.pid => {
+                self.count(provisional.key);
+                provisional.key
+            }
             other => {
                 if let Some(other) = other {
                     self.spaces.remove(&other.key);
@@ -693,6 +761,7 @@ impl Processes {
     /// A process leaves its address space; if it was its own and nobody else runs in it, that is
     /// its end.
     fn leave(&mut self, index: usize, how: Option<How>) {
+        self.keep_peak(index);
         self.guests.remove(&index);
         let Some(process) = self.processes.get_mut(index) else { return };
         let Some(key) = process.space.take() else { return };

@@ -10,6 +10,7 @@ use std::mem;
 use std::ops::Range;
 
 use super::arch::Arch;
+use super::counting::Place;
 use super::journal::Change;
 use super::owners::PAGE;
 use super::process::Processes;
@@ -26,6 +27,9 @@ pub struct Model {
     times: Vec<u64>,
     /// Thread and address of the last fault.
     last: (u32, u64),
+    /// Where the stream stands, and where it stood before the run that is held back.
+    place: Place,
+    run_begins: Place,
     /// Somebody wants to see what each single event changes.
     watched: bool,
 }
@@ -39,6 +43,8 @@ impl Model {
             run: None,
             times: Vec::new(),
             last: (0, 0),
+            place: Place::default(),
+            run_begins: Place::default(),
             watched: false,
         }
     }
@@ -56,16 +62,31 @@ impl Model {
         self.processes.changes(key)
     }
 
+    /// Where the stream stands: behind what was applied last.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// An input passes that is none of the model's.
+    pub const fn pass(&mut self) {
+        self.place.number += 1;
+    }
+
     /// Applies an event.
     pub fn event(&mut self, event: &Event) {
+        let before = self.place;
+        self.go_on(1, event.time_ns);
         if self.run.as_mut().is_some_and(|run| run.take(event)) {
             return;
         }
         self.apply_run();
         if self.goes_on(event) {
             self.run = FaultRun::begin(event, &mut self.times);
+            self.run_begins = before;
         }
         if self.run.is_none() {
+            self.processes.set_place(self.place);
             self.processes.event(event);
         }
     }
@@ -73,7 +94,10 @@ impl Model {
     /// Applies faults of one run.
     pub fn faults(&mut self, run: &FaultRun) {
         self.apply_run();
-        self.processes.faults(run);
+        let last_ns = run.times_ns.iter().copied().max().unwrap_or_default();
+        let before = self.place;
+        self.go_on(run.times_ns.len() as u64, last_ns);
+        self.processes.faults(run, before);
     }
 
     /// Takes frames of a language runtime that belong to a user stack: `hash` names both together.
@@ -85,6 +109,8 @@ impl Model {
     /// Applies a snapshot. Gives the position of its process in [`Processes::all`].
     pub fn snapshot(&mut self, snapshot: &Snapshot) -> usize {
         self.apply_run();
+        self.go_on(1, snapshot.time_ns);
+        self.processes.set_place(self.place);
         self.processes.snapshot(snapshot)
     }
 
@@ -113,12 +139,15 @@ impl Model {
         !self.watched && tid == event.tid && address.abs_diff(fault.address) == PAGE
     }
 
+    /// So many inputs more, up to a time.
+    fn go_on(&mut self, inputs: u64, time_ns: u64) {
+        self.place.number += inputs;
+        self.place.time_ns = self.place.time_ns.max(time_ns);
+    }
+
     fn apply_run(&mut self) {
         let Some(run) = self.run.take() else { return };
-        match run.times_ns.len() {
-            1 => self.processes.event(&run.first),
-            _ => self.processes.faults(&run),
-        }
+        self.processes.faults(&run, self.run_begins);
         self.times = run.times_ns;
     }
 }

@@ -157,6 +157,10 @@ impl AddressSpace {
         if !plain {
             return None;
         }
+        // Then the space holds most at the last one, as if each of them came for itself.
+        if self.owners.count_not_resident(pages.clone()) != more + 1 {
+            return None;
+        }
         let instance = vma.instance;
         let path = self.paths.intern(actor.stack, outcome.cause);
         self.owners.claim(pages, Some(path), Some(path));

@@ -30,8 +30,8 @@ pub(crate) struct Around {
 
 /// Who goes through a recording.
 pub(crate) trait Visitor {
-    /// The next input, and how many come before it.
-    fn input(&mut self, number: u64, input: Input);
+    /// The next input.
+    fn input(&mut self, input: Input);
 
     /// The names of a frame.
     ///
@@ -65,7 +65,7 @@ pub(crate) fn walk<V: Visitor>(
     };
     let mut visitor = begin(&opening);
     let mut limits = Limits::new(arch(&opening));
-    let (mut skipped, mut ending, mut number) = (0, None, 0);
+    let (mut skipped, mut ending) = (0, None);
     while let Some(frame) = frames.next(&mut cut)? {
         *place = frame.at;
         let bad = |Bad(what): Bad| damaged(frame.at, what);
@@ -74,8 +74,7 @@ pub(crate) fn walk<V: Visitor>(
                 let mut inputs = Unbatch::new(&frame.payload, frames.version);
                 while let Some(input) = inputs.next().map_err(bad)? {
                     limits.check(&input, frames.at).map_err(bad)?;
-                    visitor.input(number, input);
-                    number += 1;
+                    visitor.input(input);
                 }
             }
             frame::NAMES => visitor.names(&frame.payload).map_err(bad)?,

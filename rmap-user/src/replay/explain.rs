@@ -17,7 +17,7 @@ use crate::recording::Error;
 use crate::recording::read::arch;
 use crate::report::story::STORY_SCHEMA;
 use crate::report::{Explanation, Process, Segment, StackId};
-use crate::session::{Findings, Piece, Target};
+use crate::session::{Findings, Piece, Question, Target};
 use crate::trace::{Body, Event, Input, Snapshot};
 
 /// So many stories are told at once, of the largest segments: more nobody reads, and everything
@@ -80,7 +80,8 @@ pub fn explain_from<R: Read>(
     let targets = targets.into_iter().map(|(_, target)| target).collect();
     drop(first);
     let symbols = Arc::clone(&reading.symbols);
-    let plan = Plan { targets, symbols, ..Plan::default() };
+    let question = Question { targets, ..Question::default() };
+    let plan = Plan { question, symbols, ..Plan::default() };
     let played = guarded(|at| play(open()?, plan, at))?;
     let stories = played.findings.stories.clone();
     let Loaded { report, cut_at, notes, .. } = played.load();

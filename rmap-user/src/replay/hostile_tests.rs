@@ -3,7 +3,7 @@
 
 use std::io::{self, Read};
 
-use super::read;
+use super::{read, read_once};
 use crate::recording::Error;
 use crate::recording::codec::Batch;
 use crate::recording::frame::{self, BATCH, OPENING, RAW_MAX, ZEROS_MAX};
@@ -170,7 +170,7 @@ impl Read for Endless<'_> {
 
 #[test]
 fn a_file_without_end_has_one() {
-    let error = read(Endless(&begun(), 0)).unwrap_err();
+    let error = read_once(Endless(&begun(), 0)).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
-    assert!(matches!(read(Endless(b"", 0)), Err(Error::Foreign)));
+    assert!(matches!(read_once(Endless(b"", 0)), Err(Error::Foreign)));
 }

@@ -28,21 +28,23 @@ use crate::recording::{Ending, Error, Opening, frame};
 use crate::report::course::Course;
 use crate::report::{At, Host, Mode, Probe, Report};
 use crate::session::names::{Named, name};
-use crate::session::{Closing, Findings, Question, Session, Target};
+use crate::session::{Closing, FileNames, Findings, Question, Session, Want};
 use crate::symbol::Folders;
 use crate::trace::Input;
 
 use binaries::Shared;
 use course::Collector;
-use moment::{Cut, Survey};
+use moment::Survey;
 
 pub use explain::{Explained, Wanted, explain, explain_from};
 
 /// What a recording holds.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The report.
+    /// The report of the state that was asked for.
     pub report: Report,
+    /// The report at the session's peak, where that is far above the end.
+    pub peak: Option<Report>,
     /// The recording ends at this byte, before the session did.
     pub cut_at: Option<u64>,
     /// Frames of kinds that this version does not know.
@@ -60,19 +62,54 @@ pub struct Reading {
     pub symbols: Arc<Folders>,
 }
 
-/// Reads a recording. For a state that is not that of its end it is read twice.
+/// Reads a recording: once to find the moments, and once more for the states there. What can be read
+/// only once has the report of its end alone, without its peak.
 ///
 /// # Errors
 /// What is wrong with the file, and where; or it has no such state.
 pub fn load(path: &Path, reading: &Reading) -> Result<Loaded, Error> {
+    let again = File::open(path)?.metadata()?.is_file();
     let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
-    let mut plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
-    if reading.at != At::End {
-        if !File::open(path)?.metadata()?.is_file() {
+    if !again {
+        if reading.at != At::End {
             let why = "the state before the end is found by reading it twice: give a regular file";
             return Err(Error::NotThere(why.to_owned()));
         }
-        plan.cut = guarded(|at| survey(open()?, reading.at, at))?;
+        let plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+        return guarded(|at| Ok(play(open()?, plan, at)?.load()));
+    }
+    load_from(&open, reading)
+}
+
+/// The same from any bytes that can be read again and again.
+fn load_from<R: Read>(
+    open: &dyn Fn() -> Result<R, Error>,
+    reading: &Reading,
+) -> Result<Loaded, Error> {
+    let mut plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+    match reading.at {
+        At::End => {
+            let first = guarded(|at| play(open()?, Plan::default(), at))?;
+            plan.question = first.session_moments();
+        }
+        At::Peak => {
+            let first = guarded(|at| play(open()?, Plan::default(), at))?;
+            let moments = first.session_moments();
+            plan.question.files = moments.files;
+            plan.question.states = moments.states;
+            plan.question.states.retain(|(_, want)| *want == Want::Everything);
+            if plan.question.states.is_empty() {
+                return Err(Error::NotThere("no resident memory is in it".to_owned()));
+            }
+            plan.at_state = true;
+        }
+        At::Time(after) => {
+            let (number, files) = guarded(|at| survey(open()?, after, at))?;
+            plan.question.files = files;
+            plan.question.states = vec![(number, Want::Everything)];
+            plan.at_state = true;
+            plan.after_ns = Some(after);
+        }
     }
     guarded(|at| Ok(play(open()?, plan, at)?.load()))
 }
@@ -88,12 +125,20 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course), E
     Ok((played.load(), course))
 }
 
-/// Reads one from any source of bytes.
+/// Reads one from a source that can be read only once: without its peak.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_once(from: impl Read) -> Result<Loaded, Error> {
+    guarded(|at| Ok(play(from, Plan::default(), at)?.load()))
+}
+
+/// Reads one from bytes.
 ///
 /// # Errors
 /// What is wrong with the bytes, and where.
-pub fn read(from: impl Read) -> Result<Loaded, Error> {
-    guarded(|at| Ok(play(from, Plan::default(), at)?.load()))
+pub fn read(from: &[u8]) -> Result<Loaded, Error> {
+    load_from(&|| Ok(from), &Reading::default())
 }
 
 /// The last resort: what is checked should leave nothing on which the model fails.
@@ -123,8 +168,8 @@ pub fn fuzz_entry(bytes: &[u8]) {
         let wanted = Wanted { process: &|_| true, segment: &|segment| segment.start == start };
         let _ = explain_from(&|| Ok(bytes), wanted, &Reading::default());
     }
-    if let Ok(cut @ Some(_)) = survey(bytes, At::Peak, &mut at) {
-        let _ = play(bytes, Plan { cut, ..Plan::default() }, &mut at).map(Played::load);
+    for at in [At::Peak, At::Time(1000)] {
+        let _ = load_from(&|| Ok(bytes), &Reading { at, ..Reading::default() });
     }
 }
 
@@ -149,20 +194,24 @@ pub fn fuzz_session(batch: &[u8]) {
     fuzz_entry(&file);
 }
 
-/// Finds where the state that is asked for ends.
-fn survey(from: impl Read, at: At, place: &mut u64) -> Result<Option<Cut>, Error> {
-    let (survey, around) = walk(from, place, |_| Survey::default())?;
+/// How many inputs come up to a time after the start, ns; and the names of files.
+fn survey(from: impl Read, after_ns: u64, place: &mut u64) -> Result<(u64, FileNames), Error> {
+    let begin = |opening: &Opening| Survey::of(opening.started_ns.saturating_add(after_ns));
+    let (survey, around) = walk(from, place, begin)?;
     let ended_ns = around.ending.map(|ending| ending.ended_ns);
-    survey.cut(at, around.opening.started_ns, ended_ns).map_err(Error::NotThere)
+    let number = survey.number(around.opening.started_ns, ended_ns).map_err(Error::NotThere)?;
+    Ok((number, survey.files))
 }
 
 /// How a recording is played.
 #[derive(Debug, Default)]
 struct Plan {
-    /// Up to here; `None`: to its end.
-    cut: Option<Cut>,
-    /// The histories that are asked for.
-    targets: Vec<Target>,
+    /// What is asked for besides the end.
+    question: Question,
+    /// The report is that of the one state in the question, and nothing that comes later is played.
+    at_state: bool,
+    /// Its time after the start, ns, where a time was asked for.
+    after_ns: Option<u64>,
     /// Where symbols are looked for that it lacks.
     symbols: Arc<Folders>,
     /// Each fault is applied for itself, for comparison.
@@ -173,8 +222,12 @@ struct Plan {
 struct Played {
     /// What was found; its stacks have no names.
     findings: Findings,
+    /// The same at the peak.
+    peak: Option<Findings>,
     session: Session,
     symbols: Arc<Folders>,
+    /// On `CLOCK_MONOTONIC`.
+    ended_ns: u64,
     /// As [`Loaded::cut_at`].
     cut_at: Option<u64>,
     skipped: u64,
@@ -184,9 +237,15 @@ impl Played {
     /// The report, with names.
     fn load(self) -> Loaded {
         let (cut_at, skipped) = (self.cut_at, self.skipped);
-        let Named { report, notes, .. } =
-            name(self.findings, &[], self.session.modules(), &*self.symbols);
-        Loaded { report, cut_at, skipped, notes }
+        let modules = self.session.modules();
+        let Named { report, peak, notes, .. } =
+            name(self.findings, self.peak, &[], modules, &*self.symbols);
+        Loaded { report, peak, cut_at, skipped, notes }
+    }
+
+    /// The moments that the report of the same session shows.
+    fn session_moments(mut self) -> Question {
+        self.session.moments_of(self.ended_ns)
     }
 }
 
@@ -214,9 +273,9 @@ fn play_beside(
     place: &mut u64,
     beside: impl FnMut(&Input, &Opening),
 ) -> Result<Played, Error> {
-    let Plan { cut, targets, symbols, single } = plan;
+    let Plan { question, at_state, after_ns, symbols, single } = plan;
+    let end = question.states.first().map(|(number, _)| *number).filter(|_| at_state);
     let begin = |opening: &Opening| {
-        let question = Question { at_ns: cut.map(|cut| cut.at_ns), targets };
         let (mode, started_ns) = (opening.mode, opening.started_ns);
         let binaries = Shared::default();
         let files = Box::new(binaries.clone());
@@ -225,7 +284,7 @@ fn play_beside(
             binaries,
             opening: opening.clone(),
             first_pid: None,
-            cut,
+            end,
             single,
             beside,
         }
@@ -243,8 +302,7 @@ fn play_beside(
         exit: None,
         probes: Vec::new(),
     });
-    if let Some(cut) = cut {
-        ending.ended_ns = cut.at_ns;
+    if at_state {
         ending.exit = None;
     }
     if let Some(at) = cut_at {
@@ -257,19 +315,35 @@ fn play_beside(
         ending.probes.push(note(format!("{skipped} frames of unknown kinds were skipped")));
     }
     binaries.name_all();
-    let findings = session.report(Closing {
+    let ended_ns = ending.ended_ns;
+    let closing = Closing {
         host: opening.host,
         command: opening.command,
         pids: ending.pids,
         started_at: opening.started_at,
-        ended_ns: ending.ended_ns,
+        ended_ns,
         exit: ending.exit,
         probes: ending.probes,
-    });
-    if cut.is_some() && findings.report.processes.is_empty() {
-        return Err(Error::NotThere("no process lived at that moment".to_owned()));
-    }
-    Ok(Played { findings, session, symbols, cut_at, skipped: around.skipped })
+    };
+    let skipped = around.skipped;
+    let state = session.take_state();
+    let (findings, peak) = if at_state {
+        let mut state = state.unwrap_or_default();
+        if let Some(after_ns) = after_ns {
+            state.is_of(opening.started_ns.saturating_add(after_ns));
+        }
+        let findings = session.report_at(&state, closing);
+        if findings.report.processes.is_empty() {
+            return Err(Error::NotThere("no process lived at that moment".to_owned()));
+        }
+        (findings, None)
+    } else {
+        let findings = session.report(closing.clone());
+        let peak = state.filter(|state| state.leads(&findings.report));
+        let peak = peak.map(|state| session.report_at(&state, closing));
+        (findings, peak)
+    };
+    Ok(Played { findings, peak, session, symbols, ended_ns, cut_at, skipped })
 }
 
 /// What the report says of the recording itself.
@@ -283,33 +357,27 @@ struct Replay<B> {
     binaries: Shared,
     opening: Opening,
     first_pid: Option<u32>,
-    cut: Option<Cut>,
+    /// Inputs behind so many are not applied.
+    end: Option<u64>,
     single: bool,
     beside: B,
 }
 
-impl<B: FnMut(&Input, &Opening)> Replay<B> {
-    fn apply(&mut self, number: u64, input: &Input) {
-        match input {
-            // A moment may lie in the middle of a run.
-            Input::Faults(run) if self.cut.is_some() || self.single => {
-                run.events().for_each(|event| self.apply(number, &Input::Event(event)));
-            }
-            input if self.cut.is_none_or(|cut| cut.takes(number, input)) => {
-                self.session.apply(input);
-            }
-            _ => {}
-        }
-    }
-}
-
 impl<B: FnMut(&Input, &Opening)> Visitor for Replay<B> {
-    fn input(&mut self, number: u64, input: Input) {
+    fn input(&mut self, input: Input) {
         (self.beside)(&input, &self.opening);
         if let (Input::Process(pid, _), None) = (&input, self.first_pid) {
             self.first_pid = Some(*pid);
         }
-        self.apply(number, &input);
+        if self.end.is_some_and(|end| self.session.place().number >= end) {
+            return;
+        }
+        match input {
+            Input::Faults(run) if self.single => {
+                run.events().for_each(|event| self.session.apply(&Input::Event(event)));
+            }
+            input => self.session.apply(&input),
+        }
     }
 
     fn names(&mut self, payload: &[u8]) -> Result<(), Bad> {

@@ -228,6 +228,10 @@ pub fn unfold(grouped: Grouped) -> Result<Vec<Process>, UnfoldError> {
             segments,
             gone: tail.gone.clone(),
             released: tail.released.clone(),
+            // What is stated of the first one alone.
+            peak: None,
+            timeline: Vec::new(),
+            threads: Vec::new(),
             ..like.clone()
         };
         process.sum_up();

@@ -10,6 +10,7 @@ mod check;
 pub mod course;
 pub mod grouped;
 mod kind;
+mod moments;
 mod named;
 #[cfg(test)]
 mod schema_tests;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Breakdown, Totals};
 pub use check::{IdentityError, check_identity};
+pub use moments::{Growth, Peak, SessionPeak, TimelinePoint};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use story::{Explanation, Story};
 
@@ -99,6 +101,9 @@ pub struct Session {
     /// What a person should know of how it was run, one line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// When all processes together held most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<SessionPeak>,
 }
 
 /// Which state of a session is asked for.
@@ -208,6 +213,8 @@ pub enum SnapshotKind {
     Live,
     /// It ended before another could be taken.
     LastPeriodic,
+    /// No snapshot stands at this moment: sizes are those that the events add up to.
+    Events,
     /// There is none.
     None,
 }
@@ -247,6 +254,12 @@ pub struct Process {
     /// Threads that were seen at snapshots, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub threads: Vec<Thread>,
+    /// The process at the moment at which its resident memory was largest, by the events.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak: Option<Peak>,
+    /// Its sizes through the session, at most 1,000 points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<TimelinePoint>,
     /// In the order of their addresses.
     pub segments: Vec<Segment>,
     /// Code paths that touched memory of which nothing is left.
@@ -379,6 +392,9 @@ pub struct Path {
     pub last_ns: u64,
     /// The threads that took them.
     pub tids: Vec<u32>,
+    /// Whether the call path holds more and more, over all segments of the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Growth>,
 }
 
 /// What no code path explains.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::Session;
 use super::process::{AtSnapshot, Case};
 use super::segments::report_segment;
-use crate::model::{KnownStack, Ledger, Path, Process, StackRef, Stacks};
+use super::{Session, State};
+use crate::model::{KnownStack, Ledger, PAGE, Path, Process, StackRef, Stacks};
 use crate::report::{self, Lost, Report, SnapshotKind, StackId};
 use crate::runtime::python::Definitions;
 use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash, Thread};
@@ -75,32 +75,59 @@ pub struct Findings {
 }
 
 impl Session {
-    /// The report of the moment that the session has come to. It may be asked for again and again.
+    /// The report of the place that the session has come to. It may be asked for again and again.
     #[must_use]
     pub fn report(&mut self, closing: Closing) -> Findings {
         self.last_ns = self.last_ns.max(closing.ended_ns);
-        let (at_ns, started_ns, last_ns) = (self.at_ns, self.started_ns, self.last_ns);
-        let relative = |ns: u64| ns.saturating_sub(started_ns);
-        let model = self.model.processes();
-        let mut numbers = Numbers::default();
-        let (mut processes, mut spaces) = (Vec::new(), Vec::new());
-        let unknown = Case::default();
-        for (index, process) in model.all().iter().enumerate() {
-            let ended = |at: u64| process.ended_ns.is_some_and(|ended| ended <= at);
-            if at_ns.is_some_and(ended) {
-                continue;
-            }
-            let case = self.cases.get(&index).unwrap_or(&unknown);
-            // A process that goes on without any snapshot: what its paths touched is all there is.
-            let last = case.result.clone().unwrap_or_else(|| {
+        let last_ns = self.last_ns;
+        let all = self.model.processes().all().len();
+        let last = |session: &mut Self, index: usize| {
+            let case = session.cases.get(&index);
+            case.and_then(|case| case.result.clone()).unwrap_or_else(|| {
+                // A process that goes on without any snapshot: what its paths touched is all there is.
                 let mut ledger = Ledger::default();
-                if let Some(space) = model.own_space(index) {
+                if let Some(space) = session.model.processes().own_space(index) {
                     space.close(None, &mut ledger);
                 }
                 AtSnapshot::none(last_ns, ledger)
-            });
+            })
+        };
+        let processes = (0..all).map(|index| (index, last(self, index))).collect();
+        self.report_of(processes, None, closing)
+    }
+
+    /// The report of a state that came before.
+    #[must_use]
+    pub fn report_at(&mut self, state: &State, closing: Closing) -> Findings {
+        let processes = state.processes.iter().map(|(index, last)| (*index, last.clone()));
+        self.report_of(processes.collect(), Some(state.place.time_ns), closing)
+    }
+
+    fn report_of(
+        &mut self,
+        states: Vec<(usize, AtSnapshot)>,
+        at_ns: Option<u64>,
+        closing: Closing,
+    ) -> Findings {
+        let (started_ns, last_ns) = (self.started_ns, self.last_ns);
+        let relative = |ns: u64| ns.saturating_sub(started_ns);
+        let model = self.model.processes();
+        let session_peak = model.peak();
+        let mut numbers = Numbers::default();
+        let (mut processes, mut spaces) = (Vec::new(), Vec::new());
+        let unknown = Case::default();
+        for (index, last) in states {
+            let Some(process) = model.all().get(index) else { continue };
+            let case = self.cases.get(&index).unwrap_or(&unknown);
             spaces.push(last.key);
-            processes.push(process_report(process, case, last, &relative, &mut numbers));
+            let mut shown = process_report(process, case, last, &relative, &mut numbers);
+            // What came later is none of that moment's business.
+            shown.ended_ns =
+                shown.ended_ns.filter(|ended| at_ns.is_none_or(|at| *ended <= relative(at)));
+            if at_ns.is_none() {
+                self.moments.add_to(index, &mut shown, &relative, &mut |stack| numbers.of(stack));
+            }
+            processes.push(shown);
         }
         let stories = self.histories.as_ref().map_or_else(Vec::new, |histories| {
             histories.stories(&processes, relative, |stack| numbers.of(stack))
@@ -133,6 +160,11 @@ impl Session {
                 at_ns: at_ns.map(relative),
                 exit: closing.exit,
                 notes: Vec::new(),
+                peak: (session_peak.counts.resident > 0).then(|| report::SessionPeak {
+                    at_ns: relative(session_peak.place.time_ns),
+                    rss_bytes: session_peak.counts.resident * PAGE,
+                    dirty_bytes: session_peak.counts.dirty * PAGE,
+                }),
             },
             coverage: report::Coverage { probes: closing.probes, lost, unwind },
             totals: report::Totals::default(),
@@ -185,11 +217,14 @@ fn process_report(
         started_ns: relative(process.started_ns),
         ended_ns: process.ended_ns.or(at_exit).map(relative),
         snapshot: kind,
-        snapshot_ns: (kind != SnapshotKind::None).then(|| relative(time_ns)),
+        snapshot_ns: (!matches!(kind, SnapshotKind::None | SnapshotKind::Events))
+            .then(|| relative(time_ns)),
         rss_bytes,
         dirty_bytes,
         swap_bytes,
         peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
+        peak: None,
+        timeline: Vec::new(),
         gone: gone(&process.past, &ledger, numbers),
         released: released(&process.past, &ledger, numbers),
         threads: threads(case),

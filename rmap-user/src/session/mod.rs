@@ -5,7 +5,8 @@
 //! have no frames yet, with the addresses for them; [`names`] gives them their frames. Pure: no root,
 //! no I/O.
 //!
-//! * `process`: what is kept of each process; `modules`: which code is mapped where;
+//! * `process`: what is kept of each process; [`modules`]: which code is mapped where;
+//! * [`moments`]: states before the end; `samples` and `growth`: sizes through the session;
 //! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
@@ -13,12 +14,15 @@ mod breakdown;
 #[cfg(test)]
 mod file_tests;
 pub mod findings;
+mod growth;
 pub mod history;
 #[cfg(test)]
 mod history_tests;
 pub mod modules;
+pub mod moments;
 pub mod names;
 mod process;
+mod samples;
 mod segments;
 #[cfg(test)]
 mod sim;
@@ -30,31 +34,46 @@ mod truth_tests;
 use rustc_hash::FxHashMap;
 
 use crate::attribution::Context;
-use crate::model::{Arch, How, Ledger, Model};
+use crate::model::{Arch, How, Ledger, Model, Place};
 use crate::report::Mode;
 use crate::runtime::Runtimes;
 use crate::symbol::ModuleMap;
 use crate::trace::{
-    Body, Code, Event, FaultRun, Fork, Input, Losses, MmKey, Moment, ProcessFacts, Snapshot,
+    Body, Code, Event, FaultRun, FileId, Fork, Input, Losses, MmKey, Moment, ProcessFacts, Snapshot,
 };
 
 pub use findings::{Closing, Findings, RawStack};
 pub use history::{Piece, Target};
 pub use modules::Binaries;
+pub use moments::{State, Want};
 
 use history::Histories;
 use modules::Modules;
+use moments::Moments;
 use process::Case;
 
 /// What is asked of a session besides its state at the end.
 #[derive(Debug, Default)]
 pub struct Question {
-    /// The moment, on `CLOCK_MONOTONIC`, of which the state is asked for; `None`: the end. Inputs
-    /// that came later are not applied. Processes that have ended by then are left out of the report,
-    /// and each snapshot counts, also the one behind an exec or a fork.
-    pub at_ns: Option<u64>,
+    /// The states that are wanted, by the inputs up to them.
+    pub states: Vec<(u64, Want)>,
+    /// Sizes are sampled so many times a session, from this time on, so far apart (ns).
+    pub samples: Option<(u64, u64)>,
+    /// Names of files that a first pass has met, for mappings of which no snapshot stands before.
+    pub files: FileNames,
     /// The addresses of which the history is asked for.
     pub targets: Vec<Target>,
+}
+
+/// Names of files, by what maps shows of them.
+pub type FileNames = FxHashMap<FileId, String>;
+
+/// Adds the names of the files that a snapshot shows.
+pub fn add_names(files: &mut FileNames, snapshot: &Snapshot) {
+    for segment in snapshot.segments.iter().filter(|segment| segment.has_file()) {
+        let file = FileId { device: segment.device, inode: segment.inode };
+        files.entry(file).or_insert_with(|| segment.name.clone());
+    }
 }
 
 /// A session under way.
@@ -68,7 +87,9 @@ pub struct Session {
     losses: Losses,
     /// Processes that ended with no snapshot at their exit.
     without_exit: u64,
-    at_ns: Option<u64>,
+    moments: Moments,
+    /// Names of files, from snapshots.
+    files: FileNames,
     /// The histories that are asked for.
     histories: Option<Box<Histories>>,
     /// Frames and code of language runtimes.
@@ -87,7 +108,7 @@ impl Session {
         binaries: Box<dyn Binaries>,
     ) -> Self {
         let mut model = Model::new(arch);
-        let Question { at_ns, targets } = question;
+        let Question { states, samples, files, targets } = question;
         let histories =
             (!targets.is_empty()).then(|| Box::new(Histories::begin(targets, &mut model)));
         Self {
@@ -99,7 +120,8 @@ impl Session {
             cases: FxHashMap::default(),
             losses: Losses::default(),
             without_exit: 0,
-            at_ns,
+            files,
+            moments: Moments::new(states, samples),
             histories,
             runtimes: Runtimes::default(),
         }
@@ -112,10 +134,17 @@ impl Session {
             Input::Faults(run) => self.faults(run),
             Input::Snapshot(snapshot) => self.snapshot(snapshot),
             Input::Process(pid, facts) => self.process(*pid, facts),
-            Input::Lost(losses) => self.losses = *losses,
+            Input::Lost(losses) => {
+                self.model.pass();
+                self.losses = *losses;
+            }
             Input::Code(pid, time_ns, code) => self.code(*pid, *time_ns, code),
-            Input::Written(key, names) => self.modules.set_names(*key, names),
+            Input::Written(key, names) => {
+                self.model.pass();
+                self.modules.set_names(*key, names);
+            }
         }
+        self.reach();
     }
 
     /// The address space of the program that a process runs now; `None` if it is not known.
@@ -169,8 +198,14 @@ impl Session {
     }
 
     fn faults(&mut self, run: &FaultRun) {
-        if self.histories.is_some() {
-            return run.events().for_each(|event| self.event(&event));
+        // A state may be wanted in the middle of a run.
+        let number = self.model.place().number + run.times_ns.len() as u64;
+        let time_ns = run.times_ns.iter().copied().max().unwrap_or_default();
+        if self.histories.is_some() || self.moments.wants(Place { number, time_ns }) {
+            return run.events().for_each(|event| {
+                self.event(&event);
+                self.reach();
+            });
         }
         self.last_ns = run.times_ns.iter().fold(self.last_ns, |last, time_ns| last.max(*time_ns));
         self.model.faults(run);
@@ -197,8 +232,9 @@ impl Session {
         let watched =
             !others && self.histories.as_ref().is_some_and(|histories| histories.knows(key));
         let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
-        let reported = !born || self.at_ns.is_some();
-        if !reported && !watched {
+        case.keep(snapshot);
+        add_names(&mut self.files, snapshot);
+        if born && !watched {
             return;
         }
         let Some(space) = processes.space_at(index) else { return };
@@ -210,10 +246,8 @@ impl Session {
             history: &|segment| case.history(segment),
         };
         let seen = crate::attribution::attribute(space, snapshot, &context);
-        if reported {
-            // The state at a moment is of a process that still stands.
-            let ends = exits && dies && self.at_ns.is_none();
-            case.see(snapshot, space, &seen, others, ends);
+        if !born {
+            case.see(snapshot, space, &seen, others, exits && dies);
         }
         if let Some(histories) = self.histories.as_mut().filter(|_| watched) {
             let (segments, started_ns) = (&seen.segments, self.started_ns);
@@ -226,11 +260,13 @@ impl Session {
     }
 
     fn process(&mut self, pid: u32, facts: &ProcessFacts) {
+        self.model.pass();
         let index = self.model.meet(pid, self.last_ns);
         self.cases.entry(index).or_default().facts.update(facts);
     }
 
     fn code(&mut self, pid: u32, time_ns: u64, code: &[Code]) {
+        self.model.pass();
         if let Some(key) = self.space_of(pid) {
             self.modules.update(key, time_ns, code);
         }

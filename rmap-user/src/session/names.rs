@@ -10,26 +10,28 @@ use super::{Findings, RawStack};
 use crate::report::Report;
 use crate::symbol::{self, Binary, ModuleMap, Resolver};
 
-/// A report with names.
+/// Reports with names.
 pub struct Named {
     /// The report.
     pub report: Report,
+    /// The report of another moment of the same session.
+    pub peak: Option<Report>,
     /// What was found for which file, under which name.
     pub names: Vec<(Arc<Binary>, String, symbol::Names)>,
     /// What a person should know of how symbols were looked for.
     pub notes: Vec<String>,
 }
 
-/// Gives the stacks of a report their frames. `more`: stacks that the report does not name and of which
-/// the names are wanted too.
+/// Gives the stacks of a report their frames, and those of another moment of the same session. `more`:
+/// stacks that neither names and of which the names are wanted too.
 #[must_use]
 pub fn name(
     findings: Findings,
+    peak: Option<Findings>,
     more: &[RawStack],
     modules: &Modules,
     resolver: &impl Resolver,
 ) -> Named {
-    let mut report = findings.report;
     let none = ModuleMap::new();
     let raw = |stack: &RawStack| {
         let raw = symbol::RawStack {
@@ -42,13 +44,20 @@ pub fn name(
         };
         (raw, stack.instance)
     };
-    let stacks: Vec<_> = findings.stacks.iter().chain(more).map(raw).collect();
-    let (mut named, names) = symbol::symbolize_keeping(
-        stacks.iter().map(|(raw, instance)| (raw, modules.of(*instance).unwrap_or(&none))),
+    let of_peak = peak.as_ref().map_or(&[][..], |peak| &peak.stacks);
+    let all: Vec<_> = findings.stacks.iter().chain(of_peak).chain(more).map(raw).collect();
+    let (named, names) = symbol::symbolize_keeping(
+        all.iter().map(|(raw, instance)| (raw, modules.of(*instance).unwrap_or(&none))),
         &findings.definitions,
         resolver,
     );
-    named.stacks.truncate(findings.stacks.len());
-    report.stacks = named.stacks;
-    Named { report, names, notes: resolver.notes(&named.stats.sought) }
+    let notes = resolver.notes(&named.stats.sought);
+    let mut stacks = named.stacks.into_iter();
+    let mut with_frames = |findings: Findings| {
+        let stacks = stacks.by_ref().take(findings.stacks.len()).collect();
+        Report { stacks, ..findings.report }
+    };
+    let report = with_frames(findings);
+    let peak = peak.map(with_frames);
+    Named { report, peak, names, notes }
 }

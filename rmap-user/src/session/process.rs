@@ -24,11 +24,15 @@ pub(super) struct Case {
     pub threads: BTreeMap<u32, Thread>,
     /// `None`: no snapshot yet, and it goes on.
     pub result: Option<AtSnapshot>,
+    /// The segments of the latest snapshot, of which kind it ever was; empty when it has ended.
+    pub last: Vec<Segment>,
+    /// [`PageOwners::change_count`](crate::model::PageOwners::change_count) at `result`.
+    pub seen_changes: u64,
     history: FxHashMap<u64, History>,
 }
 
 /// A process at its latest snapshot.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct AtSnapshot {
     pub kind: SnapshotKind,
     /// On `CLOCK_MONOTONIC`.
@@ -85,6 +89,14 @@ impl Case {
         }
     }
 
+    /// Keeps what a snapshot shows, so that the state after it is known by name.
+    pub(super) fn keep(&mut self, snapshot: &Snapshot) {
+        self.last.clear();
+        if snapshot.moment != Moment::AtExit {
+            self.last.clone_from(&snapshot.segments);
+        }
+    }
+
     /// Takes what a snapshot shows as the process's latest state. `others`: what went of the memory is
     /// reported with another process. `ends`: the memory ends with this one.
     pub(super) fn see(
@@ -97,16 +109,9 @@ impl Case {
     ) {
         let mut ledger = Ledger::default();
         if !others {
-            for (path, pages, instances) in space.mappings().gone() {
-                add_gone(&mut ledger, space.paths().get(path), pages, instances);
-            }
-            for (path, pages) in &seen.elsewhere {
-                add_gone(&mut ledger, space.paths().get(*path), *pages, 1);
-            }
-            for (stack, how, bytes) in space.released() {
-                *ledger.released.entry((stack, how)).or_default() += bytes;
-            }
+            fill(&mut ledger, space, seen);
         }
+        self.seen_changes = space.owners().change_count();
         let rss: u64 = seen.segments.iter().map(|segment| segment.shown.rss).sum();
         if ends && rss > 0 {
             ledger.released.insert((None, How::Exit), rss);
@@ -126,6 +131,19 @@ impl Case {
             Some(last) => last.ledger.released = ledger.released,
             None => self.result = Some(AtSnapshot::none(time_ns, ledger)),
         }
+    }
+}
+
+/// Adds to a ledger what call paths did in mappings that are gone, and what they freed.
+pub(super) fn fill(ledger: &mut Ledger, space: &AddressSpace, seen: &Attributed) {
+    for (path, pages, instances) in space.mappings().gone() {
+        add_gone(ledger, space.paths().get(path), pages, instances);
+    }
+    for (path, pages) in &seen.elsewhere {
+        add_gone(ledger, space.paths().get(*path), *pages, 1);
+    }
+    for (stack, how, bytes) in space.released() {
+        *ledger.released.entry((stack, how)).or_default() += bytes;
     }
 }
 

@@ -38,7 +38,10 @@ fn mapped_by(by: MappedBy, id: &mut impl FnMut(StackRef) -> StackId) -> report::
     }
 }
 
-fn report_path(path: PathShare, id: &mut impl FnMut(StackRef) -> StackId) -> report::Path {
+pub(super) fn report_path(
+    path: PathShare,
+    id: &mut impl FnMut(StackRef) -> StackId,
+) -> report::Path {
     report::Path {
         stack: path.stack.map(id),
         cause: path.cause.into(),
@@ -49,6 +52,7 @@ fn report_path(path: PathShare, id: &mut impl FnMut(StackRef) -> StackId) -> rep
         first_ns: path.first_ns,
         last_ns: path.last_ns,
         tids: path.tids,
+        growth: None,
     }
 }
 

@@ -151,7 +151,7 @@ impl Sim {
 
     /// A session that is asked for the histories of some targets too.
     pub fn asking(targets: Vec<Target>) -> Self {
-        let question = Question { at_ns: None, targets };
+        let question = Question { targets, ..Question::default() };
         Self {
             session: Session::new(Arch::X86_64, Mode::Run, 0, question, Box::new(NoBinaries)),
             time: 0,

@@ -32,6 +32,9 @@ super::terms! {
             "negative: the call paths wrote more than is dirty now";
         SnapshotRace: "snapshot-race", "the process ran on while it was looked at",
             "smaps and the page map were read one after the other; `rmap run` stops a process at its exit";
+        BetweenSnapshots: "between-snapshots",
+            "it was there at the last snapshot with no call path, and no snapshot stands at this moment",
+            "`--interval` takes snapshots more often";
         Migration: "migration", "under migration, so it cannot be told whose it is",
             "smaps counts such pages, the page map shows them as swapped";
         NoPageMap: "no-page-map", "the page map could not be read",

@@ -12,6 +12,7 @@ pub const fn snapshot(kind: SnapshotKind) -> &'static str {
         SnapshotKind::LastPeriodic => {
             "at the last snapshot before it ended, what it did after that is not in these figures"
         }
+        SnapshotKind::Events => "by its events, between two snapshots",
         SnapshotKind::None => "no snapshot, it ended before one could be taken",
     }
 }
@@ -23,6 +24,7 @@ pub const fn snapshot_name(kind: SnapshotKind) -> &'static str {
         SnapshotKind::AtExit => "at-exit",
         SnapshotKind::Live => "live",
         SnapshotKind::LastPeriodic => "periodic",
+        SnapshotKind::Events => "events",
         SnapshotKind::None => "none",
     }
 }

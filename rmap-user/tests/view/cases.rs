@@ -91,6 +91,7 @@ trait Shape: Into<Segment> {
             first_ns: 210_000,
             last_ns: 940_000,
             tids: vec![4711],
+            growth: None,
         });
         segment
     }
@@ -129,6 +130,8 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         breakdown: Breakdown::default(),
         threads: Vec::new(),
         peak_rss_bytes: rss_bytes.after,
+        peak: None,
+        timeline: Vec::new(),
         segments,
         gone: Vec::new(),
         released: Vec::new(),
@@ -155,6 +158,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             at_ns: None,
             exit: Some(Exit::Code(0)),
             notes: Vec::new(),
+            peak: None,
         },
         totals: Totals::default(),
         coverage: Coverage {

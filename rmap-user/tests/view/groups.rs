@@ -95,6 +95,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                     first_ns: 0,
                     last_ns: 0,
                     tids,
+                    growth: None,
                 })
                 .collect();
             let mut unexplained: Vec<Unexplained> = rests

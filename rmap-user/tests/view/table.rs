@@ -146,6 +146,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                         first_ns: rss_bytes,
                         last_ns: dirty_bytes,
                         tids: vec![1],
+                        growth: None,
                     })
                     .collect(),
                 unexplained: rest
@@ -212,6 +213,8 @@ fn process() -> impl Strategy<Value = Process> {
             breakdown: Breakdown::default(),
             threads: Vec::new(),
             peak_rss_bytes: rss.after,
+            peak: None,
+            timeline: Vec::new(),
             segments,
             gone: more
                 .iter()

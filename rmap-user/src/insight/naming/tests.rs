@@ -51,6 +51,8 @@ fn named(segments: Vec<Segment>, threads: Vec<Thread>, stacks: Vec<Stack>) -> Ve
         breakdown: Default::default(),
         threads,
         peak_rss_bytes: 0,
+        peak: None,
+        timeline: Vec::new(),
         segments,
         gone: Vec::new(),
         released: Vec::new(),
@@ -169,6 +171,7 @@ fn stacks_are_those_of_the_threads_that_run_on_them() {
         first_ns: 0,
         last_ns: 0,
         tids: vec![9],
+        growth: None,
     }];
     assert_eq!(named(written, vec![thread(9, None)], by_create()), format!("{sure}?"));
     assert_eq!(named(guarded(1), Vec::new(), by_create()), "thread stack [thread stack]");

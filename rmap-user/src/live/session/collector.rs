@@ -21,8 +21,8 @@ use tokio::io::unix::AsyncFd;
 
 use crate::{
     live::{probes::Probes, procfs},
-    recording::{self, Recorder},
-    report::{Exit, Mode, Report},
+    recording::Recorder,
+    report::{Exit, Mode},
     session::Closing,
     trace::{
         Body, Event, Fork, Input, MapCall, MmId, Moment, RawStack, Runtime, Snapshot, Stack,
@@ -34,7 +34,7 @@ use super::{
     check::{Check, Checking},
     code::{CodeTracker, Image, To},
     facts,
-    feed::Feed,
+    feed::{Feed, Found},
     losses::LossCounter,
     observer::{Hold, Message, Standing, Stop},
     snapshots::{Snapshotter, hand_on},
@@ -467,7 +467,7 @@ impl Collector {
         command: Option<Vec<String>>,
         pids: Vec<u32>,
         exit: Option<Exit>,
-    ) -> (Report, Option<recording::Error>) {
+    ) -> Found {
         self.drain();
         self.leave();
         self.count_lost();

@@ -1,7 +1,9 @@
-//! Where the inputs of a live session go: to the session, and to the recorder if there is one.
+//! Where the inputs of a live session go: to the session, to the spool, and to the recorder if there is
+//! one.
 //!
 //! Comes in: inputs, in their order. Goes out: the [`Session`], which has taken them; at the end the
-//! report, and the recording.
+//! report, and the recording. Where the moments of a session were is known at its end: then a second
+//! session takes the inputs once more from the spool, and stops at them.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
@@ -15,10 +17,25 @@ use crate::{
     trace::{Code, Input},
 };
 
-/// The session, and the recorder beside it.
+use super::spool::Spool;
+
+/// What a session found.
+pub(super) struct Found {
+    /// The report, with names for all that it mentions.
+    pub(super) report: Report,
+    /// The same at the session's peak, where that is far above the end.
+    pub(super) peak: Option<Report>,
+    /// What kept the recording from being whole.
+    pub(super) record_error: Option<recording::Error>,
+}
+
+/// The session, and who keeps what it takes.
 pub(super) struct Feed {
     session: Session,
+    mode: Mode,
+    started_ns: u64,
     recorder: Option<Recorder>,
+    spool: Spool,
     files: Files,
 }
 
@@ -26,17 +43,16 @@ impl Feed {
     /// A session on this machine that begins at a moment of `CLOCK_MONOTONIC`.
     pub(super) fn new(mode: Mode, started_ns: u64, recorder: Option<Recorder>) -> Self {
         let files = Files::default();
-        let binaries = Box::new(files.clone());
-        let arch = Arch::native();
-        let session = Session::new(arch, mode, started_ns, Question::default(), binaries);
-        Self { session, recorder, files }
+        let session = session(mode, started_ns, Question::default(), &files);
+        Self { session, mode, started_ns, recorder, spool: Spool::default(), files }
     }
 
-    /// Hands an input to both.
+    /// Hands an input to all.
     pub(super) fn apply(&mut self, input: &Input) {
         if let Some(recorder) = &self.recorder {
             recorder.add(input);
         }
+        self.spool.add(input);
         self.session.apply(input);
     }
 
@@ -51,13 +67,19 @@ impl Feed {
         &mut self.session
     }
 
-    /// Ends the session: the report with names for all that it mentions; and the error that kept the
-    /// recording from being whole. `aside` is called as soon as no more is needed of the kernel.
-    pub(super) fn finish(
-        mut self,
-        closing: Closing,
-        aside: impl FnOnce(),
-    ) -> (Report, Option<recording::Error>) {
+    /// Ends the session. `aside` is called at once: no more is needed of the kernel.
+    pub(super) fn finish(mut self, mut closing: Closing, aside: impl FnOnce()) -> Found {
+        aside();
+        let moments = self.session.moments_of(closing.ended_ns);
+        match self.play_again(moments) {
+            Ok(session) => self.session = session,
+            Err(why) => closing.probes.push(Probe {
+                name: "moments".to_owned(),
+                attached: false,
+                why_not: Some(format!("{why}; the peak and what grows are not known")),
+            }),
+        }
+
         let mut ending = Ending {
             pids: closing.pids.clone(),
             ended_ns: closing.ended_ns,
@@ -66,17 +88,19 @@ impl Feed {
         };
         // A report of an earlier moment names other stacks, so a recording has names for all.
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();
-        let findings = self.session.report(closing);
-        aside();
+        let state = self.session.take_state();
+        let findings = self.session.report(closing.clone());
+        let state = state.filter(|state| state.leads(&findings.report));
+        let peak = state.map(|state| self.session.report_at(&state, closing));
         let resolver = Names::default();
-        let mut named = names::name(findings, &all, self.session.modules(), &resolver);
+        let mut named = names::name(findings, peak, &all, self.session.modules(), &resolver);
         if let Some(why) = resolver.trouble() {
             let name = "symbols".to_owned();
             let row = Probe { name, attached: false, why_not: Some(why) };
             named.report.coverage.probes.push(row.clone());
             ending.probes.push(row);
         }
-        let error = self.recorder.and_then(|recorder| {
+        let record_error = self.recorder.and_then(|recorder| {
             let names: Vec<FileNames> = named
                 .names
                 .into_iter()
@@ -86,8 +110,23 @@ impl Feed {
                 .collect();
             recorder.finish(&names, &ending).err().map(recording::Error::Io)
         });
-        (named.report, error)
+        Found { report: named.report, peak: named.peak, record_error }
     }
+
+    /// A second session that takes the same inputs, and stops at the moments.
+    fn play_again(&mut self, moments: Question) -> Result<Session, String> {
+        if let Some(why) = self.spool.why_not() {
+            return Err(why.to_owned());
+        }
+        let mut again = session(self.mode, self.started_ns, moments, &self.files);
+        let played = self.spool.play(|input| again.apply(input));
+        played.map(|()| again).map_err(|error| format!("cannot read the session's events: {error}"))
+    }
+}
+
+/// A session on this machine.
+fn session(mode: Mode, started_ns: u64, question: Question, files: &Files) -> Session {
+    Session::new(Arch::native(), mode, started_ns, question, Box::new(files.clone()))
 }
 
 /// The files with code of a session, numbered in the order in which they were met: each one under each

@@ -18,6 +18,7 @@ mod positions;
 mod pulse;
 mod signals;
 mod snapshots;
+mod spool;
 mod stream;
 mod trace;
 mod written;
@@ -72,6 +73,8 @@ pub struct RunSettings {
 pub struct Outcome {
     /// The report.
     pub report: Report,
+    /// The report at the session's peak, where that is far above the end.
+    pub peak: Option<Report>,
     /// What kept the recording from being whole.
     pub record_error: Option<recording::Error>,
     /// How the command ended; `None` if rmap let go of it before.

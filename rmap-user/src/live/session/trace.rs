@@ -18,7 +18,9 @@ use tokio::{
 use super::{
     Check, Error, Outcome, Watch,
     collector::{Collector, Drained},
-    facts, load, log,
+    facts,
+    feed::Found,
+    load, log,
     observer::{Forwarder, Message},
     pulse::Pulse,
     signals::{self, First, Signals, Wish},
@@ -257,8 +259,8 @@ async fn trace(
     }
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
-    let (report, record_error) = collector.finish(words, pids, exit);
-    Ok(Outcome { report, record_error, status })
+    let Found { report, peak, record_error } = collector.finish(words, pids, exit);
+    Ok(Outcome { report, peak, record_error, status })
 }
 
 /// What follows a drain: whether records are waited for that must not wait, and until when the ring is

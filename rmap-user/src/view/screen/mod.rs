@@ -41,6 +41,34 @@ pub struct Ask {
     pub top: Option<Option<usize>>,
     /// Without advice.
     pub no_advice: bool,
+    /// The report is that of the session's peak, and this was left at the end.
+    pub end: Option<End>,
+}
+
+/// What was left at the end of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// RSS, in bytes.
+    pub rss: u64,
+    /// Dirty, in bytes.
+    pub dirty: u64,
+    /// The sizes are those of processes at their exit.
+    pub at_exit: bool,
+}
+
+impl End {
+    /// What the processes hold that go on, or what the last one held at its exit.
+    #[must_use]
+    pub fn of(report: &Report) -> Self {
+        let ended = |process: &crate::report::Process| process.ended_ns.unwrap_or(u64::MAX);
+        let last = report.processes.iter().map(ended).max();
+        let left = || report.processes.iter().filter(|process| Some(ended(process)) == last);
+        Self {
+            rss: left().map(|process| process.rss_bytes.after).sum(),
+            dirty: left().map(|process| process.dirty_bytes.after).sum(),
+            at_exit: last.is_some_and(|last| last != u64::MAX),
+        }
+    }
 }
 
 /// Writes what was asked for.
@@ -243,6 +271,22 @@ impl Screen<'_> {
         };
         let rss = self.unit.size(self.total.rss);
         let dirty = self.unit.size(self.total.dirty);
+        if let (Some(end), Some(at)) = (self.ask.end, self.report.session.at_ns) {
+            let (end_rss, end_dirty) =
+                (self.unit.size(end.rss.into()), self.unit.size(end.dirty.into()));
+            let when = if end.at_exit { "at exit" } else { "at the end" };
+            let whose = match processes.len() {
+                1 => String::new(),
+                many => format!(", of {many} processes"),
+            };
+            let line = Line::of(
+                format!("At its peak, {}{whose}: RSS {rss}, ", number::duration(at)),
+                Paint::Strong,
+            )
+            .and(format!("Dirty {dirty}"), Paint::Dirty)
+            .and(format!(";  {when}: {end_rss}, {end_dirty}."), Paint::Plain);
+            return page.prose(&line, 2);
+        }
         let whose = match processes.len() {
             1 => format!("Held {moment}"),
             many => format!("Held by {many} processes, each {moment}"),

@@ -1,0 +1,80 @@
+//! What a report says of the time before its end: the peak, the sizes through the session, growth.
+
+use serde::{Deserialize, Serialize};
+
+use super::Path;
+
+/// A process at the moment at which its resident memory was largest.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Peak {
+    /// When.
+    pub at_ns: u64,
+    /// RSS by the events, or as the kernel showed it where a snapshot stands there.
+    pub rss_bytes: u64,
+    /// Dirty, likewise.
+    pub dirty_bytes: u64,
+    /// The highest RSS that the kernel counted (`VmHWM`), 0 if it could not be read.
+    pub vm_hwm_bytes: u64,
+    /// The difference of `vm_hwm_bytes` to `rss_bytes`, where the kernel counted more: it came and went
+    /// between snapshots, with no event that says by whom.
+    pub between_snapshots_bytes: u64,
+    /// Who held it, over all segments; largest first.
+    pub paths: Vec<Path>,
+}
+
+/// The whole session at the moment at which the resident memory of all its processes was largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct SessionPeak {
+    /// When.
+    pub at_ns: u64,
+    /// RSS of all processes.
+    pub rss_bytes: u64,
+    /// Dirty of all processes.
+    pub dirty_bytes: u64,
+}
+
+/// The sizes of a process at a time, by the events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct TimelinePoint {
+    /// When.
+    pub at_ns: u64,
+    /// Of the heap (`brk`).
+    pub heap_bytes: u64,
+    /// Of other anonymous memory.
+    pub anonymous_bytes: u64,
+    /// Of the page cache.
+    pub file_bytes: u64,
+    /// Of shared memory.
+    pub shared_bytes: u64,
+    /// Of the main thread's stack.
+    pub stack_bytes: u64,
+    /// Dirty, of all of it.
+    pub dirty_bytes: u64,
+}
+
+impl TimelinePoint {
+    /// RSS.
+    #[must_use]
+    pub const fn rss_bytes(&self) -> u64 {
+        self.heap_bytes
+            + self.anonymous_bytes
+            + self.file_bytes
+            + self.shared_bytes
+            + self.stack_bytes
+    }
+}
+
+/// A call path that held more and more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Growth {
+    /// How fast, in the last third of the session.
+    pub bytes_per_s: u64,
+    /// Since when.
+    pub since_ns: u64,
+    /// It still grew at the end.
+    pub still: bool,
+}

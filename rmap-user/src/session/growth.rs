@@ -1,0 +1,116 @@
+//! Whether a call path still holds more and more.
+//!
+//! Comes in: the bytes of a call path at places spread over a session. Goes out: a [`Growth`], or
+//! nothing. A cache that fills and stops, and an allocator whose size goes up and down, do not grow: what
+//! counts is what is left at the lowest points.
+
+use crate::report::Growth;
+
+/// Fewer points say nothing.
+const POINTS_MIN: usize = 12;
+/// The last third is cut into so many parts, each of which must hold more at its lowest point than the
+/// one before.
+const PARTS: usize = 4;
+/// Growth of the last third below this many bytes is not worth a word.
+const BYTES_MIN: u64 = 256 << 10;
+/// Nor is growth below this share of what the path holds, in percent.
+const SHARE_MIN: u64 = 5;
+
+/// Judges a curve of (ns since the start, bytes), in the order of time, evenly spread.
+#[must_use]
+pub(super) fn growth(curve: &[(u64, u64)]) -> Option<Growth> {
+    if curve.len() < POINTS_MIN {
+        return None;
+    }
+    let third = &curve[curve.len() - curve.len() / 3..];
+    let lowest: Vec<u64> = parts(third).map(lowest).collect();
+    if !lowest.windows(2).all(|pair| pair[0] < pair[1]) {
+        return None;
+    }
+    let (first, last) = (lowest.first()?, lowest.last()?);
+    let rise = last - first;
+    let held = curve.last()?.1;
+    if rise < BYTES_MIN || rise * 100 < held * SHARE_MIN {
+        return None;
+    }
+    Some(Growth { bytes_per_s: slope(third), since_ns: since(curve), still: true })
+}
+
+fn parts(points: &[(u64, u64)]) -> impl Iterator<Item = &[(u64, u64)]> {
+    let at = |part: usize| part * points.len() / PARTS;
+    (0..PARTS).map(move |part| &points[at(part)..at(part + 1)])
+}
+
+fn lowest(points: &[(u64, u64)]) -> u64 {
+    points.iter().map(|(_, bytes)| *bytes).min().unwrap_or(0)
+}
+
+/// Bytes a second by least squares.
+fn slope(points: &[(u64, u64)]) -> u64 {
+    let count = points.len() as f64;
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let mean_t = points.iter().map(|(t, _)| seconds(*t)).sum::<f64>() / count;
+    let mean_b = points.iter().map(|(_, b)| *b as f64).sum::<f64>() / count;
+    let (mut above, mut below) = (0.0, 0.0);
+    for (t, b) in points {
+        let dt = seconds(*t) - mean_t;
+        above += dt * (*b as f64 - mean_b);
+        below += dt * dt;
+    }
+    if below > 0.0 { (above / below).max(0.0) as u64 } else { 0 }
+}
+
+/// The last time at which it held no more than it did at any later time: from there on it grew.
+fn since(curve: &[(u64, u64)]) -> u64 {
+    let mut floor = u64::MAX;
+    let mut since = curve.last().map_or(0, |(t, _)| *t);
+    let mut flat = 0;
+    for (t, bytes) in curve.iter().rev() {
+        if *bytes < floor {
+            (floor, flat) = (*bytes, 0);
+            since = *t;
+        } else {
+            flat += 1;
+        }
+        // A plateau of a sixth of the session is where the growth began.
+        if flat > curve.len() / 6 {
+            break;
+        }
+    }
+    since
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn curve(of: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
+        (0..60).map(|n| (n * 100_000_000, of(n))).collect()
+    }
+
+    #[test]
+    fn a_leak_grows_by_its_rate_from_its_beginning() {
+        let leak = curve(|n| if n < 20 { 5 * MIB } else { 5 * MIB + (n - 20) * MIB });
+        let growth = growth(&leak).unwrap();
+        assert!(growth.bytes_per_s.abs_diff(10 * MIB) < MIB / 10, "{growth:?}");
+        assert!((18..=21).contains(&(growth.since_ns / 100_000_000)), "{growth:?}");
+    }
+
+    #[test]
+    fn what_fills_and_stops_or_goes_up_and_down_does_not_grow() {
+        assert_eq!(growth(&curve(|n| n.min(40) * MIB)), None, "a cache that fills");
+        assert_eq!(growth(&curve(|n| (n % 7) * 3 * MIB)), None, "a sawtooth");
+        assert_eq!(growth(&curve(|_| 100 * MIB)), None, "flat");
+        assert_eq!(growth(&curve(|n| 100 * MIB + n * 4096)), None, "a trickle");
+        assert_eq!(growth(&curve(|n| 200 * MIB - n * MIB)), None, "it shrinks");
+        assert_eq!(growth(&curve(|n| n * MIB)[..8]), None, "too few points");
+    }
+
+    #[test]
+    fn a_leak_under_a_sawtooth_is_seen() {
+        let leak = curve(|n| 10 * MIB + n * MIB + (n % 3) * MIB / 2);
+        assert!(growth(&leak).is_some_and(|growth| growth.still));
+    }
+}
