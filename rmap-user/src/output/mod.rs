@@ -3,7 +3,7 @@
 //! Comes in: a path and what to write. Goes out: a new file that takes the name when it is whole,
 //! or one line that says why not. rmap often runs as root in folders that others can write to, so:
 //!
-//! * A path never leads through another user's symbolic link, see [`place`]; nor into a file, pipe
+//! * A path never leads through another user's symbolic link, see `place`; nor into a file, pipe
 //!   or device of another user.
 //! * A file that exists is replaced, never written into. It keeps its owner and permissions, but no
 //!   set-id bit.

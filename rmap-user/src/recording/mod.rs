@@ -4,10 +4,10 @@
 //! file; or the same inputs, checked. Memory and time are bounded by the size of the file.
 //! `docs/recording.md` describes every byte.
 //!
-//! * [`writer`]: batches go to the file on a thread of their own; [`read`]: a file becomes inputs;
+//! * [`writer`]: batches go to the file on a thread of their own; `read`: a file becomes inputs;
 //! * `frame`: the file as a sequence of checked frames;
 //! * `runtime`: frames and code of language runtimes as bytes;
-//! * `codec`: inputs as bytes; [`names`]: names of code as bytes; `varint`: numbers as bytes;
+//! * `codec`: inputs as bytes; `names`: names of code as bytes; `varint`: numbers as bytes;
 //! * `breakdown`: the measures of a segment and threads as bytes;
 //! * `limits`: values that no kernel gives.
 

@@ -158,7 +158,7 @@ impl Request {
 pub struct Opened {
     /// What it is.
     pub stamp: Stamp,
-    /// It is the system's own: see [`super::super::foreign::is_systems`].
+    /// It is the system's own: see `super::super::foreign::is_systems`.
     pub systems: bool,
     /// Its path, as the kernel shows it.
     pub path: String,
