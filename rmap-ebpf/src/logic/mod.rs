@@ -2,6 +2,7 @@
 //! the host.
 
 pub mod batch;
+pub mod bound;
 pub mod count;
 pub mod fault;
 pub mod hash;

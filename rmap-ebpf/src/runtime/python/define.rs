@@ -3,11 +3,14 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_loop;
-use rmap_ebpf::abi::{self, PYTHON_FILE, PYTHON_NAME, PYTHON_PIECE, PythonConfig};
+use rmap_ebpf::{
+    abi::{self, PYTHON_FILE, PYTHON_NAME, PYTHON_PIECE, PythonConfig},
+    logic::bound,
+};
 
 use super::{
     maps::{HEAD_WORDS, Room, SEEN_CODE, SEEN_CODE_SETS},
-    walk::{head_word, read},
+    walk::{head_word, read, read_some},
 };
 use crate::{emit, stack, state::Place};
 
@@ -54,7 +57,7 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
     if index >= room.count {
         return 1;
     }
-    let name = room.record.frames[(index as usize).min(abi::PYTHON_FRAMES - 1)].code;
+    let name = room.record.frames[bound::unknown(index).min(abi::PYTHON_FRAMES - 1)].code;
     let Some(set) = SEEN_CODE.get_ptr_mut(name as u32 & (SEEN_CODE_SETS - 1)) else { return 1 };
     // SAFETY: the map keeps its values in place; as `SEEN` of stacks.
     let set = unsafe { &mut *set };
@@ -63,7 +66,7 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
             room.next = index + 1;
             return 0;
         }
-        let code = room.codes[index as usize & abi::PYTHON_FRAMES];
+        let code = room.codes[bound::unknown(index) & abi::PYTHON_FRAMES];
         if !read(room.head.as_mut_ptr(), 8 * HEAD_WORDS as u32, code) {
             room.failed = 1;
             return 1;
@@ -72,10 +75,10 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
         let line = head_word(room, config.code_line) >> ((config.code_line & 7) * 8);
         room.code.line = line as i32;
         room.code.minor = config.minor as u16;
-        let (bytes, width) = text::<PYTHON_NAME>(config, room, config.code_name, true);
+        let (bytes, width) = text::<{ PYTHON_NAME as u32 }>(config, room, config.code_name, true);
         room.code.name_bytes = bytes;
         room.code.name_width = width;
-        let (bytes, width) = text::<PYTHON_FILE>(config, room, config.code_file, false);
+        let (bytes, width) = text::<{ PYTHON_FILE as u32 }>(config, room, config.code_file, false);
         room.code.file_bytes = bytes;
         room.code.file_width = width;
         let table = head_word(room, config.code_table);
@@ -90,12 +93,13 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
         if bytes > PYTHON_PIECE as u32 {
             bytes = PYTHON_PIECE as u32;
         }
-        if bytes != 0 && !read(room.code.table.as_mut_ptr(), bytes, table + BYTES_DATA) {
+        let to = room.code.table.as_mut_ptr();
+        if bytes != 0 && !read_piece(to, bytes, table + BYTES_DATA) {
             total = 0;
             bytes = 0;
         }
         room.code.table_bytes = total as u32;
-        if !stack::send((&raw mut room.code).cast(), FIXED + bytes, state.wakes) {
+        if !stack::send((&raw mut room.code).cast(), FIXED + piece(bytes), state.wakes) {
             room.failed = 1;
             return 1;
         }
@@ -111,14 +115,15 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
             bytes = PYTHON_PIECE as u32;
         }
         if bytes != 0 {
-            if !read(room.table.table.as_mut_ptr(), bytes, table + BYTES_DATA + u64::from(at)) {
+            let to = room.table.table.as_mut_ptr();
+            if !read_piece(to, bytes, table + BYTES_DATA + u64::from(at)) {
                 room.failed = 1;
                 return 1;
             }
             room.table.code = name;
             room.table.at = at;
             room.table.bytes = bytes;
-            if !stack::send((&raw mut room.table).cast(), PIECE_FIXED + bytes, state.wakes) {
+            if !stack::send((&raw mut room.table).cast(), PIECE_FIXED + piece(bytes), state.wakes) {
                 room.failed = 1;
                 return 1;
             }
@@ -132,9 +137,21 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
     0
 }
 
+/// Bytes of a line table, as the verifier knows them for those of one piece.
+#[inline(always)]
+fn piece(bytes: u32) -> u32 {
+    bound::at_most::<{ PYTHON_PIECE as u32 }>(u64::from(bytes)) as u32
+}
+
+/// Reads a piece of a line table; whether it could.
+#[inline(always)]
+fn read_piece(to: *mut u8, bytes: u32, from: u64) -> bool {
+    read_some::<_, { PYTHON_PIECE as u32 }>(to, u64::from(bytes), from)
+}
+
 /// Copies a `str` that a code object names: bytes, and bytes of a character.
 #[inline(always)]
-fn text<const MOST: usize>(
+fn text<const MOST: u32>(
     config: &PythonConfig,
     room: &mut Room,
     member: u32,
@@ -152,12 +169,12 @@ fn text<const MOST: usize>(
     }
     let wanted = room.object[0].wrapping_mul(u64::from(width));
     let mut bytes = wanted as u32;
-    if wanted > MOST as u64 {
-        bytes = MOST as u32;
+    if wanted > u64::from(MOST) {
+        bytes = MOST;
     }
     let data = if ascii != 0 { config.text_ascii } else { config.text_other };
     let to = if is_name { room.code.name.as_mut_ptr() } else { room.code.file.as_mut_ptr() };
-    if bytes == 0 || bytes > MOST as u32 || !read(to, bytes, object + u64::from(data)) {
+    if !read_some::<_, MOST>(to, u64::from(bytes), object + u64::from(data)) {
         return (0, 0);
     }
     (bytes as u16, width as u8)

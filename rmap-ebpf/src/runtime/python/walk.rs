@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
     abi::{self, PythonConfig, PythonFrame},
-    logic::{hash, python},
+    logic::{bound, hash, python},
 };
 
 use super::maps::{HEAD_WORDS, PAGE_WORDS, Room};
@@ -33,6 +33,15 @@ struct State {
 pub fn read<T>(to: *mut T, bytes: u32, from: u64) -> bool {
     // SAFETY: the verifier checks that the target has so many bytes; the helper checks the source.
     unsafe { bpf_probe_read_user(to.cast(), bytes, from as *const c_void) == 0 }
+}
+
+/// As [`read`], where the verifier does not know the length: nothing is read of more than `MOST` bytes.
+#[inline(always)]
+pub fn read_some<T, const MOST: u32>(to: *mut T, bytes: u64, from: u64) -> bool {
+    let bytes = bound::at_most::<MOST>(bytes);
+    // SAFETY: as above.
+    bytes != 0
+        && unsafe { bpf_probe_read_user(to.cast(), bytes as u32, from as *const c_void) == 0 }
 }
 
 /// Walks the current thread's frames.
@@ -103,8 +112,8 @@ fn begin(config: *mut PythonConfig, room: &mut Room) -> Result<u64, u16> {
     if state == 0 {
         return Err(abi::PYTHON_NO_STATE);
     }
-    let bytes = config.state_bytes;
-    if bytes > abi::PYTHON_STATE_BYTES || !read(room.state.as_mut_ptr(), bytes, state) {
+    let bytes = u64::from(config.state_bytes);
+    if !read_some::<_, { abi::PYTHON_STATE_BYTES }>(room.state.as_mut_ptr(), bytes, state) {
         return Err(abi::PYTHON_UNREADABLE);
     }
     if state_word(room, config.state_thread) != fs {
@@ -204,8 +213,8 @@ fn step(config: &PythonConfig, room: &mut Room) -> u16 {
         room.fresh = 0;
         enter(config, room, frame);
     }
-    room.codes[index as usize & abi::PYTHON_FRAMES] = code;
-    room.record.frames[(index as usize).min(abi::PYTHON_FRAMES - 1)] =
+    room.codes[bound::unknown(index) & abi::PYTHON_FRAMES] = code;
+    room.record.frames[bound::unknown(index).min(abi::PYTHON_FRAMES - 1)] =
         PythonFrame { code: name, at, end: 0 };
     room.count = index + 1;
     room.sum = hash::add(hash::add(room.sum, name), at as u32 as u64);
@@ -289,7 +298,7 @@ fn next_c_frame(config: &PythonConfig, room: &mut Room) {
 fn end_run(room: &mut Room, object: u64) {
     let Some(last) = room.count.checked_sub(1) else { return };
     let end = python::end(object, room.sp);
-    let frame = &mut room.record.frames[(last as usize).min(abi::PYTHON_FRAMES - 1)];
+    let frame = &mut room.record.frames[bound::unknown(last).min(abi::PYTHON_FRAMES - 1)];
     if frame.end == 0 {
         frame.end = end;
         room.sum = hash::add(room.sum, u64::from(end));
@@ -310,7 +319,7 @@ fn locate(config: &PythonConfig, room: &mut Room, frame: u64) -> Option<usize> {
     }
     if end <= PAGE && room.top.wrapping_sub(frame) < NEAR_TOP {
         // The frames that come next lie before this one.
-        if read(room.window.as_mut_ptr(), end as u32, page) {
+        if read_some::<_, { PAGE as u32 }>(room.window.as_mut_ptr(), end, page) {
             room.window_at = page;
             room.window_bytes = end;
             return Some((inside >> 3) as usize);
@@ -319,7 +328,8 @@ fn locate(config: &PythonConfig, room: &mut Room, frame: u64) -> Option<usize> {
     }
     // SAFETY: the pointer stays inside the window.
     let single = unsafe { room.window.as_mut_ptr().add(PAGE_WORDS) };
-    read(single, bytes, frame).then_some(PAGE_WORDS)
+    let bytes = u64::from(bytes);
+    read_some::<_, { abi::PYTHON_FRAME_BYTES }>(single, bytes, frame).then_some(PAGE_WORDS)
 }
 
 #[inline(always)]
