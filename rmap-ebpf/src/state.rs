@@ -35,6 +35,10 @@ pub static SPILL: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
 #[map]
 pub static TARGETS: HashMap<u32, u32> = HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
+/// Not 0: threads may be stopped for rmap's tracer, see [`crate::hold`].
+#[map]
+pub static HOLDS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Raised by user space after every change of [`TARGETS`]; never 0.
 #[map]
 pub static EPOCH: Array<u64> = Array::with_max_entries(1, 0);

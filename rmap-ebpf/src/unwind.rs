@@ -398,7 +398,10 @@ impl Env for Kernel {
             return known.row;
         }
         let row = row(self.mappings, self.scratch, address);
-        *known = KnownRow { address, row, generation };
+        // What is not known yet may be in a moment: a table that is being written.
+        if row != special_row(abi::SPECIAL_NO_MAPPING) {
+            *known = KnownRow { address, row, generation };
+        }
         row
     }
 

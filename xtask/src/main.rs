@@ -1,11 +1,12 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
+//! `arm64`, `battery`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
 mod apt;
 mod archive;
 mod arm64;
+mod battery;
 mod bench;
 mod ebpf;
 mod fuzz;
@@ -36,6 +37,8 @@ struct Arguments {
 enum Task {
     /// Checks that rmap compiles for 64-bit ARM.
     Arm64,
+    /// Runs stress-ng's stressors untraced and under rmap, and compares.
+    Battery(battery::Options),
     /// Measures what rmap costs, beside what others cost.
     Bench(bench::Options),
     /// Builds the eBPF object from source and keeps it with its sources' hashes.
@@ -61,6 +64,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Arm64 => arm64::run(),
+        Task::Battery(options) => battery::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),

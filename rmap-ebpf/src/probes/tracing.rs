@@ -2,24 +2,18 @@
 //! and `sys_enter_clone`.
 //!
 //! A thread has one tracer at most. Where rmap's tracer has it, the call would fail. So the thread
-//! gets a SIGSTOP of the kernel's (`SI_KERNEL`), which stops it for rmap's tracer when the call
-//! returns; that lets go of whoever is asked for, and has the call repeated
-//! (`rmap-user/src/live/ptrace/yielding.rs`). The signal itself is never delivered.
+//! is stopped for rmap's tracer ([`hold`]) when the call returns; that lets go of whoever is asked
+//! for, and has the call repeated (`rmap-user/src/live/ptrace/yielding.rs`).
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, generated as helpers},
-    macros::tracepoint,
-    programs::TracePointContext,
+    helpers::bpf_get_current_pid_tgid, macros::tracepoint, programs::TracePointContext,
 };
 
 use crate::{
     arch::{UserRegisters, call},
-    config, kernel,
+    hold,
     state::target,
 };
-
-/// `SIGSTOP`, the one that no thread blocks.
-const STOP: u32 = 19;
 
 /// Requests that make a tracer (kernel `include/uapi/linux/ptrace.h`).
 const TRACEME: u64 = 0;
@@ -50,21 +44,8 @@ fn ask() -> u32 {
         call::CLONE => first & UNTRACED != 0,
         _ => false,
     };
-    if wanted
-        && target((bpf_get_current_pid_tgid() >> 32) as u32).is_some()
-        && is_rmaps(kernel::current() as u64)
-    {
-        // SAFETY: the helper takes a number. A signal that is pending already is none more.
-        unsafe { helpers::bpf_send_signal_thread(STOP) };
+    if wanted && target((bpf_get_current_pid_tgid() >> 32) as u32).is_some() {
+        hold::stop();
     }
     0
-}
-
-/// Whether rmap's tracer has a task: nobody else knows what the signal means.
-#[inline(always)]
-fn is_rmaps(task: u64) -> bool {
-    let traced: u32 = kernel::read(task, config::TASK_PTRACE.load()).unwrap_or(0);
-    let parent: u64 = kernel::read(task, config::TASK_PARENT.load()).unwrap_or(0);
-    let tracer: u32 = kernel::read(parent, config::TASK_TGID.load()).unwrap_or(0);
-    traced != 0 && u64::from(tracer) == config::TRACER.load()
 }

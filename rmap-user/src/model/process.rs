@@ -19,10 +19,10 @@ use super::mapping::Actor;
 use super::observe::observe;
 use super::owners::PAGE;
 use super::path::StackRef;
-use super::space::{AddressSpace, Ledger};
+use super::space::{AddressSpace, Family, Ledger};
 use crate::trace::{
-    Body, Event, FaultRun, FileChange, Fork, Missing, MmId, MmKey, Moment, Rss, Run, Snapshot,
-    Stack, StackEnd, StackHash,
+    Body, Event, FaultRun, FileChange, Fork, MapCall, Missing, MmId, MmKey, Moment, Rss, Run,
+    Snapshot, Stack, StackEnd, StackHash,
 };
 
 /// A process.
@@ -84,6 +84,9 @@ pub struct Stacks {
     /// Other names of contents that have one. A stack that the kernel side could not walk has a
     /// name of its own each time.
     same: FxHashMap<StackHash, StackHash>,
+    /// The stacks of address spaces that fork copied with their code: thousands of short-lived
+    /// children run the same, and each stack is kept once.
+    shared: FxHashMap<(Family, StackHash), StackRef>,
     /// The stack that was asked for last: faults come in runs of the same.
     last: Option<(MmKey, StackHash, StackRef)>,
     /// Faults with no stack at all.
@@ -120,10 +123,18 @@ impl Stacks {
         }
         let asked = hash;
         let hash = self.first_name(hash);
+        let family = space.family;
         let stack = *space.stacks.entry(hash).or_insert_with(|| {
+            if let Some(known) = family.and_then(|family| self.shared.get(&(family, hash))) {
+                return *known;
+            }
             let (space, pid, first_ns) = (space.key, event.pid, event.time_ns);
             self.stacks.push(KnownStack { space, pid, hash, first_ns, faults: 0 });
-            StackRef(u32::try_from(self.stacks.len() - 1).unwrap_or(u32::MAX))
+            let stack = StackRef(u32::try_from(self.stacks.len() - 1).unwrap_or(u32::MAX));
+            if let Some(family) = family {
+                self.shared.insert((family, hash), stack);
+            }
+            stack
         });
         self.last = Some((space.key, asked, stack));
         stack
@@ -346,7 +357,11 @@ impl Processes {
             Body::Map(call) => {
                 let Some(op) = MapOp::of(call, self.arch) else { return };
                 let Some((key, _)) = self.space_of(event, false) else { return };
+                let code = changes_code(call, self.arch);
                 if let Some((space, actor)) = self.acting(key, event, call.stack) {
+                    if code {
+                        space.code_changed();
+                    }
                     space.remap(op, actor);
                 }
             }
@@ -802,6 +817,13 @@ impl Processes {
         }
         true
     }
+}
+
+/// Whether a call maps code, or makes memory code.
+fn changes_code(call: &MapCall, arch: Arch) -> bool {
+    const EXECUTE: u64 = 4;
+    let sets = matches!(arch.syscall(call.syscall), Some(Syscall::Mmap | Syscall::Mprotect));
+    sets && call.args[2] & EXECUTE != 0
 }
 
 /// Whether a file that becomes dirty in a call is written by it. Calls that change mappings only

@@ -23,6 +23,10 @@ use super::taken::Taken;
 use super::unplaced::Unplaced;
 use crate::trace::{FileId, MmKey};
 
+/// The code that forked copies of an address space have in common: whose it was, and after how many
+/// changes.
+pub(super) type Family = (MmKey, u32);
+
 /// One address space.
 #[derive(Clone, Debug)]
 pub struct AddressSpace {
@@ -65,6 +69,10 @@ pub struct AddressSpace {
     /// A program was loaded, and no snapshot has shown yet with what.
     pub(super) fresh_exec: Option<Actor>,
     pub(super) stacks: FxHashMap<crate::trace::StackHash, StackRef>,
+    /// How often its code was changed.
+    code_changes: u32,
+    /// Whose code it has: copies that fork made of the same code name equal stacks alike.
+    pub(super) family: Option<Family>,
     pub(super) heap: Option<InstanceId>,
     /// What is locked.
     pub(super) locks: Locks,
@@ -111,6 +119,8 @@ impl AddressSpace {
             fork_shown: false,
             fresh_exec: None,
             stacks: FxHashMap::default(),
+            code_changes: 0,
+            family: None,
             heap: None,
             locks: Locks::default(),
             doubts: RangeMap::default(),
@@ -173,8 +183,15 @@ impl AddressSpace {
         child.heap = self.heap;
         child.mergeable = self.mergeable.clone();
         child.unmerged = self.unmerged.clone();
+        child.family = self.family.or(Some((self.key, self.code_changes)));
         child.forked_by(parent);
         child
+    }
+
+    /// Code was mapped or made: from now on its addresses may mean something else than in others.
+    pub(super) const fn code_changed(&mut self) {
+        self.code_changes += 1;
+        self.family = None;
     }
 
     /// Notes that all pages which are there without an owner were copied by fork.

@@ -123,6 +123,10 @@ impl Case {
             segments: seen.segments.clone(),
             ledger,
         });
+        if ends {
+            // Nothing comes behind it.
+            self.history = FxHashMap::default();
+        }
     }
 
     /// The process has ended with no snapshot at its exit; `ledger` is what is left of its space.

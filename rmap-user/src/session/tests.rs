@@ -614,6 +614,33 @@ fn the_stack_grows_and_is_the_kernels_mapping() {
 }
 
 #[test]
+fn forked_children_of_the_same_code_keep_equal_stacks_once() {
+    let mut memory = Memory::default();
+    let mut sim = Sim::new();
+    sim.exec(A, &memory);
+    sim.mmap(A, pages(MAP, 8), ANONYMOUS, 1);
+    memory.segments.push(segment(pages(MAP, 8), "rw-p", ""));
+    for number in 0..50 {
+        let child = Who { pid: 200 + number, tid: 200 + number, mm: 0xb0 + u64::from(number) };
+        sim.fork(A, child, 2, false);
+        if number == 49 {
+            // From now on its addresses may be other code.
+            sim.call(child, false, 10, &[MAP + 4 * P, P, 5], 0, 3);
+        }
+        let mut own = memory.clone();
+        sim.fill(child, pages(MAP, 2), 4, &mut own);
+        sim.exit(child, &own);
+    }
+    sim.exit(A, &memory);
+    let played = sim.finish();
+    for pid in 200..250 {
+        assert_eq!(played.paths(pid, MAP), [short(4, "first-write", [2, 2, 2], 2)]);
+    }
+    let fills = played.findings.stacks.iter().filter(|stack| stack.ips.first() == Some(&4));
+    assert_eq!(fills.count(), 2, "one of 49 children, one of the child with other code");
+}
+
+#[test]
 fn a_vfork_child_works_in_its_parents_memory_and_then_runs_its_own_program() {
     let (child, program) =
         (Who { pid: 200, tid: 200, mm: A.mm }, Who { pid: 200, tid: 200, mm: 0xc });

@@ -244,10 +244,10 @@ impl Module {
 /// A clone is what a forked child starts with.
 #[derive(Clone, Debug, Default)]
 pub struct ModuleMap {
-    /// In the order of their first address.
-    entries: Vec<Entry>,
+    /// In the order of their first address. Shared with forked copies until one changes.
+    entries: Arc<Vec<Entry>>,
     /// For each entry, the highest end of it and all before it.
-    highest_end: Vec<u64>,
+    highest_end: Arc<Vec<u64>>,
     /// The names that the program wrote for code without a file.
     names: Option<Arc<PerfMap>>,
 }
@@ -290,10 +290,14 @@ impl ModuleMap {
     /// Takes over all executable mappings as they are at `time_ns`: what is not among them ends,
     /// what was there already goes on.
     pub fn update(&mut self, time_ns: u64, modules: Vec<Module>) {
+        if self.is_living(&modules) {
+            return;
+        }
         let mut fresh: Vec<Option<Module>> = modules.into_iter().map(Some).collect();
         let starts = fresh.iter().flatten().map(|module| module.range.start);
         let by_start: HashMap<u64, usize> = starts.zip(0..).collect();
-        for entry in self.entries.iter_mut().filter(|entry| entry.lives()) {
+        let entries = Arc::make_mut(&mut self.entries);
+        for entry in entries.iter_mut().filter(|entry| entry.lives()) {
             let place = by_start.get(&entry.module.range.start);
             let same = place.and_then(|place| fresh.get_mut(*place)).filter(|module| {
                 module.as_ref().is_some_and(|module| module.is_same_mapping(&entry.module))
@@ -304,7 +308,7 @@ impl ModuleMap {
             }
         }
         let fresh = fresh.into_iter().flatten();
-        self.entries.extend(fresh.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
+        entries.extend(fresh.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
         self.index();
     }
 
@@ -312,7 +316,8 @@ impl ModuleMap {
     pub fn add(&mut self, time_ns: u64, module: Module) {
         let new = module.range.clone();
         let mut rests = vec![module];
-        for entry in self.entries.iter_mut().filter(|entry| entry.lives()) {
+        let entries = Arc::make_mut(&mut self.entries);
+        for entry in entries.iter_mut().filter(|entry| entry.lives()) {
             let old = entry.module.range.clone();
             if old.start < new.end && new.start < old.end {
                 entry.until = time_ns;
@@ -325,7 +330,7 @@ impl ModuleMap {
             }
         }
         let rests = rests.into_iter();
-        self.entries.extend(rests.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
+        entries.extend(rests.map(|module| Entry { since: time_ns, until: u64::MAX, module }));
         self.index();
     }
 
@@ -381,14 +386,25 @@ impl ModuleMap {
         self.names.as_ref()?.find(address)
     }
 
+    /// Whether these are the mappings that live, in the order of their addresses.
+    fn is_living(&self, modules: &[Module]) -> bool {
+        let mut living = self.living();
+        modules.iter().all(|module| {
+            living.next().is_some_and(|own| {
+                own.is_same_mapping(module) && own.binary.is_some() == module.binary.is_some()
+            })
+        }) && living.next().is_none()
+    }
+
     fn index(&mut self) {
-        self.entries.sort_by_key(|entry| entry.module.range.start);
+        let entries = Arc::make_mut(&mut self.entries);
+        entries.sort_by_key(|entry| entry.module.range.start);
         let mut highest = 0;
-        self.highest_end.clear();
-        self.highest_end.extend(self.entries.iter().map(|entry| {
+        let ends = entries.iter().map(|entry| {
             highest = highest.max(entry.module.range.end);
             highest
-        }));
+        });
+        self.highest_end = Arc::new(ends.collect());
     }
 }
 

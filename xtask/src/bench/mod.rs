@@ -214,7 +214,7 @@ fn measure(row: &mut Row, rmap: &Path, loops: &Loops, runs: usize) -> Result<()>
 const PEERS_ROW: &str = "8 frames, same";
 
 /// The binary that is measured: `RMAP_BIN`, else a release build of this tree.
-fn rmap() -> Result<PathBuf> {
+pub fn rmap() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("RMAP_BIN") {
         return Ok(path.into());
     }

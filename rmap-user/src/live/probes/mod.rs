@@ -20,7 +20,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap as BpfHashMap, MapData, PerCpuArray, RingBuf},
 };
 use rmap_ebpf::abi;
 
@@ -91,6 +91,8 @@ pub struct Probes {
     counters: Quiet<PerCpuArray<MapData, u64>>,
     misses: Misses,
     files: Files,
+    /// Whether threads may be stopped for the tracer.
+    holds: Quiet<Array<MapData, u32>>,
     _tracepoints: Vec<SyscallTracepoint>,
     probes: Vec<report::Probe>,
     page_table: bool,
@@ -222,6 +224,10 @@ impl Probes {
         });
         let tables = Tables::new(&mut ebpf, python && settings.python)?;
         let counters = map(&mut ebpf, "COUNTERS")?;
+        let mut holds: Quiet<Array<MapData, u32>> = map(&mut ebpf, "HOLDS")?;
+        holds
+            .change(|holds| holds.set(0, 1, 0))
+            .map_err(|error| Error::Map { name: "HOLDS", why: error.to_string() })?;
         let files = Files { map: map(&mut ebpf, "MAPPED")?, known: HashSet::new() };
         Ok(Self {
             ebpf,
@@ -230,10 +236,17 @@ impl Probes {
             counters,
             misses,
             files,
+            holds,
             _tracepoints: tracepoints,
             probes,
             page_table,
         })
+    }
+
+    /// Stops no thread for the tracer any more.
+    pub fn hold_nobody(&mut self) {
+        // An array of one element takes every value.
+        let _ = self.holds.change(|holds| holds.set(0, 0, 0));
     }
 
     /// Traces a process from now on. Its code is not known yet.

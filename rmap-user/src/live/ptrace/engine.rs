@@ -183,7 +183,8 @@ impl<'a> Engine<'a> {
         if let Some(at) = self.refused.iter().position(|&refused| refused == tid) {
             self.refused.swap_remove(at);
             // A signal that is under delivery is delivered.
-            sys::detach(tid, if stop.event == 0 { stop.signal } else { 0 });
+            let probes = stop.signal == libc::SIGSTOP && sys::asked(tid).is_some();
+            sys::detach(tid, if stop.event == 0 && !probes { stop.signal } else { 0 });
             return false;
         }
         if self.table.process_of(tid).is_none() {

@@ -84,6 +84,7 @@ impl Engine<'_> {
     /// Stops each process once more, tells the observer, and lets it run: what becomes of it from
     /// then on is not seen.
     pub(super) fn leave_all(&mut self) {
+        self.observer.about_to_leave();
         let mut left = HashSet::new();
         while let Some(pid) = self.table.pids().into_iter().find(|pid| left.insert(*pid)) {
             self.observer.about_to_stop(pid);
@@ -92,6 +93,11 @@ impl Engine<'_> {
                 self.observer.leaving(pid, tid, halted.all);
             }
             self.go_on(pid);
+        }
+        self.answer_stopped();
+        // Whoever still waits for another to be let go makes its call again, alone.
+        for asking in std::mem::take(&mut self.asking) {
+            sys::resume(asking.tid);
         }
     }
 

@@ -127,6 +127,8 @@ pub trait Observer: Send {
     /// The process stands for the last time before rmap lets it go to another tracer, for the
     /// reason in the text; it is not stopped any more. `stood` as above.
     fn yielded(&mut self, pid: u32, tid: u32, stood: bool, reason: &str);
+    /// Everybody is about to be let go: no thread must be stopped by the probes any more.
+    fn about_to_leave(&mut self);
     /// Something of this process will not be seen, and why: see the text.
     fn unfollowed(&mut self, pid: u32, reason: &str);
     /// The process is gone. Of processes let go for good, only the command itself is reported.

@@ -29,6 +29,14 @@ pub(super) fn threads(pid: u32) -> Vec<u32> {
     entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Whether a SIGSTOP to the thread itself is pending: the probes have just stopped it.
+pub(super) fn is_being_stopped(pid: u32, tid: u32) -> bool {
+    let status = read_text(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    pending.is_some_and(|bits| bits & 1 << (libc::SIGSTOP - 1) != 0)
+}
+
 /// The thread that traces a thread, 0 for nobody; `None` if the thread is gone.
 pub(super) fn tracer(pid: u32, tid: u32) -> Option<u32> {
     let status = read_text(format!("/proc/{pid}/task/{tid}/status")).ok()?;

@@ -1,17 +1,24 @@
-//! Lets go of processes that another tracer needs: a thread has one tracer at most.
+//! Answers threads that the probes have stopped (`rmap-ebpf/src/hold.rs`), and lets go of processes
+//! that another tracer needs: a thread has one tracer at most.
 //!
 //! Comes in: a SIGSTOP of the kernel's that the probes send to a thread of ours that calls ptrace(2),
 //! or clone(2) with `CLONE_UNTRACED` (`rmap-ebpf/src/probes/tracing.rs`). Goes out: a call that
 //! succeeds as it does alone. Whoever was asked for is let go of, and the call is made again: ptrace
-//! has failed by then, so the thread's registers are put back before it; clone has not begun, and
-//! the kernel repeats it by itself.
+//! has failed by then, so the thread's registers are put back before it; clone has not begun, and the
+//! kernel repeats it by itself.
 //!
 //! What a program only could do, by its symbols, decides nothing.
+
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::engine::Engine;
 use super::sys::{self, Asked};
 use super::taken::{Asking, Taken};
 use super::task;
+
+/// How long a thread that was stopped may take to show it.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 const TRACED: &str = "another process traces it by ptrace, so rmap let it go: from then on its \
                       snapshots are of a running process, and there is none at its exit";
@@ -61,6 +68,27 @@ impl Engine<'_> {
         self.asking.iter().any(|asking| asking.tid == tid)
     }
 
+    /// Answers the threads that the probes have stopped, until none is left: whoever was let go would
+    /// stay stopped.
+    pub(super) fn answer_stopped(&mut self) {
+        let begin = Instant::now();
+        while begin.elapsed() < PATIENCE {
+            let mut left = false;
+            for tid in self.table.by_age() {
+                let stop = sys::peek_stop(tid).filter(|stop| stop.event == 0);
+                if stop.is_some_and(|stop| stop.signal == libc::SIGSTOP) && self.asked(tid) {
+                    continue;
+                }
+                let pid = self.table.process_of(tid).unwrap_or(tid);
+                left |= task::is_being_stopped(pid, tid);
+            }
+            if !left {
+                return;
+            }
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
     /// Lets go of whoever was asked for.
     pub(super) fn yield_all(&mut self) {
         while let Some(&Asking { tid, wanted, why }) = self.asking.first() {
@@ -88,6 +116,14 @@ impl Engine<'_> {
                 continue;
             }
             match sys::peek_stop(tid) {
+                // The probes have just stopped it: the signal must not go with it.
+                Some(stop) if stop.event != 0 && task::is_being_stopped(pid, tid) => {
+                    if let Some(taken) = Taken::take(tid) {
+                        self.made(taken);
+                    }
+                    self.refused.push(tid);
+                    sys::resume(tid);
+                }
                 Some(stop) if stop.event == 0 && stop.signal == libc::SIGSTOP => {
                     // It asks, too: its call is to be made again, without the signal.
                     if !self.asked(tid) {
@@ -96,7 +132,9 @@ impl Engine<'_> {
                         self.asking.retain(|asking| asking.tid != tid);
                         sys::detach(tid, 0);
                     } else {
+                        // It went on.
                         self.refused.push(tid);
+                        sys::interrupt(tid);
                     }
                 }
                 Some(stop) if stop.event == 0 => sys::detach(tid, stop.signal),

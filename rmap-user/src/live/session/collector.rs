@@ -285,6 +285,7 @@ impl Collector {
             }
             Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood, done),
             Stop::Leaving { pid, tid, stood } => self.part(pid, tid, stood, done),
+            Stop::Last => self.probes.hold_nobody(),
             // From now on its snapshots are taken while it runs.
             Stop::Yielded { pid, tid } => {
                 self.look(pid, tid, Moment::Periodic);

@@ -73,6 +73,8 @@ pub(super) enum Stop {
         /// A thread that has its memory.
         tid: u32,
     },
+    /// Nowhere: everybody is about to be let go.
+    Last,
     /// A program was loaded.
     Executed {
         /// The process.
@@ -238,6 +240,10 @@ impl Observer for Forwarder {
     fn yielded(&mut self, pid: u32, tid: u32, _stood: bool, reason: &str) {
         self.stop(Stop::Yielded { pid, tid });
         self.unfollowed(pid, reason);
+    }
+
+    fn about_to_leave(&mut self) {
+        self.stop(Stop::Last);
     }
 
     fn unfollowed(&mut self, pid: u32, reason: &str) {

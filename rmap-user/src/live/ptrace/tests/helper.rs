@@ -51,6 +51,7 @@ impl Observer for Stall {
         std::thread::sleep(Duration::from_secs(600));
     }
     fn yielded(&mut self, _: u32, _: u32, _: bool, _: &str) {}
+    fn about_to_leave(&mut self) {}
     fn unfollowed(&mut self, _: u32, _: &str) {}
     fn ended(&mut self, _: u32, _: Status) {}
 }

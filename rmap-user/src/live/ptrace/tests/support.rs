@@ -65,6 +65,7 @@ impl Observer for Recorder {
         assert!(!reason.is_empty());
         self.push(Seen::Yielded { pid });
     }
+    fn about_to_leave(&mut self) {}
     fn unfollowed(&mut self, pid: u32, reason: &str) {
         assert!(!reason.is_empty());
         self.push(Seen::Unfollowed { pid });
