@@ -363,6 +363,7 @@ pub const ROUTES: &[Route] = &[
         &LAZY_FREE,
         &[
             resident("freed", "fill", "first-write"),
+            resident("freed", "free_lazily", "given-up"),
             of(
                 "freed",
                 "",

@@ -50,6 +50,18 @@ fn kinds_and_names_are_those_of_the_program() {
 }
 
 #[test]
+fn memory_given_up_is_of_who_gave_it_up() {
+    let machine = begin!();
+    let job = machine.job("lazy_free", &[]);
+    job.expect_kernel_sizes();
+    // Of 32 pages that were given up, 8 were written since.
+    job.expect_pages("freed", "free_lazily", "given-up", 24, 0);
+    assert_eq!(job.owned("freed", "fill").rss, 8 * PAGE, "{}", job.show("freed"));
+    assert_eq!(job.segment("freed").breakdown.lazyfree_bytes, Some(24 * PAGE));
+    job.expect("cold", "fill", "first-write");
+}
+
+#[test]
 fn memory_divides_as_the_kernel_counts_it() {
     let machine = begin!();
     let job = machine.job("segments", &[]);

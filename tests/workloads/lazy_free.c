@@ -38,10 +38,11 @@ int main(void)
     free_lazily(taken);
     (void)madvise(taken, 32 * PAGE, MADV_PAGEOUT);
     size_t left = pages_present(taken, 32 * PAGE);
-    truth_pages("taken", "fill", left);
+    truth_pages("taken", "free_lazily", left);
     truth_number("taken_pages", 32 - left);
     truth_number("taken_dirty_pages", 0);
-    truth_pages("freed", "fill", 32);
+    truth_pages("freed", "fill", 8);
+    truth_pages("freed", "free_lazily", 24);
     truth_pages("cold", "fill", 32);
     truth_number("freed_dirty_pages", 8);
     truth_number("cold_dirty_pages", 32);

@@ -60,6 +60,8 @@ pub struct Tally {
     /// Who brought the pages that may be dirty with no fault.
     silent_paths: Vec<PathId>,
     stretch: Stretch,
+    /// Pages given up by MADV_FREE: by whom, whose they were, how many.
+    given_up: Vec<(PathId, PathId, u64)>,
 }
 
 /// Neighbouring pages of large folios that are dirty.
@@ -110,11 +112,10 @@ impl Tally {
                 let owner = known(owner);
                 let count = (run.end - run.start) / PAGE;
                 self.present += count;
-                let anonymous = kind.state == PageState::Anonymous;
-                self.resident(owner.resident, count, anonymous);
-                if anonymous {
+                if kind.state == PageState::Anonymous {
                     self.anonymous(space, segment, run, kind, owner);
                 } else {
+                    self.resident(owner.resident, count, false);
                     self.file(space, segment, run, kind, owner);
                 }
                 each(count, owner);
@@ -165,6 +166,7 @@ impl Tally {
     ) {
         let pages = (run.end - run.start) / PAGE;
         if owner.dirty.is_some() {
+            self.resident(owner.resident, pages, true);
             // What KSM has merged and given back is a copy that nobody wrote.
             let clean = kind.entry_dirty == Some(false) || segment.dirty == 0;
             self.dirty(owner.dirty, pages, clean);
@@ -173,9 +175,20 @@ impl Tally {
             }
             return;
         }
-        let free: u64 =
-            space.lazy_free().within(run).map(|(part, _)| (part.end - part.start) / PAGE).sum();
         let sure = kind.entry_dirty == Some(true);
+        let mut free = 0;
+        for (part, stack) in space.lazy_free().within(run) {
+            let pages = (part.end - part.start) / PAGE;
+            free += pages;
+            let giver = space.paths().find(*stack, Cause::GivenUp).filter(|_| !sure);
+            match giver {
+                Some(giver) => self.given_up.push((giver, owner.resident, pages)),
+                None => self.resident(owner.resident, pages, true),
+            }
+        }
+        if pages > free {
+            self.resident(owner.resident, pages - free, true);
+        }
         if sure {
             self.sure_after_free += free;
         } else {
@@ -287,6 +300,21 @@ impl Tally {
         }
     }
 
+    /// Of the pages that were given up, so many are so still, as smaps counts them; the others were
+    /// written since, with no fault, and have their old owner.
+    fn end_given_up(&mut self, mut still: u64) {
+        for (giver, owner, pages) in std::mem::take(&mut self.given_up) {
+            let kept = pages.min(still);
+            still -= kept;
+            if kept > 0 {
+                self.resident(giver, kept, true);
+            }
+            if pages > kept {
+                self.resident(owner, pages - kept, true);
+            }
+        }
+    }
+
     fn end_stretch(&mut self) {
         let stretch = std::mem::take(&mut self.stretch);
         if stretch.owned {
@@ -306,6 +334,7 @@ impl Tally {
         setting: &mut Setting,
     ) -> (Vec<(PathId, Count)>, Residuals, Vec<PathId>) {
         self.end_stretch();
+        self.end_given_up(segment.lazy_free / PAGE);
         let mut paths = Vec::with_capacity(self.used.len());
         for path in std::mem::take(&mut self.used) {
             paths.push((path, std::mem::take(&mut self.counts[path.index()])));

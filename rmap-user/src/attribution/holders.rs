@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::model::{AddressSpace, Owner, PathId};
+use crate::model::{AddressSpace, Cause, Owner, PathId};
 use crate::trace::pages::{is_resident, within};
 use crate::trace::{PageKind, PageState, Segment, Snapshot};
 
@@ -27,6 +27,8 @@ pub fn holders(space: &AddressSpace, snapshot: &Snapshot, segment: &Segment) -> 
     if segment.hugetlb > 0 || segment.vm_flags.has("ht") {
         return holders;
     }
+    // Bytes that MADV_FREE gave up, and that were not written since.
+    let mut still = segment.lazy_free;
     let mut add = |range: Range<u64>, kind, owner| match holders.last_mut() {
         Some(last) if last.range.end == range.start && (last.kind, last.owner) == (kind, owner) => {
             last.range.end = range.end;
@@ -36,7 +38,35 @@ pub fn holders(space: &AddressSpace, snapshot: &Snapshot, segment: &Segment) -> 
     for (run, kind) in within(pages, segment.start..segment.end) {
         if is_resident(kind) {
             space.owners().walk_all(run, |part, owner| {
-                add(part, kind, Owner { dirty: dirty(segment, kind, owner), ..owner });
+                let owner = Owner { dirty: dirty(segment, kind, owner), ..owner };
+                let may_be_given_up = kind.state == PageState::Anonymous
+                    && owner.dirty.is_none()
+                    && kind.entry_dirty != Some(true);
+                if !may_be_given_up {
+                    return add(part, kind, owner);
+                }
+                let mut at = part.start;
+                for (given, stack) in space.lazy_free().within(part.clone()) {
+                    if at < given.start {
+                        add(at..given.start, kind, owner);
+                    }
+                    at = given.end;
+                    let giver = space.paths().find(*stack, Cause::GivenUp);
+                    // As many as smaps counts, in the order in which the table counts them.
+                    let kept = giver.map_or(0, |_| (given.end - given.start).min(still));
+                    still -= kept;
+                    let (to, rest) = (given.start + kept, given.end);
+                    if kept > 0 {
+                        let resident = giver.unwrap_or(owner.resident);
+                        add(given.start..to, kind, Owner { resident, ..owner });
+                    }
+                    if to < rest {
+                        add(to..rest, kind, owner);
+                    }
+                }
+                if at < part.end {
+                    add(at..part.end, kind, owner);
+                }
             });
         } else {
             add(run, kind, Owner::default());

@@ -13,6 +13,8 @@ pub const READ_RESIDENT_PERCENT: u64 = 50;
 pub const READ_DIRTY_PERCENT: u64 = 20;
 /// `reserved`: RSS is below this share of the size, in percent.
 pub const RESERVED_PERCENT: u64 = 10;
+/// `reserved`: Dirty is below this, whatever the size: what was written is no reservation.
+pub const RESERVED_DIRTY_BYTES: u64 = 1 << 20;
 /// `growing`: at least so many snapshots.
 pub const GROWING_SNAPSHOTS: u32 = 3;
 /// `growing`: the last size is above the first by at least this share, in percent, and by
@@ -70,7 +72,9 @@ pub fn pattern(segment: &Segment, history: &History) -> Option<Pattern> {
     let (rss, dirty) = (segment.rss, segment.dirty);
     if history.rss.grows() || history.dirty.grows() {
         Some(Pattern::Growing)
-    } else if percent(rss, segment.size()) < u128::from(RESERVED_PERCENT) {
+    } else if percent(rss, segment.size()) < u128::from(RESERVED_PERCENT)
+        && dirty < RESERVED_DIRTY_BYTES
+    {
         Some(Pattern::Reserved)
     } else if rss >= NOTABLE_BYTES && percent(dirty, rss) >= u128::from(WRITTEN_PERCENT) {
         Some(Pattern::Written)
@@ -93,6 +97,21 @@ mod tests {
         let segment =
             Segment { end: size << 10, rss: rss << 10, dirty: dirty << 10, ..Segment::default() };
         pattern(&segment, &history)
+    }
+
+    #[test]
+    fn much_dirty_memory_is_never_a_reservation() {
+        const MIB: u64 = 1 << 10;
+        for (size, rss, dirty, expected) in [
+            (64 * MIB, MIB, 1000, Some(Pattern::Reserved)),
+            (1024 * MIB, 55 * MIB, 55 * MIB, Some(Pattern::Written)),
+            (1024 * MIB, 60 * MIB, 30 * MIB, None),
+            (1024 * MIB, 60 * MIB, 0, Some(Pattern::Reserved)),
+            (u64::MAX >> 12, 55 * MIB, 55 * MIB, Some(Pattern::Written)),
+            (1024 * MIB, 0, 0, Some(Pattern::Reserved)),
+        ] {
+            assert_eq!(of(size, rss, dirty, &[]), expected, "{size} {rss} {dirty} KiB");
+        }
     }
 
     #[test]

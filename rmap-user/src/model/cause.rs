@@ -29,6 +29,7 @@ impl Cause {
             | Self::ForkCopy
             | Self::Exec
             | Self::StackGrowth
+            | Self::GivenUp
             | Self::OtherFault => false,
         }
     }

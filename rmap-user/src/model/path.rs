@@ -78,6 +78,12 @@ impl PathTable {
         id
     }
 
+    /// The id of a path that was interned.
+    #[must_use]
+    pub fn find(&self, stack: Option<StackRef>, cause: Cause) -> Option<PathId> {
+        self.ids.get(&Path { stack, cause }).copied()
+    }
+
     /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`],
     /// [`PathId::STRANGER`] and [`PathId::LOST`].
     #[must_use]

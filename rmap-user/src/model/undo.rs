@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::call::{Advice, Failed};
-use super::cause::How;
+use super::cause::{Cause, How};
 use super::lock::Lock;
 use super::mapping::{Actor, Vma};
 use super::path::{PathId, StackRef};
@@ -40,6 +40,15 @@ impl AddressSpace {
         self.wait(actor, Pending { taken, how, stack: actor.stack, advice: None });
     }
 
+    /// Notes who gave memory up by MADV_FREE: while it stays resident, it is that path's.
+    fn given_up(&mut self, part: &Range<u64>, actor: Actor) {
+        self.lazy_free.insert(part.clone(), actor.stack);
+        let path = self.paths.intern(actor.stack, Cause::GivenUp);
+        for (_, instance) in self.instances_in(part.clone()) {
+            self.mappings.stats_mut(instance, path).add(0, 0, actor.tid, actor.time_ns);
+        }
+    }
+
     /// Advice by which pages go, or are dirty no longer; the mappings stay.
     pub(super) fn give_up(&mut self, range: Range<u64>, advice: Advice, how: How, actor: Actor) {
         let mut taken = Taken::of(range.clone());
@@ -63,7 +72,7 @@ impl AddressSpace {
                 self.owners.walk(part.clone(), |run, owner| taken.owners.push((run, owner)));
                 taken.lazy_free.extend(self.lazy_free.cut(part.clone()));
                 self.owners.claim(part.clone(), None, Some(PathId::NONE));
-                self.lazy_free.insert(part, actor.stack);
+                self.given_up(&part, actor);
                 continue;
             }
             let kept = self.take_pages(part);

@@ -59,6 +59,8 @@ super::terms! {
             "the program's stack, and pages that its loader in the kernel wrote";
         StackGrowth: "stack-growth", "the stack grew",
             "it stays when the stack becomes shorter";
+        GivenUp: "given-up", "given up by MADV_FREE, and still resident",
+            "no memory is needed for it: the kernel takes it when it needs some, without writing it";
         OtherFault: "other-fault", "a fault that no other rule fits",
             "please report it";
     }
