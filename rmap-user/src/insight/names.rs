@@ -96,6 +96,10 @@ pub fn bare(name: &str) -> &str {
 #[must_use]
 pub fn readable(name: &str) -> String {
     let bare = common(bare(name));
+    // A part of CPython's qualified names: `load.<locals>.<listcomp>` is the comprehension in `load`.
+    if bare.contains(".<") {
+        return bare.replace(".<locals>", "");
+    }
     // Rust writes `<Type as Trait>::method`: what is in these brackets is the name.
     if !bare.contains('<') || bare.starts_with('<') || bare.contains("operator") {
         return bare.to_owned();
@@ -170,6 +174,8 @@ mod tests {
             readable("std::pair<int, long> std::map<int, std::set<long> >::emplace<int>(int&&)"),
             "std::map<…>::emplace<…>"
         );
+        assert_eq!(readable("load.<locals>.<listcomp>"), "load.<listcomp>");
+        assert_eq!(readable("Table.rows.<locals>.<lambda>"), "Table.rows.<lambda>");
     }
 
     proptest! {

@@ -1,7 +1,7 @@
 //! The matrix: which kernels rmap is tested on in virtual machines, and how.
 //!
 //! This is the only place that lists them: `cargo xtask vm`, CI (`cargo xtask vm --ci`) and the
-//! README's table of kernels read it.
+//! table of kernels read it.
 
 /// A kernel as a distribution's packages have it.
 pub struct Kernel {
@@ -11,7 +11,7 @@ pub struct Kernel {
     pub archive: &'static str,
     /// The suite.
     pub suite: &'static str,
-    /// What rmap does there, for the README.
+    /// What rmap does there, for docs/kernels.md.
     pub note: &'static str,
 }
 

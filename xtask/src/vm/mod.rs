@@ -69,7 +69,7 @@ pub struct Options {
     #[arg(long)]
     native: bool,
     /// Run nothing: take over what the machines gave last into docs/kernels.json, and write the
-    /// tables of the README and docs/kernels.md.
+    /// tables of docs/kernels.md.
     #[arg(long)]
     table: bool,
     /// Only what has not passed there yet, as far as results are kept: a run that was cut off goes

@@ -1,8 +1,8 @@
-//! The tables of kernels in the README and in docs/kernels.md.
+//! The tables of docs/kernels.md.
 //!
 //! Comes in: what the machines gave last (`target/vm/results`), and before (`docs/kernels.json`,
-//! which is kept in the repository). Goes out: that file, and the tables between their marks in
-//! both texts. A test holds the texts to the file.
+//! which is kept in the repository). Goes out: that file, and the tables between the marks of the
+//! text. A test holds the text to the file.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +18,9 @@ use crate::steps::{self, say};
 
 /// This machine's own kernel, beside those of the matrix.
 pub const NATIVE: &str = "native";
+
+/// The text that holds the tables.
+const TEXT: &str = "docs/kernels.md";
 
 const BEGIN: &str = "<!-- Made by `cargo xtask vm --table`. -->\n";
 const END: &str = "<!-- Until here. -->\n";
@@ -49,13 +52,11 @@ pub fn write() -> Result<()> {
     }
     let text = serde_json::to_string_pretty(&kept).context("cannot write results as JSON")?;
     fs::write(kept_file(), text + "\n").context("cannot write docs/kernels.json")?;
-    for (file, table) in [("README.md", short(&kept)), ("docs/kernels.md", long(&kept))] {
-        let path = steps::root().join(file);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {file}"))?;
-        let new = between(&text, &table).with_context(|| format!("{file} has no marks"))?;
-        fs::write(&path, new).with_context(|| format!("cannot write {file}"))?;
-        say(&format!("wrote the tables of {file}"));
-    }
+    let path = steps::root().join(TEXT);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {TEXT}"))?;
+    let new = between(&text, &tables(&kept)).with_context(|| format!("{TEXT} has no marks"))?;
+    fs::write(&path, new).with_context(|| format!("cannot write {TEXT}"))?;
+    say(&format!("wrote the tables of {TEXT}"));
     Ok(())
 }
 
@@ -128,10 +129,15 @@ fn plain(kept: &Kept) -> impl Iterator<Item = (&'static str, &'static str, &Resu
         .filter_map(|(name, note)| kept.get(name).map(|results| (name, note, results)))
 }
 
-/// The README's.
+/// All that stands between the marks.
+fn tables(kept: &Kept) -> String {
+    format!("{}\n{}", short(kept), long(kept))
+}
+
+/// A line for each kernel.
 fn short(kept: &Kept) -> String {
     let mut text = String::from(
-        "| Kernel | Tests there | Routes exact | Told by a reason | Probes | What rmap does there |\n\
+        "## In short\n\n| Kernel | Tests there | Routes exact | Told by a reason | Probes | What rmap does there |\n\
          |---|---|---|---|---|---|\n",
     );
     for (name, note, results) in plain(kept) {
@@ -162,7 +168,7 @@ fn refused(machine: &str) -> Option<&'static str> {
     if let Tests::Refused(words) = case.tests { Some(words) } else { None }
 }
 
-/// Those of docs/kernels.md.
+/// A line for each route and each machine, and what did not pass.
 fn long(kept: &Kept) -> String {
     let mut text = String::from("## Routes\n\n| Route |");
     let served: Vec<_> =
@@ -298,14 +304,9 @@ mod tests {
     #[test]
     fn the_texts_say_what_the_machines_gave() {
         let kept = read_kept().unwrap();
-        for (file, table) in [("README.md", short(&kept)), ("docs/kernels.md", long(&kept))] {
-            let text = fs::read_to_string(steps::root().join(file)).unwrap();
-            let new = between(&text, &table).unwrap();
-            assert!(
-                new == text,
-                "{file} is not what docs/kernels.json says: `cargo xtask vm --table`"
-            );
-        }
+        let text = fs::read_to_string(steps::root().join(TEXT)).unwrap();
+        let new = between(&text, &tables(&kept)).unwrap();
+        assert!(new == text, "{TEXT} is not what docs/kernels.json says: `cargo xtask vm --table`");
     }
 
     #[test]
