@@ -1079,12 +1079,17 @@ proptest! {
             }
             sim.time = 5000;
             sim.exit(A, &memory);
-            sim.finish().findings
+            let mut report = sim.finish().findings.report;
+            // When its last page came is a matter of the order: the moment of the peak alone.
+            if let Some(peak) = &mut report.session.peak {
+                peak.at_ns = 0;
+            }
+            report
         };
         let in_order: Vec<usize> = (0..faults.len()).collect();
         let mut shuffled = in_order.clone();
         shuffled.sort_by_key(|at| (order[*at], *at));
-        prop_assert_eq!(play(&in_order).report, play(&shuffled).report);
+        prop_assert_eq!(play(&in_order), play(&shuffled));
     }
 
     /// Whatever events and snapshots come, the parts add up to the whole, and nothing panics.
