@@ -34,3 +34,45 @@ fn columns_and_totals_are_those_of_procps() {
         assert_eq!(words(&ours.out()), words(&theirs), "{}\n{theirs}", ours.out());
     }
 }
+
+#[test]
+fn more_columns_and_json_have_the_same_totals_and_two_of_them_compare() {
+    let machine = begin!();
+    let mut shell = std::process::Command::new("sh");
+    let (running, _stdin) = Running::start_piped(shell.args(["-c", "echo ready; read line"]));
+    eventually("the shell", || (running.out_so_far() == b"ready\n").then_some(()));
+    let pid = running.pid().to_string();
+
+    let plain = run(&mut rmap(["pmap", &pid])).out();
+    let extended = run(&mut rmap(["pmap", "-X", &pid]));
+    assert_eq!(extended.code(), 0, "{}", extended.err());
+    let extended = extended.out();
+    let totals = |text: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.starts_with("total kB")).unwrap();
+        line.split_whitespace().skip(2).map(str::to_owned).collect()
+    };
+    // Kbytes, RSS and Dirty; then PSS, private, shared, swap and so on.
+    assert_eq!(totals(&plain), totals(&extended)[..3], "{extended}");
+    assert_eq!(totals(&extended).len(), 11, "{extended}");
+    let figure = |at: usize| totals(&extended)[at].parse::<u64>().unwrap();
+    assert_eq!(figure(4) + figure(5), figure(1), "private and shared are all: {extended}");
+    assert_eq!(extended.lines().count(), plain.lines().count(), "{extended}");
+
+    let file = |name: &str| machine.scratch().join(name).display().to_string();
+    let (before, after) = (file("before.json"), file("after.json"));
+    for path in [&before, &after] {
+        let ended = run(&mut rmap(["pmap", &pid, "--json", path, "--by", "kind"]));
+        assert_eq!(ended.code(), 0, "{}", ended.err());
+        assert!(ended.out().contains("heap"), "{}", ended.out());
+    }
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&after).unwrap()).unwrap();
+    let process = &json["processes"][0];
+    let kib = process["rss_bytes"]["after"].as_u64().unwrap() >> 10;
+    assert_eq!(kib.to_string(), totals(&plain)[1]);
+    let parts = process["segments"].as_array().unwrap().iter();
+    let parts = parts.flat_map(|segment| segment["unexplained"].as_array().unwrap());
+    let sum: i64 = parts.map(|part| part["rss_bytes"].as_i64().unwrap()).sum();
+    assert_eq!(sum as u64 >> 10, kib);
+    let difference = run(&mut rmap(["diff", &before, &after]));
+    assert_eq!(difference.code(), 0, "{}", difference.err());
+}

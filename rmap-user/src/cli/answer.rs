@@ -11,6 +11,7 @@ use crate::insight::group::KEYS;
 use crate::insight::json::Schema;
 use crate::insight::tree::Direction;
 use crate::insight::{By, Rules};
+use crate::view::columns::{EXTRAS, Extra};
 
 /// No file of rules is larger.
 const LARGEST_RULES: u64 = 4 << 20;
@@ -33,6 +34,19 @@ pub struct AnswerOptions {
                      thread, process, program"
     )]
     pub by: Vec<By>,
+
+    /// Show the segments with these columns: pss, private, shared, swap, …
+    #[arg(
+        long,
+        value_name = "COLUMN,…",
+        value_delimiter = ',',
+        value_parser = column,
+        conflicts_with_all = ["full", "by", "tree", "reverse"],
+        hide_short_help = true,
+        long_help = "Show the segments with these columns beside RSS and Dirty: pss, private, \
+                     shared, swap, lazyfree, anonhuge, locked, ksm, touched"
+    )]
+    pub columns: Vec<Extra>,
 
     /// Show the call paths as a tree, callers above callees
     #[arg(long, conflicts_with = "by")]
@@ -77,6 +91,17 @@ pub struct JsonOptions {
 pub fn key(text: &str) -> Result<By, String> {
     By::of_name(text).ok_or_else(|| {
         let names: Vec<&str> = KEYS.iter().map(|(_, name)| *name).collect();
+        format!("use {}", names.join(", "))
+    })
+}
+
+/// A column by its name.
+///
+/// # Errors
+/// The names that there are.
+pub fn column(text: &str) -> Result<Extra, String> {
+    Extra::of_name(text).ok_or_else(|| {
+        let names: Vec<&str> = EXTRAS.iter().map(|(_, name, _)| *name).collect();
         format!("use {}", names.join(", "))
     })
 }

@@ -8,6 +8,7 @@ mod heap;
 
 pub mod answer;
 pub mod attach;
+pub mod books;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
@@ -92,7 +93,7 @@ pub enum Command {
         long_about = "Print the memory map of a process, with the columns and the totals of `pmap -x`: \
                   address, Kbytes, RSS, Dirty, mode and mapping. Nothing is traced."
     )]
-    Pmap(PmapOptions),
+    Pmap(books::BooksOptions),
     /// Tell what this kernel, these privileges and this machine allow
     #[command(
         long_about = "Tell what this kernel, these privileges and this machine allow: each probe, \
@@ -103,15 +104,6 @@ pub enum Command {
     Completions(manual::CompletionsOptions),
     /// Print the manual page (rmap man | man -l -)
     Man,
-}
-
-/// The arguments of `rmap pmap`.
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  rmap pmap $$")]
-pub struct PmapOptions {
-    /// Processes
-    #[arg(value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..))]
-    pub pids: Vec<u32>,
 }
 
 /// The arguments of `rmap doctor`.
@@ -137,17 +129,7 @@ impl Cli {
                 manual::print(&manual::completions(options.shell)).map(|()| ExitCode::SUCCESS)
             }
             Command::Man => manual::print(&manual::manual()?).map(|()| ExitCode::SUCCESS),
-            Command::Pmap(options) => {
-                let mut out = io::stdout().lock();
-                for pid in options.pids {
-                    let printed = pmap::pmap(pid, &mut out);
-                    match printed {
-                        Err(pmap::Error::Output { source, .. }) => save::unless_gone(Err(source))?,
-                        printed => printed?,
-                    }
-                }
-                Ok(ExitCode::SUCCESS)
-            }
+            Command::Pmap(options) => books::books(&options).map(|()| ExitCode::SUCCESS),
             Command::Doctor(DoctorOptions {}) => doctor::run(),
         }
     }

@@ -16,7 +16,9 @@ use super::save;
 use super::select::SelectOptions;
 use crate::report::Report;
 use crate::view::screen::{Ask, End};
-use crate::view::{DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, json, screen, table};
+use crate::view::{
+    DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, columns, json, screen, table,
+};
 
 /// Columns of a terminal that does not tell how many it has.
 const USUAL_WIDTH: usize = 80;
@@ -97,6 +99,9 @@ impl OutputOptions {
             }
             if full {
                 return table::write(report, style, out);
+            }
+            if !self.answer.columns.is_empty() {
+                return columns::write(report, &self.answer.columns, style, out);
             }
             screen::write(peak.as_deref().unwrap_or(report), &rules, &ask, style, out)
         };

@@ -44,7 +44,7 @@ use crate::trace::{
 
 pub use findings::{Closing, Findings, RawStack};
 pub use history::{Piece, Target};
-pub use modules::Binaries;
+pub use modules::{Binaries, NoBinaries};
 pub use moments::{State, Want};
 
 use history::Histories;

@@ -5,6 +5,7 @@
 //! from outside (names of mappings, commands, functions, files) passes [`text::clean`].
 
 mod chain;
+pub mod columns;
 pub mod diff;
 pub mod explain;
 pub mod export;

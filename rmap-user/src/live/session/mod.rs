@@ -12,6 +12,7 @@ mod collector;
 mod facts;
 mod feed;
 mod log;
+mod look;
 mod losses;
 mod observer;
 mod positions;
@@ -38,6 +39,7 @@ use crate::{
 
 pub use attach::{AttachSettings, attach};
 pub use check::{Check, Checked};
+pub use look::look;
 use trace::Subject;
 
 /// How a session watches, whatever it is that it watches.
