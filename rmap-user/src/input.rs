@@ -18,7 +18,7 @@ use crate::recording;
 use crate::replay::{self, Loaded, Reading};
 use crate::report::course::Course;
 use crate::report::grouped::{self, Grouped, SCHEMA_2};
-use crate::report::{self, Report};
+use crate::report::{self, Asked, Report};
 
 /// No larger file is read. The report of a short Python program has some 80 MB.
 const LARGEST: u64 = 1 << 30;
@@ -56,6 +56,10 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         ensure!(
             reading.symbols.is_empty(),
             "it is a JSON report, which has the names that it has: --symbols needs the recording"
+        );
+        ensure!(
+            reading.asked == Asked::default(),
+            "it is a JSON report, which is of one moment: --at and --window need the recording"
         );
         Ok(Loaded { report, peak: None, cut_at: None, skipped: 0, notes: Vec::new() })
     };

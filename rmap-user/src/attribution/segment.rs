@@ -87,6 +87,8 @@ pub struct PathShare {
     pub last_ns: u64,
     /// The threads that took them.
     pub tids: Vec<u32>,
+    /// It came in the window that is asked for; without one everything did.
+    pub in_window: bool,
 }
 
 impl PathShare {

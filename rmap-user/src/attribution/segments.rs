@@ -225,6 +225,7 @@ fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<PathShare> 
                 first_ns: stats.first_ns.saturating_sub(started_ns),
                 last_ns: stats.last_ns.saturating_sub(started_ns),
                 tids: stats.tids,
+                in_window: space.paths().in_window(id),
             })
         })
         .collect();

@@ -64,5 +64,5 @@ pub fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
     };
     let outcome = options.watch.trace(|traced| session::attach(&settings, traced))?;
     let printed = options.watch.print(outcome, Stream::Stdout);
-    Ok(if printed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if printed.whole { printed.verdict.exit() } else { ExitCode::FAILURE })
 }

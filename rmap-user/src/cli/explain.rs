@@ -19,7 +19,7 @@ use super::report_out::{OutputOptions, Stream};
 use super::watch::{LookOptions, seconds};
 use crate::live::session::{self, AttachSettings, Watch};
 use crate::replay::{self, Explained, Wanted};
-use crate::report::{self, At};
+use crate::report::{self, Asked};
 use crate::view::{self, select::Selection};
 
 /// The arguments of `rmap explain`.
@@ -175,7 +175,7 @@ fn tell(options: &ExplainOptions, segment: &str, file: &Path, called: &str) -> a
         process: &|process| selection.means_process(process),
         segment: &|segment| selection.means_segment(segment),
     };
-    let reading = options.reading.reading(At::End)?;
+    let reading = options.reading.reading(Asked::default())?;
     let Explained { explanation, cut_at, notes } = replay::explain(file, wanted, &reading)
         .with_context(|| format!("cannot explain {segment} from {called}"))?;
     drop(progress);

@@ -7,12 +7,13 @@ use anyhow::{Context as _, ensure};
 use clap::{Args, ValueEnum};
 
 use super::answer::{self, JsonOptions};
+use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::{save, select::SelectOptions};
 use crate::input;
 use crate::insight::By;
-use crate::report::{At, Report};
+use crate::report::{Asked, Report};
 use crate::view::export::{folded, perfetto, pprof, speedscope};
 use crate::view::flame::Boxes;
 use crate::view::samples::Of;
@@ -72,6 +73,10 @@ pub struct ExportOptions {
     #[arg(long, value_name = "WEIGHT", default_value = "dirty")]
     pub of: Weight,
 
+    /// Which moments of a recording.
+    #[command(flatten)]
+    pub moments: MomentOptions,
+
     /// How a recording is read.
     #[command(flatten)]
     pub reading: ReadingOptions,
@@ -111,6 +116,10 @@ pub struct FlameOptions {
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     pub rules: Option<PathBuf>,
 
+    /// Which moments of a recording.
+    #[command(flatten)]
+    pub moments: MomentOptions,
+
     /// How a recording is read.
     #[command(flatten)]
     pub reading: ReadingOptions,
@@ -130,6 +139,7 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
     let (rules, schema) = (options.json.rules()?, options.json.schema());
     let source = Source {
         file: &options.file,
+        moments: &options.moments,
         reading: &options.reading,
         select: &options.select,
         output: options.output.as_ref(),
@@ -155,6 +165,7 @@ pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
     let (of, listing) = (options.of.into(), options.select.listing());
     let source = Source {
         file: &options.file,
+        moments: &options.moments,
         reading: &options.reading,
         select: &options.select,
         output: options.output.as_ref(),
@@ -179,6 +190,7 @@ pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
 /// What is read, which part of it is meant, and where it goes.
 struct Source<'a> {
     file: &'a Path,
+    moments: &'a MomentOptions,
     reading: &'a ReadingOptions,
     select: &'a SelectOptions,
     output: Option<&'a PathBuf>,
@@ -191,7 +203,8 @@ impl Source<'_> {
     ) -> anyhow::Result<()> {
         self.output.map_or(Ok(()), |path| save::check(path))?;
         let progress = Progress::start("reading the report");
-        let loaded = input::load(self.file, &self.reading.reading(At::End)?)?;
+        let reading = self.reading.reading(self.moments.asked())?;
+        let loaded = input::load(self.file, &reading)?;
         drop(progress);
         reading::remark(&loaded, self.file);
         let report = self.select.selection().of(loaded.report)?;
@@ -203,7 +216,12 @@ impl Source<'_> {
     fn trace(&self) -> anyhow::Result<()> {
         self.output.map_or(Ok(()), |path| save::check(path))?;
         let progress = Progress::start("reading the recording");
-        let (loaded, course) = input::load_course(self.file, &self.reading.reading(At::End)?)?;
+        ensure!(
+            !self.moments.is_given(),
+            "a trace shows the whole session in time: leave --at and --window out"
+        );
+        let reading = self.reading.reading(Asked::default())?;
+        let (loaded, course) = input::load_course(self.file, &reading)?;
         drop(progress);
         reading::remark(&loaded, self.file);
         let (report, course) = perfetto::part(loaded.report, course, &self.select.selection())?;

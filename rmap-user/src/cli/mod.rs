@@ -9,11 +9,14 @@ mod heap;
 pub mod answer;
 pub mod attach;
 pub mod books;
+pub mod budget;
 pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod export;
 pub mod manual;
+pub mod mark;
+pub mod moments;
 pub mod pmap;
 pub mod progress;
 pub mod reading;
@@ -22,6 +25,7 @@ pub mod report_out;
 pub mod run;
 pub mod save;
 pub mod select;
+pub mod size;
 pub mod watch;
 
 use std::io::{self, Write as _};
@@ -82,7 +86,7 @@ pub enum Command {
                   recording, or of a process that runs, which is watched for a while first."
     )]
     Explain(explain::ExplainOptions),
-    /// Compare two reports, segment by segment and code path by code path
+    /// Compare two reports by segment and by code path
     Diff(diff::DiffOptions),
     /// Draw a report as a flame graph whose widths are bytes
     Flame(export::FlameOptions),
@@ -100,6 +104,8 @@ pub enum Command {
                   attached or why not, and what accuracy follows."
     )]
     Doctor(DoctorOptions),
+    /// Give the present moment of a running session a name
+    Mark(mark::MarkOptions),
     /// Print the completions for a shell
     Completions(manual::CompletionsOptions),
     /// Print the manual page (rmap man | man -l -)
@@ -122,7 +128,8 @@ impl Cli {
             Command::Attach(options) => attach::attach(&options),
             Command::Report(options) => report::run(&options),
             Command::Explain(options) => explain::explain(&options),
-            Command::Diff(options) => diff::diff(&options).map(|()| ExitCode::SUCCESS),
+            Command::Mark(options) => mark::mark(&options),
+            Command::Diff(options) => diff::diff(&options),
             Command::Flame(options) => export::flame(&options).map(|()| ExitCode::SUCCESS),
             Command::Export(options) => export::export(&options).map(|()| ExitCode::SUCCESS),
             Command::Completions(options) => {

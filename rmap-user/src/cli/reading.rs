@@ -9,7 +9,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::replay::{Loaded, Reading};
-use crate::report::At;
+use crate::report::Asked;
 use crate::symbol::Folders;
 
 /// Options of every command that reads a recording.
@@ -38,7 +38,7 @@ impl ReadingOptions {
     ///
     /// # Errors
     /// A folder with symbols cannot be read.
-    pub fn reading(&self, at: At) -> anyhow::Result<Reading> {
+    pub fn reading(&self, asked: Asked) -> anyhow::Result<Reading> {
         let symbols = if self.no_names {
             Folders::alone()
         } else if self.symbols.is_empty() && nix::unistd::geteuid().is_root() {
@@ -46,7 +46,7 @@ impl ReadingOptions {
         } else {
             Folders::new(self.symbols.clone())?
         };
-        Ok(Reading { at, symbols: Arc::new(symbols) })
+        Ok(Reading { asked, symbols: Arc::new(symbols) })
     }
 }
 

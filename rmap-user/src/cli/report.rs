@@ -2,37 +2,45 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
 
+use super::budget::BudgetOptions;
+use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use crate::insight::naming;
 use crate::replay;
-use crate::report::At;
 
 /// The arguments of `rmap report`.
 #[derive(Debug, Args)]
 #[command(
+    mut_arg("at", |arg| arg.hide_short_help(false)),
+    mut_arg("window", |arg| arg.hide_short_help(false)),
     after_help = "Example:  rmap run --record prog.rmap -- ./prog; rmap report prog.rmap",
     after_long_help = "\
 The state at a moment (--at) is exact by the events up to it: who holds which page, without the \
 processes that have ended by then. Sizes are the kernel's where a snapshot stands at that moment; \
 elsewhere they are what the events add up to, and what the last snapshot showed with no call path is \
 the residual between-snapshots. `peak` is the moment at which all processes together held most. The \
-first screen leads with the peak where the end is below 80 % of it; --at end shows the end."
+first screen leads with the peak where the end is below 80 % of it; --at end shows the end. A window \
+(--window) has what came after its first moment and is still there at the second; what was there \
+before, minus what was freed, plus what came, is what is there then."
 )]
 pub struct ReportOptions {
     /// Where the report goes, and in what form.
     #[command(flatten)]
     pub output: OutputOptions,
 
-    /// Which moment: `peak` (RSS was highest), `end`, or SECONDS after the start
-    #[arg(long, value_name = "WHEN", value_parser = moment)]
-    pub at: Option<At>,
+    /// Which moments.
+    #[command(flatten)]
+    pub moments: MomentOptions,
+
+    /// What may have been used.
+    #[command(flatten)]
+    pub budget: BudgetOptions,
 
     /// How the recording is read.
     #[command(flatten)]
@@ -43,20 +51,6 @@ pub struct ReportOptions {
     pub file: PathBuf,
 }
 
-/// `peak`, `end`, or seconds after the start, 0 too.
-pub(super) fn moment(text: &str) -> Result<At, String> {
-    let wrong = || "give peak, end, or seconds after the start, such as 0.5".to_owned();
-    match text {
-        "end" => Ok(At::End),
-        "peak" => Ok(At::Peak),
-        _ => {
-            let after: f64 = text.parse().map_err(|_| wrong())?;
-            let after = Duration::try_from_secs_f64(after).map_err(|_| wrong())?;
-            u64::try_from(after.as_nanos()).map(At::Time).map_err(|_| wrong())
-        }
-    }
-}
-
 /// Prints the report of a recording. One that was cut off is told on stderr too.
 ///
 /// # Errors
@@ -64,7 +58,7 @@ pub(super) fn moment(text: &str) -> Result<At, String> {
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
     let path = options.file.display();
-    let reading = options.reading.reading(options.at.unwrap_or_default())?;
+    let reading = options.reading.reading(options.moments.asked())?;
     let progress = Progress::start("reading the recording");
     let mut loaded =
         replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
@@ -72,7 +66,10 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     loaded.peak.as_mut().map(naming::name_segments);
     drop(progress);
     reading::remark(&loaded, &options.file);
-    let peak = loaded.peak.as_ref().filter(|_| options.at.is_none());
+    let peak = loaded.peak.as_ref().filter(|_| !options.moments.is_given());
     options.output.print(&loaded.report, peak, Stream::Stdout)?;
-    Ok(ExitCode::SUCCESS)
+    let rules = options.output.answer.json.rules()?;
+    let verdict = options.budget.judge(&loaded.report, loaded.peak.as_ref(), &rules);
+    verdict.complain();
+    Ok(verdict.exit())
 }

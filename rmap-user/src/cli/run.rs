@@ -8,7 +8,7 @@ use clap::Args;
 use super::report_out::Stream;
 use super::watch::WatchOptions;
 use crate::live::ptrace::{Credentials, Status};
-use crate::live::session::{self, RunSettings};
+use crate::live::session::{self, RunSettings, Watch};
 
 /// The arguments of `rmap run`.
 #[derive(Debug, Args)]
@@ -17,8 +17,8 @@ use crate::live::session::{self, RunSettings};
     after_help = "rmap exits with CMD's own status, 128+N if signal N killed it.",
     after_long_help = "\
 The report goes to stderr, or with -o to a file; stdout is the command's own. rmap exits with the \
-command's own status, with 128+N if signal N killed it, with 1 if rmap itself failed and with 2 if \
-it was called wrongly.
+command's own status, with 128+N if signal N killed it, with 1 if rmap itself failed, with 2 if \
+it was called wrongly and with 3 if the command succeeded and used more than its budget.
 
 Examples:
   rmap run -- ./prog --its-own option
@@ -68,8 +68,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         user => user,
     };
     let credentials = user.map(Credentials::of_user).transpose()?;
-    let settings =
-        RunSettings { command: options.command.clone(), credentials, watch: options.watch.watch() };
+    let marker = std::env::var("SUDO_UID").ok().and_then(|user| user.parse().ok());
+    let marker = marker.or(credentials.as_ref().map(|credentials| credentials.uid));
+    let watch = Watch { marker, ..options.watch.watch() };
+    let settings = RunSettings { command: options.command.clone(), credentials, watch };
     let mut outcome = match options.watch.trace(|traced| session::run(&settings, traced)) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -82,8 +84,11 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
         outcome.report.session.notes.push(AS_ROOT.to_owned());
     }
     let own = outcome.status.map_or(0, Status::shell_code);
-    if !options.watch.print(outcome, Stream::Stderr) {
-        return Ok(ExitCode::FAILURE);
-    }
-    Ok(ExitCode::from(u8::try_from(own).unwrap_or(u8::MAX)))
+    let printed = options.watch.print(outcome, Stream::Stderr);
+    Ok(match own {
+        _ if !printed.whole => ExitCode::FAILURE,
+        // A command that failed says more than what it used.
+        0 => printed.verdict.exit(),
+        own => ExitCode::from(u8::try_from(own).unwrap_or(u8::MAX)),
+    })
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::budget::{BudgetOptions, Verdict};
+use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
 use crate::insight::naming;
@@ -23,6 +25,14 @@ pub struct WatchOptions {
     /// When it is looked at, and what is kept of that.
     #[command(flatten)]
     pub look: LookOptions,
+
+    /// Which moments the report is of.
+    #[command(flatten)]
+    pub moments: MomentOptions,
+
+    /// What may be used.
+    #[command(flatten)]
+    pub budget: BudgetOptions,
 
     /// Trace what is named, not what that starts
     #[arg(long)]
@@ -118,6 +128,8 @@ impl WatchOptions {
             probes: self.probes.into(),
             verbose: self.output.verbose > 1,
             python: self.python == PythonOption::Auto,
+            asked: self.moments.asked(),
+            marker: None,
         }
     }
 
@@ -136,31 +148,50 @@ impl WatchOptions {
         Ok(outcome)
     }
 
-    /// Prints the report, and complains of what could not be written. True if all was.
+    /// Prints the report, complains of what could not be written, and judges the budget.
     #[must_use]
-    pub fn print(&self, outcome: Outcome, stream: Stream) -> bool {
+    pub fn print(&self, outcome: Outcome, stream: Stream) -> Printed {
         if let Err(error) = self.output.select.part(&outcome.report) {
             // The session is over and cannot be had again, so all of it is better than nothing.
             super::complain(&anyhow::Error::new(error).context("the whole report follows"));
             let mut output = self.output.clone();
             output.select.segment.clear();
             output.select.process.clear();
-            Self { output, ..self.clone() }.print_whole(outcome, stream);
-            return false;
+            let printed = Self { output, ..self.clone() }.print_whole(outcome, stream);
+            return Printed { whole: false, ..printed };
         }
         self.print_whole(outcome, stream)
     }
 
-    fn print_whole(&self, outcome: Outcome, stream: Stream) -> bool {
+    fn print_whole(&self, outcome: Outcome, stream: Stream) -> Printed {
+        let mut whole = true;
+        if let Some(why) = &outcome.not_there {
+            let why = anyhow::anyhow!("{why}; the report is that of the end");
+            super::complain(&why.context("the session has no such moment"));
+            whole = false;
+        }
+        let rules = self.output.answer.json.rules();
+        let judge = |rules| self.budget.judge(&outcome.report, outcome.peak.as_ref(), &rules);
+        let verdict = rules.map(judge).unwrap_or_default();
         if let Err(error) = self.output.print(&outcome.report, outcome.peak.as_ref(), stream) {
             super::complain(&error);
-            return false;
+            whole = false;
         }
+        verdict.complain();
         if let (Some(error), Some(path)) = (outcome.record_error, &self.look.record) {
             let what = format!("the recording {} ends early", path.display());
             super::complain(&anyhow::Error::new(error).context(what));
-            return false;
+            whole = false;
         }
-        true
+        Printed { whole, verdict }
     }
+}
+
+/// What became of a report.
+#[derive(Debug)]
+pub struct Printed {
+    /// Everything that was asked for was written.
+    pub whole: bool,
+    /// What was used, against what may be.
+    pub verdict: Verdict,
 }

@@ -59,6 +59,10 @@ pub struct PathTable {
     paths: Vec<Path>,
     /// The path that was asked for last: faults come in runs of the same.
     last: Option<(Path, PathId)>,
+    /// The last ids from before the window.
+    older: FxHashMap<Path, PathId>,
+    /// Ids below this one are older than the window that is asked for.
+    window: u32,
 }
 
 impl PathTable {
@@ -81,7 +85,22 @@ impl PathTable {
     /// The id of a path that was interned.
     #[must_use]
     pub fn find(&self, stack: Option<StackRef>, cause: Cause) -> Option<PathId> {
-        self.ids.get(&Path { stack, cause }).copied()
+        let path = Path { stack, cause };
+        self.ids.get(&path).or_else(|| self.older.get(&path)).copied()
+    }
+
+    /// From now on every path has a new id, so that what it brings is apart from what it brought before.
+    pub(super) fn begin_window(&mut self) {
+        self.older.extend(self.ids.drain());
+        self.last = None;
+        self.window = u32::try_from(self.index_end()).unwrap_or(u32::MAX);
+    }
+
+    /// Whether what a path with this id brought came in the window that is asked for. Without one
+    /// everything did.
+    #[must_use]
+    pub const fn in_window(&self, id: PathId) -> bool {
+        id.0 >= self.window
     }
 
     /// What an id stands for; `None` for [`PathId::NONE`], [`PathId::BEFORE`],

@@ -263,6 +263,11 @@ impl Processes {
         self.arch
     }
 
+    /// What comes from now on is apart from what came before.
+    pub(super) fn begin_window(&mut self) {
+        self.spaces.values_mut().for_each(AddressSpace::begin_window);
+    }
+
     /// Writes down what changes in some ranges of an address space that is still to come:
     /// [`Processes::changes`] of it.
     pub(super) fn watch(&mut self, key: MmKey, ranges: Vec<Range<u64>>) {

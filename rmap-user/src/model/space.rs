@@ -95,6 +95,11 @@ pub struct Ledger {
 }
 
 impl AddressSpace {
+    /// What comes from now on is apart from what came before.
+    pub(super) fn begin_window(&mut self) {
+        self.paths.begin_window();
+    }
+
     /// An empty address space.
     #[must_use]
     pub(super) fn new(key: MmKey) -> Self {

@@ -62,6 +62,13 @@ impl Model {
         self.processes.changes(key)
     }
 
+    /// A window begins here: what comes from now on is apart from what came before
+    /// ([`PathTable::in_window`](super::PathTable::in_window)).
+    pub fn begin_window(&mut self) {
+        self.apply_run();
+        self.processes.begin_window();
+    }
+
     /// Where the stream stands: behind what was applied last.
     #[must_use]
     pub const fn place(&self) -> Place {

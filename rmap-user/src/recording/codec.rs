@@ -28,6 +28,7 @@ const CODE: u8 = 10;
 const WRITTEN: u8 = 11;
 const FILE: u8 = 12;
 const MISSING: u8 = 13;
+const MARK: u8 = 14;
 /// Of a language runtime: see [`super::runtime`].
 const RUNTIME: u8 = 32;
 
@@ -111,6 +112,11 @@ impl Batch {
             Input::Lost(losses) => self.lost(losses),
             Input::Code(pid, time_ns, code) => self.code(*pid, *time_ns, code),
             Input::Written(key, names) => self.written(*key, names),
+            Input::Mark(time_ns, name) => {
+                self.begin(MARK);
+                self.time(*time_ns);
+                put_bytes(&mut self.out, name.as_bytes());
+            }
         }
     }
 
@@ -460,7 +466,7 @@ const ENDS: [StackEnd; 10] = [
     StackEnd::Unknown,
 ];
 
-const MOMENTS: [Moment; 8] = [
+const MOMENTS: [Moment; 9] = [
     Moment::Start,
     Moment::Forked,
     Moment::Executed,
@@ -469,6 +475,7 @@ const MOMENTS: [Moment; 8] = [
     Moment::AtExit,
     Moment::StartRunning,
     Moment::Left,
+    Moment::Risen,
 ];
 
 fn moment_number(moment: Moment) -> u8 {
@@ -556,6 +563,7 @@ impl<'a> Unbatch<'a> {
                 snapshots: self.from.number()?,
             }),
             CODE => self.code()?,
+            MARK => Input::Mark(self.time()?, self.from.text()?),
             WRITTEN => Input::Written(MmKey(self.from.small()?), self.from.bytes()?.to_vec()),
             _ => return Err(Bad("an input of no known kind")),
         };

@@ -60,7 +60,7 @@ impl Limits {
                 }
                 self.code(*pid, code.len() as u64, read)?
             }
-            Input::Process(..) | Input::Written(..) => 0,
+            Input::Process(..) | Input::Written(..) | Input::Mark(..) => 0,
             Input::Lost(lost) => {
                 if [lost.events, lost.stacks, lost.snapshots].iter().any(|n| *n > USER_END) {
                     return Err(Bad("more was lost than there can be"));

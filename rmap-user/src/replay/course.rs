@@ -52,7 +52,11 @@ impl Collector {
             Input::Event(event) => self.event(event),
             Input::Faults(run) => run.events().for_each(|event| self.event(&event)),
             Input::Snapshot(snapshot) => self.snapshot(snapshot),
-            Input::Process(..) | Input::Lost(..) | Input::Written(..) | Input::Code(..) => {}
+            Input::Process(..)
+            | Input::Lost(..)
+            | Input::Written(..)
+            | Input::Code(..)
+            | Input::Mark(..) => {}
         }
     }
 
@@ -116,6 +120,7 @@ impl Collector {
             Moment::Start
             | Moment::StartRunning
             | Moment::Periodic
+            | Moment::Risen
             | Moment::Live
             | Moment::Left
             | Moment::AtExit => {

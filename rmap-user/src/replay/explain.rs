@@ -151,7 +151,8 @@ impl Search {
             | Input::Process(..)
             | Input::Lost(_)
             | Input::Code(..)
-            | Input::Written(..) => {}
+            | Input::Written(..)
+            | Input::Mark(..) => {}
         }
     }
 

@@ -4,7 +4,7 @@
 //! byte; from a recording that was cut off, the report up to there, which says so among its probes.
 //! Names that a recording lacks are looked for by build id on this machine.
 //!
-//! * `moment`: which inputs make up the state at a moment; `binaries`: files by the recording's word;
+//! * `survey`: where in it the moments are; `binaries`: files by the recording's word;
 //! * `course`: how sizes moved and faults came, for a trace; `explain`: the history of segments.
 
 mod binaries;
@@ -12,7 +12,7 @@ mod course;
 mod explain;
 #[cfg(test)]
 mod hostile_tests;
-mod moment;
+mod survey;
 #[cfg(test)]
 mod tests;
 
@@ -26,15 +26,14 @@ use crate::recording::read::{Visitor, arch, damaged, walk};
 use crate::recording::varint::Bad;
 use crate::recording::{Ending, Error, Opening, frame};
 use crate::report::course::Course;
-use crate::report::{At, Host, Mode, Probe, Report};
+use crate::report::{Asked, At, Host, Mode, Probe, Report};
 use crate::session::names::{Named, name};
-use crate::session::{Closing, FileNames, Findings, Question, Session, Want};
+use crate::session::{Closing, Findings, Question, Session};
 use crate::symbol::Folders;
 use crate::trace::Input;
 
 use binaries::Shared;
 use course::Collector;
-use moment::Survey;
 
 pub use explain::{Explained, Wanted, explain, explain_from};
 
@@ -56,8 +55,8 @@ pub struct Loaded {
 /// How a recording is read.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
-    /// Which state is asked for.
-    pub at: At,
+    /// What is asked for.
+    pub asked: Asked,
     /// Where symbols are looked for that it lacks.
     pub symbols: Arc<Folders>,
 }
@@ -71,7 +70,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded, Error> {
     let again = File::open(path)?.metadata()?.is_file();
     let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
     if !again {
-        if reading.at != At::End {
+        if reading.asked != Asked::default() {
             let why = "the state before the end is found by reading it twice: give a regular file";
             return Err(Error::NotThere(why.to_owned()));
         }
@@ -87,28 +86,18 @@ fn load_from<R: Read>(
     reading: &Reading,
 ) -> Result<Loaded, Error> {
     let mut plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
-    match reading.at {
-        At::End => {
-            let first = guarded(|at| play(open()?, Plan::default(), at))?;
-            plan.question = first.session_moments();
-        }
-        At::Peak => {
-            let first = guarded(|at| play(open()?, Plan::default(), at))?;
-            let moments = first.session_moments();
-            plan.question.files = moments.files;
-            plan.question.states = moments.states;
-            plan.question.states.retain(|(_, want)| *want == Want::Everything);
-            if plan.question.states.is_empty() {
-                return Err(Error::NotThere("no resident memory is in it".to_owned()));
-            }
-            plan.at_state = true;
-        }
-        At::Time(after) => {
-            let (number, files) = guarded(|at| survey(open()?, after, at))?;
-            plan.question.files = files;
-            plan.question.states = vec![(number, Want::Everything)];
-            plan.at_state = true;
-            plan.after_ns = Some(after);
+    let end = reading.asked == Asked::default();
+    let peak = reading.asked.moments().any(|at| *at == At::Peak);
+    let mut first = None;
+    if end || peak {
+        first = Some(guarded(|at| play(open()?, Plan::default(), at))?);
+    }
+    match first.as_mut().filter(|_| end) {
+        Some(first) => plan.question = first.session_moments(),
+        None => {
+            let peak = first.map(|mut first| first.session.peak()).unwrap_or_default();
+            plan.question = guarded(|at| survey::question(open()?, &reading.asked, peak, at))?;
+            plan.at_state = !plan.question.states.is_empty();
         }
     }
     guarded(|at| Ok(play(open()?, plan, at)?.load()))
@@ -168,8 +157,9 @@ pub fn fuzz_entry(bytes: &[u8]) {
         let wanted = Wanted { process: &|_| true, segment: &|segment| segment.start == start };
         let _ = explain_from(&|| Ok(bytes), wanted, &Reading::default());
     }
-    for at in [At::Peak, At::Time(1000)] {
-        let _ = load_from(&|| Ok(bytes), &Reading { at, ..Reading::default() });
+    let window = Asked::Window(At::Time(1000), At::Peak);
+    for asked in [Asked::State(At::Peak), Asked::State(At::Time(1000)), window] {
+        let _ = load_from(&|| Ok(bytes), &Reading { asked, ..Reading::default() });
     }
 }
 
@@ -194,15 +184,6 @@ pub fn fuzz_session(batch: &[u8]) {
     fuzz_entry(&file);
 }
 
-/// How many inputs come up to a time after the start, ns; and the names of files.
-fn survey(from: impl Read, after_ns: u64, place: &mut u64) -> Result<(u64, FileNames), Error> {
-    let begin = |opening: &Opening| Survey::of(opening.started_ns.saturating_add(after_ns));
-    let (survey, around) = walk(from, place, begin)?;
-    let ended_ns = around.ending.map(|ending| ending.ended_ns);
-    let number = survey.number(around.opening.started_ns, ended_ns).map_err(Error::NotThere)?;
-    Ok((number, survey.files))
-}
-
 /// How a recording is played.
 #[derive(Debug, Default)]
 struct Plan {
@@ -210,8 +191,6 @@ struct Plan {
     question: Question,
     /// The report is that of the one state in the question, and nothing that comes later is played.
     at_state: bool,
-    /// Its time after the start, ns, where a time was asked for.
-    after_ns: Option<u64>,
     /// Where symbols are looked for that it lacks.
     symbols: Arc<Folders>,
     /// Each fault is applied for itself, for comparison.
@@ -244,7 +223,7 @@ impl Played {
     }
 
     /// The moments that the report of the same session shows.
-    fn session_moments(mut self) -> Question {
+    fn session_moments(&mut self) -> Question {
         self.session.moments_of(self.ended_ns)
     }
 }
@@ -273,7 +252,7 @@ fn play_beside(
     place: &mut u64,
     beside: impl FnMut(&Input, &Opening),
 ) -> Result<Played, Error> {
-    let Plan { question, at_state, after_ns, symbols, single } = plan;
+    let Plan { question, at_state, symbols, single } = plan;
     let end = question.states.first().map(|(number, _)| *number).filter(|_| at_state);
     let begin = |opening: &Opening| {
         let (mode, started_ns) = (opening.mode, opening.started_ns);
@@ -328,10 +307,7 @@ fn play_beside(
     let skipped = around.skipped;
     let state = session.take_state();
     let (findings, peak) = if at_state {
-        let mut state = state.unwrap_or_default();
-        if let Some(after_ns) = after_ns {
-            state.is_of(opening.started_ns.saturating_add(after_ns));
-        }
+        let state = state.unwrap_or_default();
         let findings = session.report_at(&state, closing);
         if findings.report.processes.is_empty() {
             return Err(Error::NotThere("no process lived at that moment".to_owned()));

@@ -343,7 +343,8 @@ fn rise_and_fall() -> Vec<Input> {
 fn at(inputs: &[Input], at: At) -> Result<Report, Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut file, &file_of(&bytes_of(inputs))).unwrap();
-    let report = load(file.path(), &Reading { at, ..Reading::default() })?.report;
+    let report =
+        load(file.path(), &Reading { asked: Asked::State(at), ..Reading::default() })?.report;
     crate::report::check_identity(&report).unwrap();
     Ok(report)
 }

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Breakdown, Totals};
 pub use check::{IdentityError, check_identity};
-pub use moments::{Growth, Peak, SessionPeak, TimelinePoint};
+pub use moments::{GivenBack, Growth, Mark, Peak, SessionPeak, Span, TimelinePoint, Window};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use story::{Explanation, Story};
 
@@ -104,18 +104,53 @@ pub struct Session {
     /// When all processes together held most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak: Option<SessionPeak>,
+    /// Sizes, call paths and what was freed are those of this window: what came after its beginning
+    /// and was still there at its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Span>,
+    /// Moments that were given names, in the order of time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<Mark>,
 }
 
-/// Which state of a session is asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A moment of a session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum At {
-    /// At its end.
+    /// Its end.
     #[default]
     End,
-    /// At the snapshot at which RSS, summed over the processes, was highest.
+    /// When RSS by the events, summed over the processes that lived, was highest.
     Peak,
     /// So many nanoseconds after its start.
     Time(u64),
+    /// When it was marked with this name.
+    Mark(String),
+}
+
+/// What is asked of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Its state at a moment.
+    State(At),
+    /// What came after the first moment and was still there at the second.
+    Window(At, At),
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self::State(At::End)
+    }
+}
+
+impl Asked {
+    /// The moments in it.
+    pub fn moments(&self) -> impl Iterator<Item = &At> {
+        let (first, second) = match self {
+            Self::State(at) => (at, None),
+            Self::Window(from, to) => (from, Some(to)),
+        };
+        std::iter::once(first).chain(second)
+    }
 }
 
 /// How a process ended.
@@ -257,6 +292,9 @@ pub struct Process {
     /// The process at the moment at which its resident memory was largest, by the events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak: Option<Peak>,
+    /// What the window that was asked for began and ended with, and what went within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// Its sizes through the session, at most 1,000 points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelinePoint>,

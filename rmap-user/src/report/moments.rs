@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Path;
+use super::{Address, BeforeAfter, Cause, Named, Path, Reason, StackId};
 
 /// A process at the moment at which its resident memory was largest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -77,4 +77,61 @@ pub struct Growth {
     pub since_ns: u64,
     /// It still grew at the end.
     pub still: bool,
+}
+
+/// A moment that was given a name while the session went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Mark {
+    /// The name. Not safe to print as is.
+    pub name: String,
+    /// When.
+    pub at_ns: u64,
+}
+
+/// From one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Span {
+    /// The first.
+    pub from_ns: u64,
+    /// The second.
+    pub to_ns: u64,
+}
+
+/// A process through a window. For RSS and Dirty: before + what came − Σ `given_back` = after.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Window {
+    /// RSS at both moments, by the events or by a snapshot.
+    pub rss_bytes: BeforeAfter,
+    /// Dirty, likewise.
+    pub dirty_bytes: BeforeAfter,
+    /// What was there when the window began and was not when it ended, the largest first.
+    pub given_back: Vec<GivenBack>,
+}
+
+/// What one call path held in a segment when a window began, and no longer when it ended: freed,
+/// cleaned, moved, or taken over by another path.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GivenBack {
+    /// The segment's first byte when the window began.
+    pub start: Address,
+    /// First byte behind it.
+    pub end: Address,
+    /// Its name in maps. Not safe to print as is.
+    pub name: String,
+    /// The call path; `None` where the kernel did it, or where `reason` is.
+    pub stack: Option<StackId>,
+    /// Why the pages had become resident or dirty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Named<Cause>>,
+    /// Why no call path explained them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Named<Reason>>,
+    /// Bytes of RSS.
+    pub rss_bytes: u64,
+    /// Bytes of Dirty.
+    pub dirty_bytes: u64,
 }

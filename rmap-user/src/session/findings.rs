@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::process::{AtSnapshot, Case};
 use super::segments::report_segment;
+use super::window::{self, Begun, Came};
 use super::{Session, State};
 use crate::model::{KnownStack, Ledger, PAGE, Path, Process, StackRef, Stacks};
 use crate::report::{self, Lost, Report, SnapshotKind, StackId};
@@ -113,6 +114,11 @@ impl Session {
         let relative = |ns: u64| ns.saturating_sub(started_ns);
         let model = self.model.processes();
         let session_peak = model.peak();
+        let begun = self.moments.begun.as_ref();
+        let states = match begun {
+            Some(begun) => window::processes(begun, states, model.all()),
+            None => states,
+        };
         let mut numbers = Numbers::default();
         let (mut processes, mut spaces) = (Vec::new(), Vec::new());
         let unknown = Case::default();
@@ -120,11 +126,19 @@ impl Session {
             let Some(process) = model.all().get(index) else { continue };
             let case = self.cases.get(&index).unwrap_or(&unknown);
             spaces.push(last.key);
-            let mut shown = process_report(process, case, last, &relative, &mut numbers);
+            let mut shown = match begun {
+                None => {
+                    let past = &process.past;
+                    process_report(process, case, last, past, &relative, &mut numbers)
+                }
+                Some(begun) => {
+                    window_report(process, case, (begun, index), last, &relative, &mut numbers)
+                }
+            };
             // What came later is none of that moment's business.
             shown.ended_ns =
                 shown.ended_ns.filter(|ended| at_ns.is_none_or(|at| *ended <= relative(at)));
-            if at_ns.is_none() {
+            if at_ns.is_none() && begun.is_none() {
                 self.moments.add_to(index, &mut shown, &relative, &mut |stack| numbers.of(stack));
             }
             processes.push(shown);
@@ -165,6 +179,11 @@ impl Session {
                     rss_bytes: session_peak.counts.resident * PAGE,
                     dirty_bytes: session_peak.counts.dirty * PAGE,
                 }),
+                window: begun.map(|begun| report::Span {
+                    from_ns: relative(begun.place.time_ns),
+                    to_ns: relative(at_ns.unwrap_or(last_ns)),
+                }),
+                marks: self.marks.shown(relative),
             },
             coverage: report::Coverage { probes: closing.probes, lost, unwind },
             totals: report::Totals::default(),
@@ -192,11 +211,36 @@ impl Session {
     }
 }
 
-/// A process at its latest snapshot, as the report has it.
+/// A process through a window, as the report has it: what came, and what it gave back.
+fn window_report(
+    process: &Process,
+    case: &Case,
+    (begun, index): (&Begun, usize),
+    last: AtSnapshot,
+    relative: &dyn Fn(u64) -> u64,
+    numbers: &mut Numbers,
+) -> report::Process {
+    let then = begun.segments(index);
+    let came = Came::of(then, last.segments);
+    let old = begun.ledgers.get(&index).cloned().unwrap_or_default();
+    let ledger = window::since(window::joined(last.ledger, &process.past), &old);
+    let last = AtSnapshot { segments: came.segments.clone(), ledger, ..last };
+    let nothing = Ledger::default();
+    let mut shown = process_report(process, case, last, &nothing, relative, numbers);
+    for size in [&mut shown.rss_bytes, &mut shown.dirty_bytes, &mut shown.swap_bytes] {
+        size.before = 0;
+    }
+    shown.window = Some(came.window(then, &mut |stack| numbers.of(stack)));
+    shown
+}
+
+/// A process at its latest snapshot, as the report has it. `past`: what is left of the address spaces of
+/// the programs that it ran before.
 fn process_report(
     process: &Process,
     case: &Case,
     last: AtSnapshot,
+    past: &Ledger,
     relative: &dyn Fn(u64) -> u64,
     numbers: &mut Numbers,
 ) -> report::Process {
@@ -225,8 +269,9 @@ fn process_report(
         peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
         peak: None,
         timeline: Vec::new(),
-        gone: gone(&process.past, &ledger, numbers),
-        released: released(&process.past, &ledger, numbers),
+        window: None,
+        gone: gone(past, &ledger, numbers),
+        released: released(past, &ledger, numbers),
         threads: threads(case),
         segments,
         breakdown: report::Breakdown::default(),

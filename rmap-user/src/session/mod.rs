@@ -6,7 +6,8 @@
 //! no I/O.
 //!
 //! * `process`: what is kept of each process; [`modules`]: which code is mapped where;
-//! * [`moments`]: states before the end; `samples` and `growth`: sizes through the session;
+//! * `when`: where in the stream a moment is; [`moments`]: states before the end; `window`: what came
+//!   between two of them; `samples` and `growth`: sizes through the session;
 //! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
@@ -30,6 +31,10 @@ mod sim;
 mod tests;
 #[cfg(test)]
 mod truth_tests;
+mod when;
+mod window;
+#[cfg(test)]
+mod window_tests;
 
 use rustc_hash::FxHashMap;
 
@@ -46,11 +51,13 @@ pub use findings::{Closing, Findings, RawStack};
 pub use history::{Piece, Target};
 pub use modules::{Binaries, NoBinaries};
 pub use moments::{State, Want};
+pub use when::Survey;
 
 use history::Histories;
 use modules::Modules;
 use moments::Moments;
 use process::Case;
+use when::Marks;
 
 /// What is asked of a session besides its state at the end.
 #[derive(Debug, Default)]
@@ -59,6 +66,10 @@ pub struct Question {
     pub states: Vec<(u64, Want)>,
     /// Sizes are sampled so many times a session, from this time on, so far apart (ns).
     pub samples: Option<(u64, u64)>,
+    /// The time that the state was asked for by, on `CLOCK_MONOTONIC`.
+    pub state_ns: Option<u64>,
+    /// Where a window begins: the report is of what came from there on.
+    pub window: Option<Place>,
     /// Names of files that a first pass has met, for mappings of which no snapshot stands before.
     pub files: FileNames,
     /// The addresses of which the history is asked for.
@@ -88,6 +99,7 @@ pub struct Session {
     /// Processes that ended with no snapshot at their exit.
     without_exit: u64,
     moments: Moments,
+    marks: Marks,
     /// Names of files, from snapshots.
     files: FileNames,
     /// The histories that are asked for.
@@ -108,7 +120,8 @@ impl Session {
         binaries: Box<dyn Binaries>,
     ) -> Self {
         let mut model = Model::new(arch);
-        let Question { states, samples, files, targets } = question;
+        let moments = Moments::new(&question);
+        let Question { files, targets, .. } = question;
         let histories =
             (!targets.is_empty()).then(|| Box::new(Histories::begin(targets, &mut model)));
         Self {
@@ -121,7 +134,8 @@ impl Session {
             losses: Losses::default(),
             without_exit: 0,
             files,
-            moments: Moments::new(states, samples),
+            moments,
+            marks: Marks::default(),
             histories,
             runtimes: Runtimes::default(),
         }
@@ -139,6 +153,11 @@ impl Session {
                 self.losses = *losses;
             }
             Input::Code(pid, time_ns, code) => self.code(*pid, *time_ns, code),
+            Input::Mark(time_ns, name) => {
+                self.last_ns = self.last_ns.max(*time_ns);
+                self.model.pass();
+                self.marks.add(*time_ns, name);
+            }
             Input::Written(key, names) => {
                 self.model.pass();
                 self.modules.set_names(*key, names);

@@ -14,6 +14,7 @@ use super::growth::growth;
 use super::process::{AtSnapshot, Case};
 use super::samples::{ProcessSample, Sample};
 use super::segments::report_path;
+use super::window::{Begun, joined};
 use super::{FileNames, Question, Session};
 use crate::attribution::{Context, PathShare, Segment, attribute, by_events, carry};
 use crate::model::{Ledger, Path, Peak, Place, Processes, StackRef};
@@ -64,18 +65,39 @@ pub(super) struct Moments {
     pub(super) samples: Vec<Sample>,
     /// The time of the next sample, and from one to the next, ns.
     next_sample: Option<(u64, u64)>,
+    /// Where a window is to begin, and where one has.
+    window: Option<Place>,
+    pub(super) begun: Option<Begun>,
+    /// The time that was asked for, on `CLOCK_MONOTONIC`: nothing has changed up to it.
+    state_ns: Option<u64>,
 }
 
 impl Moments {
-    pub(super) fn new(mut wanted: Vec<(u64, Want)>, next_sample: Option<(u64, u64)>) -> Self {
+    /// What is asked for. A window from the very start began with nothing.
+    pub(super) fn new(question: &Question) -> Self {
+        let mut wanted = question.states.clone();
         wanted.sort_unstable();
-        Self { wanted, next_sample, ..Self::default() }
+        let begun = question.window.filter(|place| place.number == 0);
+        Self {
+            wanted,
+            next_sample: question.samples,
+            window: question.window.filter(|place| place.number > 0),
+            begun: begun.map(|place| Begun { place, ..Begun::default() }),
+            state_ns: question.state_ns,
+            ..Self::default()
+        }
     }
 
     /// Whether something is wanted at a place.
     pub(super) fn wants(&self, place: Place) -> bool {
         self.next_number().is_some_and(|number| number <= place.number)
             || self.next_sample.is_some_and(|(at_ns, _)| at_ns <= place.time_ns)
+            || self.window.is_some_and(|window| window.number <= place.number)
+    }
+
+    /// A window is to begin where the stream stands. It is asked for once.
+    fn take_window(&mut self, place: Place) -> Option<Place> {
+        self.window.take_if(|window| window.number <= place.number)
     }
 
     /// Adds to a process of the report what its peak and its samples show.
@@ -118,7 +140,11 @@ impl Moments {
         {
             self.next += 1;
             match want {
-                Want::Everything => self.state = Some(session.state(place)),
+                Want::Everything => {
+                    let mut state = session.state(place);
+                    state.place.time_ns = self.state_ns.unwrap_or(place.time_ns);
+                    self.state = Some(state);
+                }
                 Want::Process(index) => {
                     if let Some(process) = session.process(index, place) {
                         self.peaks.insert(index, (place, process));
@@ -236,11 +262,6 @@ impl View<'_> {
 }
 
 impl State {
-    /// It was asked for by this time, on `CLOCK_MONOTONIC`: nothing has changed up to it.
-    pub const fn is_of(&mut self, time_ns: u64) {
-        self.place.time_ns = time_ns;
-    }
-
     /// Whether a report should lead with this state: little of it is left at the end.
     #[must_use]
     pub fn leads(&self, end: &report::Report) -> bool {
@@ -286,7 +307,7 @@ impl Session {
         let whole = ended_ns.saturating_sub(self.started_ns);
         let every_ns = (whole / many).max(1);
         let samples = Some((self.started_ns + every_ns, every_ns));
-        Question { states, samples, files: self.files.clone(), targets: Vec::new() }
+        Question { states, samples, files: self.files.clone(), ..Question::default() }
     }
 
     /// When all processes together held most, by the events.
@@ -331,7 +352,27 @@ impl Session {
             return;
         }
         let mut moments = std::mem::take(&mut self.moments);
+        if let Some(asked) = moments.take_window(place) {
+            moments.begun = Some(self.begin_window(asked));
+        }
         self.view(|view| moments.reach(place, view));
         self.moments = moments;
+    }
+
+    /// What comes from now on is apart from what came before.
+    fn begin_window(&mut self, place: Place) -> Begun {
+        let state = self.view(|view| view.state(place));
+        let processes = self.model.processes().all();
+        let ledgers = state.processes.iter().filter_map(|(index, process)| {
+            let past = &processes.get(*index)?.past;
+            Some((*index, joined(process.ledger.clone(), past)))
+        });
+        let ledgers = ledgers.collect();
+        // What the last snapshot showed is older too.
+        let shown = self.cases.values_mut().filter_map(|case| case.result.as_mut());
+        let segments = shown.flat_map(|result| &mut result.segments);
+        segments.flat_map(|segment| &mut segment.paths).for_each(|path| path.in_window = false);
+        self.model.begin_window();
+        Begun { place, processes: state.processes, ledgers }
     }
 }

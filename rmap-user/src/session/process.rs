@@ -78,8 +78,9 @@ impl Case {
 
     /// Adds the sizes of a snapshot to the history of its segments.
     pub(super) fn count(&mut self, snapshot: &Snapshot) {
-        let born = matches!(snapshot.moment, Moment::Forked | Moment::Executed);
-        for segment in snapshot.segments.iter().filter(|_| !born) {
+        // A snapshot that was taken because memory rose would make all of it look as if it grew.
+        let apart = [Moment::Forked, Moment::Executed, Moment::Risen].contains(&snapshot.moment);
+        for segment in snapshot.segments.iter().filter(|_| !apart) {
             let history = self.history.entry(history_key(segment)).or_default();
             history.rss.add(segment.rss);
             history.dirty.add(segment.dirty);
@@ -159,6 +160,7 @@ const fn kind(moment: Moment) -> SnapshotKind {
         Moment::Start
         | Moment::StartRunning
         | Moment::Periodic
+        | Moment::Risen
         | Moment::Forked
         | Moment::Executed => SnapshotKind::LastPeriodic,
     }

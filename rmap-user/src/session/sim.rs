@@ -132,6 +132,8 @@ pub struct Sim {
     pub full: bool,
     /// What is kept of those.
     missing: Vec<Event>,
+    /// Everything that the session took.
+    pub inputs: Vec<Input>,
 }
 
 /// Who acts: process, thread, address space.
@@ -159,7 +161,19 @@ impl Sim {
             known: std::collections::BTreeSet::new(),
             full: false,
             missing: Vec::new(),
+            inputs: Vec::new(),
         }
+    }
+
+    fn apply(&mut self, input: Input) {
+        self.session.apply(&input);
+        self.inputs.push(input);
+    }
+
+    /// This moment has a name.
+    pub fn mark(&mut self, name: &str) {
+        self.time += 10;
+        self.apply(Input::Mark(self.time, name.to_owned()));
     }
 
     /// A session in which `A` runs a program of these segments.
@@ -181,7 +195,7 @@ impl Sim {
     }
 
     fn event(&mut self, event: Event) {
-        self.session.apply(&Input::Event(event.clone()));
+        self.apply(Input::Event(event.clone()));
         self.events.push(event);
     }
 
@@ -218,7 +232,7 @@ impl Sim {
         let mut missing = std::mem::take(&mut self.missing);
         missing.sort_by_key(|event| event.time_ns);
         for event in missing {
-            self.session.apply(&Input::Lost(LOST));
+            self.apply(Input::Lost(LOST));
             self.event(event);
         }
     }
@@ -366,7 +380,7 @@ impl Sim {
     pub fn snapshot(&mut self, who: Who, moment: Moment, memory: &Memory) {
         self.time += 10;
         let snapshot = memory.snapshot(who.pid, moment, self.time);
-        self.session.apply(&Input::Snapshot(snapshot));
+        self.apply(Input::Snapshot(snapshot));
     }
 
     pub fn exit(&mut self, who: Who, memory: &Memory) {

@@ -35,6 +35,8 @@ super::terms! {
         BetweenSnapshots: "between-snapshots",
             "it was there at the last snapshot with no call path, and no snapshot stands at this moment",
             "`--interval` takes snapshots more often";
+        BeforeWindow: "before-window", "it is older than the window that was asked for, and moved here in it",
+            "`mremap` moved it; at its old place it is among what was given back";
         Migration: "migration", "under migration, so it cannot be told whose it is",
             "smaps counts such pages, the page map shows them as swapped";
         NoPageMap: "no-page-map", "the page map could not be read",

@@ -50,6 +50,8 @@ pub enum Input {
     Code(u32, u64, Vec<Code>),
     /// The names that a program wrote for its own code, as they stand in its perf map file.
     Written(MmKey, Vec<u8>),
+    /// Somebody gave this moment a name (`CLOCK_MONOTONIC`, ns).
+    Mark(u64, String),
 }
 
 /// What is known of a process besides its events.

@@ -22,6 +22,8 @@ pub enum Moment {
     Executed,
     /// In between, because of `--interval`.
     Periodic,
+    /// In between, while it runs, because its resident memory had risen.
+    Risen,
     /// At the end of tracing a process that goes on, while it ran.
     Live,
     /// The same while it stood still.
@@ -36,7 +38,7 @@ impl Moment {
     pub const fn stands(self) -> bool {
         match self {
             Self::Start | Self::Forked | Self::Executed | Self::Left | Self::AtExit => true,
-            Self::StartRunning | Self::Periodic | Self::Live => false,
+            Self::StartRunning | Self::Periodic | Self::Risen | Self::Live => false,
         }
     }
 

@@ -12,7 +12,7 @@ pub mod export;
 pub mod flame;
 mod grid;
 pub mod json;
-mod number;
+pub mod number;
 pub mod order;
 mod paint;
 pub mod samples;

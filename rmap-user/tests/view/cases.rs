@@ -131,6 +131,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         threads: Vec::new(),
         peak_rss_bytes: rss_bytes.after,
         peak: None,
+        window: None,
         timeline: Vec::new(),
         segments,
         gone: Vec::new(),
@@ -159,6 +160,8 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             exit: Some(Exit::Code(0)),
             notes: Vec::new(),
             peak: None,
+            window: None,
+            marks: Vec::new(),
         },
         totals: Totals::default(),
         coverage: Coverage {

@@ -27,7 +27,7 @@ use rmap::insight::Rules;
 use rmap::insight::json::Schema;
 use rmap::replay::{self, Explained, Reading, Wanted};
 use rmap::report::course::Course;
-use rmap::report::{At, Explanation, Report, check_identity};
+use rmap::report::{Asked, At, Explanation, Report, check_identity};
 use rmap::symbol::Folders;
 use rmap::view::diff::{self, Difference};
 use rmap::view::export::{folded, speedscope};
@@ -135,7 +135,7 @@ fn reports_of_recordings_are_as_they_were() {
     let golden = |kind: &str, text: &str| assert_golden(&format!("recorded/plain.{kind}"), text);
     let whole = text(|out| json::write(&load("plain").0, &Rules::built_in(), Schema::First, out));
     golden("report.json", &whole);
-    let reading = Reading { at: At::Peak, ..reading() };
+    let reading = Reading { asked: Asked::State(At::Peak), ..reading() };
     let mut report = replay::load(&path("plain"), &reading).unwrap().report;
     assert_eq!(check_identity(&report), Ok(()));
     assert!(report.session.at_ns.is_some());

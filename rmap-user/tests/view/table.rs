@@ -214,6 +214,7 @@ fn process() -> impl Strategy<Value = Process> {
             threads: Vec::new(),
             peak_rss_bytes: rss.after,
             peak: None,
+            window: None,
             timeline: Vec::new(),
             segments,
             gone: more

@@ -52,6 +52,7 @@ fn named(segments: Vec<Segment>, threads: Vec<Thread>, stacks: Vec<Stack>) -> Ve
         threads,
         peak_rss_bytes: 0,
         peak: None,
+        window: None,
         timeline: Vec::new(),
         segments,
         gone: Vec::new(),

@@ -22,7 +22,7 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     live::{probes::Probes, procfs},
     recording::Recorder,
-    report::{Exit, Mode},
+    report::{Asked, Exit, Mode},
     session::Closing,
     trace::{
         Body, Event, Fork, Input, MapCall, MmId, Moment, RawStack, Runtime, Snapshot, Stack,
@@ -82,12 +82,13 @@ impl Collector {
         stream: Stream,
         started_at: OffsetDateTime,
         recorder: Option<Recorder>,
+        asked: Asked,
     ) -> Self {
         let code = CodeTracker::new(probes.tables().fresh());
         Self {
             probes,
             stream,
-            feed: Feed::new(mode, started_ns, recorder),
+            feed: Feed::new(mode, started_ns, recorder, asked),
             code,
             snapshots: Snapshotter::default(),
             losses: LossCounter::default(),
@@ -444,6 +445,15 @@ impl Collector {
                 self.snapshots.missed(pid);
             }
         }
+    }
+
+    /// Gives this moment a name: what came before it stands before it. Gives back the time, on
+    /// `CLOCK_MONOTONIC`.
+    pub(super) fn mark(&mut self, name: String) -> u64 {
+        self.drain();
+        let now_ns = procfs::monotonic_ns();
+        self.feed.apply(&Input::Mark(now_ns, name));
+        now_ns
     }
 
     /// Takes the last snapshot of processes that go on.

@@ -3,7 +3,7 @@
 //!
 //! Comes in: inputs, in their order. Goes out: the [`Session`], which has taken them; at the end the
 //! report, and the recording. Where the moments of a session were is known at its end: then a second
-//! session takes the inputs once more from the spool, and stops at them.
+//! session takes the inputs once more from the spool, and stops at them, or at what was asked for.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
@@ -11,8 +11,8 @@ use crate::{
     live::worker::names::Names,
     model::Arch,
     recording::{self, Ending, FileNames, Recorder},
-    report::{Mode, Probe, Report},
-    session::{Binaries, Closing, Question, Session, names},
+    report::{Asked, Mode, Probe, Report},
+    session::{Binaries, Closing, Question, Session, Survey, names},
     symbol::{Binary, Module, Resolver as _},
     trace::{Code, Input},
 };
@@ -27,6 +27,8 @@ pub(super) struct Found {
     pub(super) peak: Option<Report>,
     /// What kept the recording from being whole.
     pub(super) record_error: Option<recording::Error>,
+    /// Why the report is that of the end, and not what was asked for.
+    pub(super) not_there: Option<String>,
 }
 
 /// The session, and who keeps what it takes.
@@ -37,14 +39,20 @@ pub(super) struct Feed {
     recorder: Option<Recorder>,
     spool: Spool,
     files: Files,
+    asked: Asked,
 }
 
 impl Feed {
     /// A session on this machine that begins at a moment of `CLOCK_MONOTONIC`.
-    pub(super) fn new(mode: Mode, started_ns: u64, recorder: Option<Recorder>) -> Self {
+    pub(super) fn new(
+        mode: Mode,
+        started_ns: u64,
+        recorder: Option<Recorder>,
+        asked: Asked,
+    ) -> Self {
         let files = Files::default();
         let session = session(mode, started_ns, Question::default(), &files);
-        Self { session, mode, started_ns, recorder, spool: Spool::default(), files }
+        Self { session, mode, started_ns, recorder, spool: Spool::default(), files, asked }
     }
 
     /// Hands an input to all.
@@ -70,15 +78,23 @@ impl Feed {
     /// Ends the session. `aside` is called at once: no more is needed of the kernel.
     pub(super) fn finish(mut self, mut closing: Closing, aside: impl FnOnce()) -> Found {
         aside();
-        let moments = self.session.moments_of(closing.ended_ns);
-        match self.play_again(moments) {
-            Ok(session) => self.session = session,
-            Err(why) => closing.probes.push(Probe {
-                name: "moments".to_owned(),
-                attached: false,
-                why_not: Some(format!("{why}; the peak and what grows are not known")),
-            }),
-        }
+        let (question, not_there) = self.question(closing.ended_ns);
+        let is_end = not_there.is_some() || self.asked == Asked::default();
+        let mut again = match self.play_again(question) {
+            Ok(session) => Some(session),
+            Err(why) => {
+                closing.probes.push(Probe {
+                    name: "moments".to_owned(),
+                    attached: false,
+                    why_not: Some(format!("{why}; the peak and what grows are not known")),
+                });
+                None
+            }
+        };
+        let not_there = match again {
+            None if !is_end => Some("its events were not kept".to_owned()),
+            _ => not_there,
+        };
 
         let mut ending = Ending {
             pids: closing.pids.clone(),
@@ -88,10 +104,19 @@ impl Feed {
         };
         // A report of an earlier moment names other stacks, so a recording has names for all.
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();
-        let state = self.session.take_state();
-        let findings = self.session.report(closing.clone());
-        let state = state.filter(|state| state.leads(&findings.report));
-        let peak = state.map(|state| self.session.report_at(&state, closing));
+        let session = again.as_mut().unwrap_or(&mut self.session);
+        let state = session.take_state();
+        let (findings, peak) = match state {
+            Some(state) if !is_end => {
+                (session.report_at(&state, Closing { exit: None, ..closing }), None)
+            }
+            state => {
+                let findings = session.report(closing.clone());
+                let state = state.filter(|state| state.leads(&findings.report));
+                let peak = state.map(|state| session.report_at(&state, closing));
+                (findings, peak)
+            }
+        };
         let resolver = Names::default();
         let mut named = names::name(findings, peak, &all, self.session.modules(), &resolver);
         if let Some(why) = resolver.trouble() {
@@ -110,7 +135,22 @@ impl Feed {
                 .collect();
             recorder.finish(&names, &ending).err().map(recording::Error::Io)
         });
-        Found { report: named.report, peak: named.peak, record_error }
+        Found { report: named.report, peak: named.peak, record_error, not_there }
+    }
+
+    /// What a second session is to be asked; and why that is not what was asked for, if it is not.
+    fn question(&mut self, ended_ns: u64) -> (Question, Option<String>) {
+        if self.asked == Asked::default() {
+            return (self.session.moments_of(ended_ns), None);
+        }
+        let mut survey = Survey::of(&self.asked, self.started_ns);
+        // What cannot be read is found out once more when it is played.
+        let _ = self.spool.play(|input| survey.input(input));
+        let peak = self.session.peak();
+        match survey.question(&self.asked, Some(ended_ns), peak) {
+            Ok(question) => (question, None),
+            Err(why) => (self.session.moments_of(ended_ns), Some(why)),
+        }
     }
 
     /// A second session that takes the same inputs, and stops at the moments.
@@ -118,8 +158,14 @@ impl Feed {
         if let Some(why) = self.spool.why_not() {
             return Err(why.to_owned());
         }
+        // Behind a state that is asked for nothing counts.
+        let end = moments.state_ns.and(moments.states.first()).map(|(number, _)| *number);
         let mut again = session(self.mode, self.started_ns, moments, &self.files);
-        let played = self.spool.play(|input| again.apply(input));
+        let played = self.spool.play(|input| {
+            if end.is_none_or(|end| again.place().number < end) {
+                again.apply(input);
+            }
+        });
         played.map(|()| again).map_err(|error| format!("cannot read the session's events: {error}"))
     }
 }

@@ -14,6 +14,7 @@ mod feed;
 mod log;
 mod look;
 mod losses;
+pub mod marks;
 mod observer;
 mod positions;
 mod pulse;
@@ -34,7 +35,7 @@ use crate::{
         terminal::Terminal,
     },
     recording,
-    report::Report,
+    report::{Asked, Report},
 };
 
 pub use attach::{AttachSettings, attach};
@@ -57,6 +58,10 @@ pub struct Watch {
     pub verbose: bool,
     /// Read the frames of CPython.
     pub python: bool,
+    /// What the report is to be of.
+    pub asked: Asked,
+    /// Who may mark moments beside root and rmap's own user: a user's number.
+    pub marker: Option<u32>,
 }
 
 /// What `rmap run` runs, and how.
@@ -79,6 +84,8 @@ pub struct Outcome {
     pub peak: Option<Report>,
     /// What kept the recording from being whole.
     pub record_error: Option<recording::Error>,
+    /// Why the report is that of the end, and not what was asked for.
+    pub not_there: Option<String>,
     /// How the command ended; `None` if rmap let go of it before.
     pub status: Option<Status>,
 }

@@ -21,6 +21,7 @@ use super::{
     facts,
     feed::Found,
     load, log,
+    marks::Marks,
     observer::{Forwarder, Message},
     pulse::Pulse,
     signals::{self, First, Signals, Wish},
@@ -168,7 +169,8 @@ async fn trace(
         .transpose()?;
     let mode = subject.mode();
     let stream = Stream::new(&mut probes, ring)?;
-    let mut collector = Collector::new(mode, started_ns, probes, stream, started_at, recorder);
+    let mut collector =
+        Collector::new(mode, started_ns, probes, stream, started_at, recorder, watch.asked.clone());
     collector.check_with(check);
     if let Err(error) = limited {
         collector.note("privileges", format!("capabilities could not be dropped: {error}"));
@@ -178,6 +180,10 @@ async fn trace(
         Subject::Command(..) => None,
         Subject::Processes { duration, .. } => *duration,
     };
+    let (mut marks, listens) = Marks::listen(watch.marker);
+    if let Err(error) = listens {
+        collector.note("marks", format!("rmap mark does not reach this session: {error}"));
+    }
     let pulse = Pulse::start().map_err(system("start a thread"))?;
     let mut terminal = subject.take_terminal();
     let tracer =
@@ -243,6 +249,10 @@ async fn trace(
                 }
                 Wish::Nothing => {}
             },
+            mark = marks.next() => {
+                let at_ns = collector.mark(mark.name);
+                mark.done.answer(at_ns.saturating_sub(started_ns));
+            }
             () = log::flush(&mut logs) => {}
         }
     }
@@ -259,8 +269,9 @@ async fn trace(
     }
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
-    let Found { report, peak, record_error } = collector.finish(words, pids, exit);
-    Ok(Outcome { report, peak, record_error, status })
+    let found = collector.finish(words, pids, exit);
+    let Found { report, peak, record_error, not_there } = found;
+    Ok(Outcome { report, peak, record_error, not_there, status })
 }
 
 /// What follows a drain: whether records are waited for that must not wait, and until when the ring is

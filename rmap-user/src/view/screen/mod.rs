@@ -9,6 +9,7 @@ mod processes;
 mod rows;
 mod tree;
 mod unit;
+mod window;
 
 use std::io;
 
@@ -93,6 +94,9 @@ pub fn write(
         (None, []) => screen.first(&mut page)?,
         (None, keys) => screen.view(keys, &mut page)?,
     }
+    if report.session.window.is_some() {
+        window::given_back(&parts, unit, ask.top, &mut page)?;
+    }
     screen.losses(&mut page)?;
     if ask.tree.is_none() && ask.by.is_empty() {
         if !ask.no_advice {
@@ -173,7 +177,11 @@ impl Screen<'_> {
             let names: Vec<String> = here.iter().map(|group| text::clean(&group.name())).collect();
             format!(" in {}", names.join(", "))
         };
-        page.heading(&format!("Who holds it{of} ({})", self.unit.name()))?;
+        let who = match self.report.session.window {
+            Some(_) => "Who brought what is still there",
+            None => "Who holds it",
+        };
+        page.heading(&format!("{who}{of} ({})", self.unit.name()))?;
         table.print(&answer.groups, &answer.background, &extra, page)?;
         self.total_line(page)?;
         let kinds: Vec<String> = kinds
@@ -258,6 +266,9 @@ impl Screen<'_> {
 
     /// RSS and Dirty at the end, and the highest RSS.
     fn sizes(&self, page: &mut Page<'_>) -> io::Result<()> {
+        if let Some(span) = self.report.session.window {
+            return window::sizes(self.report, span, self.total, self.unit, page);
+        }
         let processes = &self.report.processes;
         if processes.iter().all(|process| process.snapshot == SnapshotKind::None) {
             let line = "No snapshot could be taken, so there are no sizes.";

@@ -71,6 +71,7 @@ pub fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     };
     let after = number::duration(session.duration_ns);
     let ended = match &session.exit {
+        _ if session.window.is_some() => "in a window of its time".to_owned(),
         _ if session.at_ns.is_some() => format!("as it was {after} after its start"),
         Some(Exit::Code(code)) => format!("exited with {code} after {after}"),
         Some(Exit::Signal(signal)) => {
