@@ -2,11 +2,14 @@
 //!
 //! Comes in: `rmap-ebpf/prebuilt`, and the sources that it was made from. Goes out: the
 //! environment variable `RMAP_PROBES` of the compilation, the absolute path of the object, for
-//! `aya::include_bytes_aligned!(env!("RMAP_PROBES"))`. Without the feature `live` nothing is done.
+//! `aya::include_bytes_aligned!(env!("RMAP_PROBES"))`. Without the feature `live` there is none. The
+//! built page of `--html` is held to its sources likewise, in any build.
 //!
 //! `RMAP_PROBES_OBJECT=PATH` in the environment embeds that object instead, unchecked: the tests
 //! use it to run with an object just built from source.
 
+#[path = "page/record.rs"]
+mod page_record;
 #[path = "../rmap-ebpf/source_hash.rs"]
 mod source_hash;
 
@@ -18,6 +21,10 @@ use source_hash::{COMMAND, OBJECT, PREBUILT, SOURCES};
 fn main() {
     println!("cargo:rerun-if-env-changed=RMAP_PROBES_OBJECT");
     println!("cargo:rerun-if-changed=build.rs");
+    if let Err(line) = page() {
+        println!("cargo::error={line}");
+        std::process::exit(1);
+    }
     if env::var_os("CARGO_FEATURE_LIVE").is_none() {
         return;
     }
@@ -27,6 +34,25 @@ fn main() {
             println!("cargo::error={line}");
             std::process::exit(1);
         }
+    }
+}
+
+/// Refuses a built page that its sources no longer give.
+fn page() -> Result<(), String> {
+    for watched in
+        ["src", "built", "record.rs", "package.json", "package-lock.json", "tsconfig.json"]
+    {
+        println!("cargo:rerun-if-changed=page/{watched}");
+    }
+    let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("Cargo did not name the package")?;
+    let root = Path::new(&package).parent().ok_or("the package is in no workspace")?;
+    match page_record::stale(root)? {
+        None => Ok(()),
+        Some(reason) => Err(format!(
+            "the built page is stale: {}/{reason}; run `{}`",
+            page_record::FOLDER,
+            page_record::COMMAND
+        )),
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `battery`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
+//! `arm64`, `battery`, `page`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -13,6 +13,7 @@ mod fuzz;
 mod golden;
 mod licences;
 mod matrix;
+mod page;
 mod prepare;
 #[path = "../../rmap-ebpf/source_hash.rs"]
 mod source_hash;
@@ -51,6 +52,8 @@ enum Task {
     Licences,
     /// Does what every route of memory does, and prints what rmap said of it.
     Matrix,
+    /// Builds the page of --html from its sources, or looks at pages in a browser.
+    Page(page::Options),
     /// Fetches and builds beforehand what the other commands need.
     Prepare,
     /// Sets up what the tests need and runs all of them.
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Task::Golden(options) => golden::run(&options),
         Task::Licences => licences::run(),
         Task::Matrix => matrix::run(),
+        Task::Page(options) => page::run(&options),
         Task::Prepare => Ok(prepare::run()),
         Task::Test(options) => test::run(&options),
         Task::UnwindCheck(options) => unwind_check::run(&options),

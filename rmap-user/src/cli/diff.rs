@@ -10,11 +10,13 @@ use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
+use super::save;
 use super::size::size;
 use crate::input;
 use crate::insight::part::Parts;
 use crate::view::diff::{self, Difference};
 use crate::view::number;
+use crate::view::page;
 
 /// The arguments of `rmap diff`.
 #[derive(Debug, Args)]
@@ -78,11 +80,16 @@ pub fn diff(options: &DiffOptions) -> anyhow::Result<ExitCode> {
     };
     let difference = Difference::of(&a, &b);
     drop(progress);
-    options.output.print_with(
+    let printed = options.output.print_with(
         Stream::Stdout,
         &|style, out| diff::write(&difference, style, out),
         &|out| diff::write_json(&difference, out),
-    )?;
+    );
+    let page = options.output.html.as_deref().map_or(Ok(()), |path| {
+        let (a, b) = (options.a.to_string_lossy(), options.b.to_string_lossy());
+        save::save(path, |out| page::write_difference(&difference, [&a, &b], out))
+    });
+    printed.and(page)?;
     let rules = options.output.answer.json.rules()?;
     let (a, b) = (Parts::of(&a, &rules), Parts::of(&b, &rules));
     let verdict =

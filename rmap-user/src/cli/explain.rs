@@ -26,6 +26,7 @@ use crate::view::{self, select::Selection};
 #[derive(Debug, Args)]
 #[command(
     mut_arg("interval", |arg| of_watching(arg, "While watching look at the memory every SECS seconds too")),
+    mut_arg("html", |arg| arg.hide(true)),
     mut_arg("record", |arg| of_watching(arg, "Keep what was watched in FILE, for other commands")),
     override_usage = "rmap explain [OPTIONS] FILE SEGMENT\n       rmap explain [OPTIONS] -p PID SEGMENT",
     after_help = "Example:  rmap explain prog.rmap '[heap]'",
@@ -94,6 +95,10 @@ fn of_watching(arg: clap::Arg, help: &'static str) -> clap::Arg {
 /// # Errors
 /// What was attempted and did not succeed.
 pub fn explain(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        options.output.html.is_none(),
+        "--html writes a page of a whole report: rmap report FILE --html PAGE"
+    );
     options.output.check()?;
     match (options.pid, &options.second) {
         (Some(pid), _) => live(options, pid)?,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,6 +14,7 @@ use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use crate::insight::naming;
 use crate::replay;
+use crate::report::{Asked, At, Report};
 
 /// The arguments of `rmap report`.
 #[derive(Debug, Args)]
@@ -64,12 +66,41 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
         replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
     naming::name_segments(&mut loaded.report);
     loaded.peak.as_mut().map(naming::name_segments);
+    let between = between(options, &loaded.report);
     drop(progress);
     reading::remark(&loaded, &options.file);
     let peak = loaded.peak.as_ref().filter(|_| !options.moments.is_given());
-    options.output.print(&loaded.report, peak, Stream::Stdout)?;
+    let output = OutputOptions { source: Some(options.file.clone()), ..options.output.clone() };
+    output.print_with_moments(&loaded.report, peak, &between, Stream::Stdout)?;
     let rules = options.output.answer.json.rules()?;
     let verdict = options.budget.judge(&loaded.report, loaded.peak.as_ref(), &rules);
     verdict.complain();
     Ok(verdict.exit())
+}
+
+/// Moments of which a page has a report too, in eighths of the session, in the order in which they
+/// are read.
+const BETWEEN: [u64; 7] = [4, 2, 6, 1, 3, 5, 7];
+/// When so much time has gone into them no more are read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The reports of moments between start and end, for the page. Where no process lived there is none.
+fn between(options: &ReportOptions, end: &Report) -> Vec<Report> {
+    let mut reports = Vec::new();
+    if options.output.html.is_none() || options.moments.is_given() {
+        return reports;
+    }
+    let began = Instant::now();
+    for eighth in BETWEEN {
+        if began.elapsed() > PATIENCE {
+            break;
+        }
+        let at = At::Time(end.session.duration_ns / 8 * eighth);
+        let Ok(reading) = options.reading.reading(Asked::State(at)) else { break };
+        if let Ok(mut loaded) = replay::load(&options.file, &reading) {
+            naming::name_segments(&mut loaded.report);
+            reports.push(loaded.report);
+        }
+    }
+    reports
 }

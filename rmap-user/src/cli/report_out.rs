@@ -15,9 +15,10 @@ use super::answer::AnswerOptions;
 use super::save;
 use super::select::SelectOptions;
 use crate::report::Report;
+use crate::view::page::Moment;
 use crate::view::screen::{Ask, End};
 use crate::view::{
-    DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, columns, json, screen, table,
+    DEFAULT_PROCESSES, DEFAULT_SHORT, DEFAULT_TOP, Style, columns, json, page, screen, table,
 };
 
 /// Columns of a terminal that does not tell how many it has.
@@ -33,6 +34,14 @@ pub struct OutputOptions {
     /// Write the report as JSON to FILE (`-` is stdout)
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+
+    /// Write the report as a page for a browser to FILE
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+
+    /// The recording, which the page's commands name.
+    #[arg(skip)]
+    pub source: Option<PathBuf>,
 
     /// Show whole stacks; twice: the probes' messages too
     #[arg(short, long, action = ArgAction::Count)]
@@ -63,7 +72,8 @@ impl OutputOptions {
     /// A file that could not be made.
     pub fn check(&self) -> anyhow::Result<()> {
         let json = self.json.as_deref().filter(|path| !is_stdout(path));
-        self.output.as_deref().into_iter().chain(json).try_for_each(save::check)?;
+        let files = self.output.as_deref().into_iter().chain(json).chain(self.html.as_deref());
+        files.into_iter().try_for_each(save::check)?;
         self.answer.json.rules().map(|_| ())
     }
 
@@ -77,6 +87,20 @@ impl OutputOptions {
         &self,
         report: &Report,
         peak: Option<&Report>,
+        stream: Stream,
+    ) -> anyhow::Result<()> {
+        self.print_with_moments(report, peak, &[], stream)
+    }
+
+    /// The same; the page has the reports of the moments `between` too.
+    ///
+    /// # Errors
+    /// As [`Self::print`].
+    pub fn print_with_moments(
+        &self,
+        report: &Report,
+        peak: Option<&Report>,
+        between: &[Report],
         stream: Stream,
     ) -> anyhow::Result<()> {
         let end = End::of(report);
@@ -105,9 +129,20 @@ impl OutputOptions {
             }
             screen::write(peak.as_deref().unwrap_or(report), &rules, &ask, style, out)
         };
-        self.print_with(stream, &table, &|out| {
+        let printed = self.print_with(stream, &table, &|out| {
             json::write(report, &rules, self.answer.json.schema(), out)
-        })
+        });
+        let page = self.html.as_deref().map_or(Ok(()), |path| {
+            let parts: Vec<_> =
+                between.iter().filter_map(|report| self.select.part(report).ok()).collect();
+            let peak = peak.as_deref().map(|report| Moment { name: "peak", report });
+            let between = parts.iter().map(|report| Moment { name: "between", report });
+            let end = Moment { name: "end", report };
+            let moments: Vec<Moment<'_>> = peak.into_iter().chain([end]).chain(between).collect();
+            let source = self.source.as_deref().map(Path::to_string_lossy);
+            save::save(path, |out| page::write(&moments, source.as_deref(), &rules, out))
+        });
+        both(printed, page)
     }
 
     /// The same for whatever has a table and a JSON.
@@ -128,10 +163,7 @@ impl OutputOptions {
             }
             Some(path) => save::save(path, json),
         };
-        match (table, json) {
-            (Err(table), Err(json)) => Err(anyhow::anyhow!("{table:#}; {json:#}")),
-            (table, json) => table.and(json),
-        }
+        both(table, json)
     }
 
     fn print_table(
@@ -182,6 +214,14 @@ impl OutputOptions {
             processes: (!verbose).then_some(DEFAULT_PROCESSES),
             verbose,
         }
+    }
+}
+
+/// What failed of two attempts.
+fn both(first: anyhow::Result<()>, second: anyhow::Result<()>) -> anyhow::Result<()> {
+    match (first, second) {
+        (Err(first), Err(second)) => Err(anyhow::anyhow!("{first:#}; {second:#}")),
+        (first, second) => first.and(second),
     }
 }
 

@@ -173,7 +173,8 @@ impl WatchOptions {
         let rules = self.output.answer.json.rules();
         let judge = |rules| self.budget.judge(&outcome.report, outcome.peak.as_ref(), &rules);
         let verdict = rules.map(judge).unwrap_or_default();
-        if let Err(error) = self.output.print(&outcome.report, outcome.peak.as_ref(), stream) {
+        let output = OutputOptions { source: self.look.record.clone(), ..self.output.clone() };
+        if let Err(error) = output.print(&outcome.report, outcome.peak.as_ref(), stream) {
             super::complain(&error);
             whole = false;
         }

@@ -122,6 +122,12 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// Without its stacks, for who has their frames in another form.
+    #[must_use]
+    pub fn without_stacks(self) -> Self {
+        Self { stacks: Vec::new(), ..self }
+    }
+
     /// Whether it is of the second schema.
     #[must_use]
     pub const fn is_second(&self) -> bool {

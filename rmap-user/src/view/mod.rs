@@ -14,6 +14,7 @@ mod grid;
 pub mod json;
 pub mod number;
 pub mod order;
+pub mod page;
 mod paint;
 pub mod samples;
 pub mod screen;

@@ -14,6 +14,7 @@ mod groups;
 #[cfg(feature = "live")]
 mod help;
 mod json;
+mod pages;
 mod perfetto;
 mod read;
 mod recorded;

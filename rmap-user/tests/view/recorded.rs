@@ -63,6 +63,16 @@ pub fn load(name: &str) -> (Report, Course) {
     (report, course)
 }
 
+/// A recording's report at a moment.
+pub fn load_at(name: &str, at: At) -> Report {
+    let mut report =
+        rmap::input::load(&path(name), &Reading { asked: Asked::State(at), ..reading() })
+            .unwrap()
+            .report;
+    report.host.kernel = "6.18".to_owned();
+    report
+}
+
 fn text(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut out = Vec::new();
     write(&mut out).unwrap();
