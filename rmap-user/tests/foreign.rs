@@ -41,6 +41,7 @@ const MAY: &[(&str, &str)] = &[
     ("live/preflight", "facts of the kernel in /proc and /sys"),
     ("live/probes", "facts of the kernel in /proc and /sys"),
     ("live/procfs", "texts of /proc that show no memory of a process"),
+    ("live/rewrite", "maps of pages in /proc, which show no memory"),
     ("live/ptrace", "the command in PATH, before it is executed; texts of /proc"),
     ("live/session", "texts of /proc, and the terminal"),
     ("live/tracefs.rs", "the kernel's tracing files"),

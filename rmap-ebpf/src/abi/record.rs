@@ -66,6 +66,12 @@ pub const FAULT_COMPARED: u16 = 1 << 6;
 /// [`Header::flags`] of a [`FaultRecord`]: the same physical page is there as before: it was not
 /// copied.
 pub const FAULT_SAME_PAGE: u16 = 1 << 7;
+/// [`Header::flags`] of a [`FaultRecord`]: a write to a page that userfaultfd had write-protected
+/// asynchronously (rmap's own, to see who writes again). It says nothing of whose the page is.
+pub const FAULT_REWRITE: u16 = 1 << 8;
+/// [`Header::flags`] of a [`FaultRecord`], with [`FAULT_REWRITE`]: the page-table entry was dirty
+/// when the fault began, so the write made nothing dirty.
+pub const FAULT_WAS_DIRTY: u16 = 1 << 9;
 /// [`FaultRecord::entry`]: the entry maps a huge page (2 MiB).
 pub const ENTRY_HUGE: u16 = 1 << 7;
 /// [`FaultRecord::entry`]: the page is dirty.

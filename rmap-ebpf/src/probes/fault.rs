@@ -143,12 +143,18 @@ fn close(ctx: &PerfEventContext) -> u32 {
     }
     // A copy of an anonymous page moves no counter, and neither does its reuse.
     if bracket.frame != 0 && bracket.members == 0 {
-        let now = frame(task, bracket.address);
+        let now = frame(task, bracket.address) & page_table::FRAME;
         if now != 0 {
             flags |= abi::FAULT_COMPARED;
         }
-        if now == bracket.frame {
+        if now == bracket.frame & page_table::FRAME {
             flags |= abi::FAULT_SAME_PAGE;
+        }
+    }
+    if bracket.frame & page_table::UFFD_WP != 0 {
+        flags |= abi::FAULT_REWRITE;
+        if bracket.frame & page_table::DIRTY != 0 {
+            flags |= abi::FAULT_WAS_DIRTY;
         }
     }
     if config::PREEMPTED.load() != 0 {
@@ -206,16 +212,15 @@ impl Table {
     }
 }
 
-/// The physical address of the page (or huge page) that maps an address; 0 if it is not known.
+/// The physical address of the page that an address has, with two bits of the entry that maps it
+/// ([`page_table::mapped`]); 0 if it is not known.
 #[inline(always)]
 fn frame(task: *mut task_struct, address: u64) -> u64 {
     let Some(late) = page_table::late() else { return 0 };
-    let entry = match page_table::leaf(late, kernel::top_table(task), address) {
-        Some(Leaf::Huge(entry)) => entry,
-        Some(Leaf::Table(table)) => page_table::entry(table, address).unwrap_or(0),
+    match page_table::leaf(late, kernel::top_table(task), address) {
+        Some(leaf) => page_table::mapped(leaf, address),
         None => 0,
-    };
-    entry & page_table::FRAME
+    }
 }
 
 /// Whether an address is mapped by a page of its own, which the zero page is not.

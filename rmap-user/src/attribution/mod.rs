@@ -11,6 +11,7 @@ mod count;
 mod holders;
 mod pattern;
 mod reason;
+mod rewrites;
 mod segment;
 mod segments;
 
@@ -18,5 +19,6 @@ pub use between::{by_events, carry};
 pub use holders::{Holder, holders};
 pub use pattern::{History, Trend, pattern};
 pub use reason::{Reason, Residuals};
-pub use segment::{MappedBy, PathShare, Residual, Segment, Sizes};
+pub use rewrites::{HOT_NS, RewriteTotals};
+pub use segment::{MappedBy, PathShare, Residual, Rewritten, Segment, Sizes};
 pub use segments::{Attributed, Context, attribute};

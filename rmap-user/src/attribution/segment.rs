@@ -23,6 +23,8 @@ pub struct Segment {
     pub paths: Vec<PathShare>,
     /// What no path explains.
     pub residuals: Vec<Residual>,
+    /// How much of it is written again, where that was watched.
+    pub rewritten: Option<Box<Rewritten>>,
 }
 
 /// Sizes of a segment, in bytes.
@@ -89,6 +91,10 @@ pub struct PathShare {
     pub tids: Vec<u32>,
     /// It came in the window that is asked for; without one everything did.
     pub in_window: bool,
+    /// How often it wrote a protected page again.
+    pub rewrites: u64,
+    /// Bytes that it writes again within a period.
+    pub rewritten: u64,
 }
 
 impl PathShare {
@@ -98,6 +104,8 @@ impl PathShare {
         self.dirty += other.dirty;
         self.touched += other.touched;
         self.faults += other.faults;
+        self.rewrites += other.rewrites;
+        self.rewritten += other.rewritten;
         self.first_ns = self.first_ns.min(other.first_ns);
         self.last_ns = self.last_ns.max(other.last_ns);
         for tid in &other.tids {
@@ -119,4 +127,29 @@ pub struct Residual {
     pub dirty: i64,
     /// The stacks that may have done it, where some are known.
     pub candidates: Vec<StackRef>,
+}
+
+/// How much of some memory is written again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rewritten {
+    /// The period in nanoseconds.
+    pub period_ns: u64,
+    /// Pages that are rewritten within the period: the mean of all periods, or an estimate.
+    pub pages: u64,
+    /// The bounds between which that number lies with a probability of 95 %; `None`: it was counted.
+    pub bounds: Option<(u64, u64)>,
+    /// Of drawn pages: pages that are rewritten within other periods.
+    pub curve: Vec<(u64, u64)>,
+    /// Bytes that were watched.
+    pub watched: u64,
+    /// Pages that were there and watched at the latest look.
+    pub resident: u64,
+    /// Pages that are rewritten within 100 ms, if that is known.
+    pub hot: Option<u64>,
+    /// How often scans called a page written.
+    pub written: u64,
+    /// How often no fault has shown by whom.
+    pub no_fault: u64,
+    /// Pages that were drawn.
+    pub arms: u64,
 }

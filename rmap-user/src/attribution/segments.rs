@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::count::{Count, Setting, Tally};
 use super::pattern::{History, pattern};
 use super::reason::{Reason, Residuals};
+use super::rewrites;
 use super::segment::{self, MappedBy, PathShare, Residual, Sizes};
 use crate::model::{AddressSpace, Call, InstanceId, Origin, PAGE, PathId, StackRef, Stats};
 use crate::trace::{Segment, Snapshot};
@@ -91,30 +92,38 @@ pub fn attribute(space: &AddressSpace, snapshot: &Snapshot, context: &Context<'_
     }
     let elsewhere = share_stats(space, &places, &weights, &mut parts);
     let before = before_of(context.before, &snapshot.segments);
+    let rewrites = rewrites::Reader::new(space, context.started_ns);
     let segments = snapshot
         .segments
         .iter()
         .zip(parts)
         .zip(residuals)
         .enumerate()
-        .map(|(at, ((segment, parts), residuals))| segment::Segment {
-            shown: segment.clone(),
-            before: before[at],
-            pattern: pattern(segment, &(context.history)(segment)),
-            mapped_by: mapped_by(space, segment, context.started_ns),
-            paths: paths(space, parts, context.started_ns),
-            residuals: residuals
-                .iter()
-                .map(|(reason, rss, dirty)| Residual {
-                    reason,
-                    rss,
-                    dirty,
-                    candidates: match reason {
-                        Reason::SharedWriteWithoutFault => std::mem::take(&mut candidates[at]),
-                        _ => Vec::new(),
-                    },
-                })
-                .collect(),
+        .map(|(at, ((segment, parts), residuals))| {
+            let again = rewrites.as_ref().and_then(|log| log.range(&(segment.start..segment.end)));
+            let (rewritten, writers) = again.unzip();
+            let mut paths = paths(space, parts, context.started_ns);
+            paths.extend(writers.into_iter().flatten());
+            segment::Segment {
+                shown: segment.clone(),
+                before: before[at],
+                pattern: pattern(segment, &(context.history)(segment)),
+                mapped_by: mapped_by(space, segment, context.started_ns),
+                paths,
+                rewritten: rewritten.map(Box::new),
+                residuals: residuals
+                    .iter()
+                    .map(|(reason, rss, dirty)| Residual {
+                        reason,
+                        rss,
+                        dirty,
+                        candidates: match reason {
+                            Reason::SharedWriteWithoutFault => std::mem::take(&mut candidates[at]),
+                            _ => Vec::new(),
+                        },
+                    })
+                    .collect(),
+            }
         })
         .collect();
     Attributed { segments, elsewhere }
@@ -226,6 +235,8 @@ fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<PathShare> 
                 last_ns: stats.last_ns.saturating_sub(started_ns),
                 tids: stats.tids,
                 in_window: space.paths().in_window(id),
+                rewrites: 0,
+                rewritten: 0,
             })
         })
         .collect();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 
 use super::report_out::Stream;
-use super::watch::{WatchOptions, seconds};
+use super::seconds::seconds;
+use super::watch::WatchOptions;
 use crate::live::session::{self, AttachSettings};
 
 /// The arguments of `rmap attach`.

@@ -149,6 +149,7 @@ mod tests {
             version: Some((6, 2)),
             tracefs: Ok("/sys/kernel/tracing".into()),
             pagemap_scan: Ok(false),
+            write_protect: Err("UFFDIO_API refused it (Invalid argument)".into()),
             procmap_query: Ok(false),
             perf_event_paranoid: Some(3),
             ptrace_scope: Some(1),
@@ -189,6 +190,7 @@ perf_event_paranoid        -       3: for root only, as rmap runs
 unprivileged_bpf_disabled  -       2: for root only, as rmap runs
 smaps                      yes     sizes of segments, as the kernel counts them
 PAGEMAP_SCAN               partly  needs Linux 6.7; pagemap is read instead, of sparse segments over 1 GiB only the ends
+--rewrites                 no      not by userfaultfd: UFFDIO_API refused it (Invalid argument)
 PROCMAP_QUERY              partly  needs Linux 6.11; maps is read instead
 kpageflags                 yes     dirty and large folios of files are told apart
 huge pages                 -       madvise: one fault may bring 2 MiB

@@ -43,6 +43,8 @@ pub enum Weight {
     Dirty,
     /// Bytes touched in all, freed memory included
     Touched,
+    /// Bytes that are written again within a period (--rewrites)
+    Rewritten,
 }
 
 impl From<Weight> for Of {
@@ -51,6 +53,7 @@ impl From<Weight> for Of {
             Weight::Resident => Self::Resident,
             Weight::Dirty => Self::Dirty,
             Weight::Touched => Self::Touched,
+            Weight::Rewritten => Self::Rewritten,
         }
     }
 }

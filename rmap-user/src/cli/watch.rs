@@ -11,6 +11,8 @@ use super::budget::{BudgetOptions, Verdict};
 use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
+use super::rewrites::RewriteOptions;
+use super::seconds::seconds;
 use crate::insight::naming;
 use crate::live::probes::Choice;
 use crate::live::session::{Error, Outcome, Watch};
@@ -33,6 +35,10 @@ pub struct WatchOptions {
     /// What may be used.
     #[command(flatten)]
     pub budget: BudgetOptions,
+
+    /// Who keeps writing.
+    #[command(flatten)]
+    pub rewrites: RewriteOptions,
 
     /// Trace what is named, not what that starts
     #[arg(long)]
@@ -98,16 +104,6 @@ impl From<ProbesOption> for Choice {
     }
 }
 
-/// Seconds as a number over 0, with or without a fraction.
-pub(super) fn seconds(text: &str) -> Result<Duration, String> {
-    let wrong = || "give seconds as a number over 0, such as 0.5".to_owned();
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    match Duration::try_from_secs_f64(seconds) {
-        Ok(interval) if !interval.is_zero() => Ok(interval),
-        _ => Err(wrong()),
-    }
-}
-
 impl WatchOptions {
     /// Says early what could not be written in the end.
     ///
@@ -115,7 +111,8 @@ impl WatchOptions {
     /// A file that could not be made.
     pub fn check(&self) -> anyhow::Result<()> {
         self.output.check()?;
-        self.look.check()
+        self.look.check()?;
+        self.rewrites.check()
     }
 
     /// The same for a session.
@@ -130,6 +127,7 @@ impl WatchOptions {
             python: self.python == PythonOption::Auto,
             asked: self.moments.asked(),
             marker: None,
+            rewrites: self.rewrites.settings(),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod naming;
 pub mod owner;
 pub mod part;
 pub mod processes;
+pub mod rewrites;
 pub mod rules;
 #[cfg(test)]
 mod samples;

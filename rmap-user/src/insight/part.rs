@@ -118,6 +118,25 @@ impl<'a> Parts<'a> {
         Self { report, all, owners: Owners::of(&report.stacks, rules) }
     }
 
+    /// The call paths that write again to memory that was watched: `rss` is what they write again
+    /// within a period.
+    #[must_use]
+    pub fn of_rewrites(report: &'a Report, rules: &Rules) -> Self {
+        let mut all = Vec::new();
+        for (process, found) in report.processes.iter().enumerate() {
+            for segment in &found.segments {
+                let parts = of_segment(process, segment).zip(&segment.paths);
+                all.extend(parts.filter(|(_, path)| path.rewritten_bytes > 0).map(
+                    |(part, path)| Part {
+                        bytes: Bytes { rss: path.rewritten_bytes.into(), dirty: 0 },
+                        ..part
+                    },
+                ));
+            }
+        }
+        Self { report, all, owners: Owners::of(&report.stacks, rules) }
+    }
+
     /// The process of a part.
     #[must_use]
     pub fn process(&self, part: &Part<'_>) -> Option<&'a Process> {

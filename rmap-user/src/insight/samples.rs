@@ -30,5 +30,7 @@ pub fn path(stack: u32, cause: &str, rss_bytes: u64, dirty_bytes: u64) -> Path {
         last_ns: 0,
         tids: Vec::new(),
         growth: None,
+        rewrites: 0,
+        rewritten_bytes: 0,
     }
 }

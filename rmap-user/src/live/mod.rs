@@ -17,6 +17,7 @@ pub mod probes;
 pub mod procfs;
 pub mod ptrace;
 pub mod release;
+pub mod rewrite;
 pub mod session;
 pub mod terminal;
 pub mod tracefs;

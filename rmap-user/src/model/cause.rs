@@ -19,6 +19,7 @@ impl Cause {
             | Self::ForkReuse
             | Self::KsmCow
             | Self::ProtectedWrite
+            | Self::Rewrite
             | Self::Populate
             | Self::KernelWrite
             | Self::Pinned

@@ -286,6 +286,7 @@ mod tests {
             delta_inexact: false,
             entry: None,
             same_page: None,
+            rewrite: None,
             syscall: None,
             stack: None,
         }

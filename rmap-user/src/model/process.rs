@@ -21,8 +21,8 @@ use super::owners::PAGE;
 use super::path::StackRef;
 use super::space::{AddressSpace, Family, Ledger};
 use crate::trace::{
-    Body, Event, FaultRun, FileChange, Fork, MapCall, Missing, MmId, MmKey, Moment, Rss, Run,
-    Snapshot, Stack, StackEnd, StackHash,
+    Body, Event, FaultRun, FileChange, Fork, MapCall, Missing, MmId, MmKey, Moment, Rewrites, Rss,
+    Run, Snapshot, Stack, StackEnd, StackHash,
 };
 
 /// A process.
@@ -385,6 +385,14 @@ impl Processes {
                     self.exit(event);
                 }
             }
+        }
+    }
+
+    /// Takes a step of watching a process's memory for writes.
+    pub(super) fn rewrites(&mut self, rewrites: &Rewrites) {
+        let key = self.index(rewrites.pid).and_then(|index| self.processes.get(index)?.space);
+        if let Some(space) = key.and_then(|key| self.space_mut(key)) {
+            space.watch_rewrites(&rewrites.step, rewrites.time_ns);
         }
     }
 

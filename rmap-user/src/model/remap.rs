@@ -50,6 +50,9 @@ impl AddressSpace {
     fn mmap(&mut self, new: &NewMapping, actor: Actor) {
         let range = new.range.clone();
         self.release(range.clone(), new.fixed.then_some((How::MmapFixed, actor.stack)));
+        if let Some(rewrites) = &mut self.rewrites {
+            rewrites.replaced(&range);
+        }
         let instance = self.mappings.new_instance();
         let vma = Vma {
             instance,
@@ -236,6 +239,10 @@ impl AddressSpace {
                 taken.around.append(&mut late.around);
             }
             self.release(target.clone(), Some((How::Mremap, actor.stack)));
+            if let Some(rewrites) = &mut self.rewrites {
+                rewrites.replaced(&target);
+                rewrites.moved(&old, new.wrapping_sub(old.start));
+            }
             self.mappings.unmap(target.clone());
             if mremap.keep_old {
                 kept.clone_from(&taken.vmas);

@@ -19,9 +19,10 @@ use super::path::{Path, PathId, PathTable, StackRef};
 use super::pending::{Doubt, Pending};
 use super::populated::Populated;
 use super::range_map::RangeMap;
+use super::rewrites::RewriteLog;
 use super::taken::Taken;
 use super::unplaced::Unplaced;
-use crate::trace::{FileId, MmKey};
+use crate::trace::{FileId, MmKey, RewriteStep};
 
 /// The code that forked copies of an address space have in common: whose it was, and after how many
 /// changes.
@@ -80,6 +81,8 @@ pub struct AddressSpace {
     pub(super) doubts: RangeMap<Doubt>,
     pub(super) in_flight: FxHashMap<u32, Taken>,
     pub(super) pending: FxHashMap<u32, Pending>,
+    /// Who writes again, where that is watched.
+    pub(super) rewrites: Option<Box<RewriteLog>>,
     /// Anonymous pages may be shared with a parent or a child.
     pub(super) may_share: bool,
     released: FxHashMap<(Option<StackRef>, How), u64>,
@@ -131,6 +134,7 @@ impl AddressSpace {
             doubts: RangeMap::default(),
             in_flight: FxHashMap::default(),
             pending: FxHashMap::default(),
+            rewrites: None,
             may_share: false,
             released: FxHashMap::default(),
         }
@@ -164,6 +168,20 @@ impl AddressSpace {
     #[must_use]
     pub const fn lazy_free(&self) -> &RangeMap<Option<StackRef>> {
         &self.lazy_free
+    }
+
+    /// Who writes again, where that is watched.
+    #[must_use]
+    pub fn rewrites(&self) -> Option<&RewriteLog> {
+        self.rewrites.as_deref()
+    }
+
+    /// Takes a step of watching for writes.
+    pub(super) fn watch_rewrites(&mut self, step: &RewriteStep, time_ns: u64) {
+        let begins = matches!(step, RewriteStep::Begin { .. });
+        if begins || self.rewrites.is_some() {
+            self.rewrites.get_or_insert_default().step(step, time_ns);
+        }
     }
 
     /// Pages that came with no fault, and no address.
@@ -284,6 +302,9 @@ impl AddressSpace {
         self.paged_out.cut(range.clone());
         self.arounds.forget(&range);
         self.found_dirty.cut(range.clone());
+        if let Some(rewrites) = &mut self.rewrites {
+            rewrites.released(&range);
+        }
         self.lost.cut(range);
         if let Some((how, stack)) = how {
             self.credit(how, stack, pages);

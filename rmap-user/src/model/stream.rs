@@ -15,7 +15,7 @@ use super::journal::Change;
 use super::owners::PAGE;
 use super::process::Processes;
 use super::space::AddressSpace;
-use crate::trace::{Body, Event, FaultRun, MmKey, Run, Snapshot, StackHash};
+use crate::trace::{Body, Event, FaultRun, MmKey, Rewrites, Run, Snapshot, StackHash};
 
 /// Everything that is known of a session's memory.
 #[derive(Debug)]
@@ -119,6 +119,14 @@ impl Model {
         self.go_on(1, snapshot.time_ns);
         self.processes.set_place(self.place);
         self.processes.snapshot(snapshot)
+    }
+
+    /// Applies a step of watching a process's memory for writes.
+    pub fn rewrites(&mut self, rewrites: &Rewrites) {
+        self.apply_run();
+        self.go_on(1, rewrites.time_ns);
+        self.processes.set_place(self.place);
+        self.processes.rewrites(rewrites);
     }
 
     /// The position in [`Processes::all`] of a process, which is new if no event has reported it.

@@ -26,6 +26,9 @@ impl AddressSpace {
         let mut owners = Vec::new();
         self.owners.take(old.clone(), |run, owner| owners.push((run, owner)));
         self.found_dirty.cut(old.clone());
+        if let Some(rewrites) = &mut self.rewrites {
+            rewrites.released(&old);
+        }
         Taken {
             owners,
             around: self.around.cut(old.clone()),

@@ -11,7 +11,7 @@ use super::owner::Owner;
 use super::owners::{HUGE, PAGE, page_down};
 use super::path::PathId;
 use super::space::AddressSpace;
-use crate::trace::{Fault, FaultRun, FileId};
+use crate::trace::{Delta, Fault, FaultRun, FileId};
 
 /// `fault_around_bytes` of the kernel (`mm/memory.c`), as it is unless debugfs changed it.
 const FAULT_AROUND: u64 = 64 << 10;
@@ -21,6 +21,15 @@ const STACK_REACH: u64 = 256 << 20;
 /// The strides of a run that goes from page to page.
 const UP: i64 = PAGE as i64;
 const DOWN: i64 = -UP;
+
+/// What a page was that was written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// Dirty, and it stayed the same: nothing changes but its content.
+    Dirty,
+    /// Clean, or it was copied: it has another owner now.
+    Clean,
+}
 
 /// Bytes of a file, or of shared memory, that a fault wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +47,10 @@ impl AddressSpace {
     /// Gives back what it wrote of a file or of shared memory that others may map.
     pub fn fault(&mut self, fault: &Fault, actor: Actor, loading: bool) -> Option<Written> {
         let page = page_down(fault.address);
+        let again = self.written_again(page, fault, actor);
+        if again == Some(Again::Dirty) {
+            return None;
+        }
         let (vma, grew) = self.vma_of_fault(page);
         let mut outcome = classify(fault, vma.as_ref().map(|(_, vma)| vma), grew)?;
         if outcome.cause == Cause::SwapIn {
@@ -46,6 +59,10 @@ impl AddressSpace {
         let forked = matches!(outcome.cause, Cause::ForkCow | Cause::ForkReuse);
         if outcome.cause == Cause::ForkCow && self.mergeable.find(page).is_some() {
             outcome.cause = Cause::KsmCow;
+        } else if again.is_some() && outcome.cause == Cause::ForkReuse {
+            // Clean, for it was given up by MADV_FREE, or came back from swap.
+            outcome.cause = Cause::ProtectedWrite;
+            self.lazy_free.cut(page..page + PAGE);
         } else if forked && !self.may_share {
             // Nobody to share with: another thread was faster, or something else than a fork had
             // write-protected the page.
@@ -121,6 +138,27 @@ impl AddressSpace {
         let pages = block_of(page, &outcome, vma.as_ref());
         let bytes = pages.start.wrapping_sub(of.base)..pages.end.wrapping_sub(of.base);
         Some(Written { file: of.id?, bytes, cause: outcome.cause })
+    }
+
+    /// Counts a write to a page that is protected to see it. `None`: it is none.
+    fn written_again(&mut self, page: u64, fault: &Fault, actor: Actor) -> Option<Again> {
+        let rewrites = self.rewrites.as_deref_mut()?;
+        let writes = fault.access.is_some_and(|access| access.write && access.present);
+        let unmoved = fault.delta == Delta::default();
+        // Where page tables are not read, what is known to be protected must do.
+        let unread = fault.same_page.is_none() && fault.rewrite.is_none();
+        let guessed = unread && writes && unmoved && rewrites.is_armed(page);
+        if fault.rewrite.is_none() && !guessed {
+            return None;
+        }
+        let path = self.paths.intern(actor.stack, Cause::Rewrite);
+        rewrites.fault(page, path, actor.tid, actor.time_ns);
+        let dirty = fault.rewrite.is_none_or(|rewrite| rewrite.was_dirty);
+        let same = unmoved && fault.same_page != Some(false);
+        // The entry of shared memory that was only read here is dirty if somebody wrote the page.
+        let shared = self.mappings.vmas().find(page).is_some_and(|(_, vma)| vma.shared);
+        let known = !shared || self.owners.get(page).dirty.is_some();
+        Some(if dirty && same && known { Again::Dirty } else { Again::Clean })
     }
 
     /// Applies a run of faults at once, of which `fault` is the first: the ones that are most of all

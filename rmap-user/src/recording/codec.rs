@@ -11,7 +11,8 @@ use super::varint::{Bad, Reader, put, put_bytes, put_signed, put_signed_option};
 use crate::trace::{
     Access, Body, Breakdown, Code, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork,
     Input, Losses, MapCall, Missing, MissingPages, MmId, MmKey, Moment, PageKind, PageRun,
-    PageState, ProcessFacts, Rss, Segment, Snapshot, Stack, StackEnd, StackHash, VmFlags,
+    PageState, ProcessFacts, Rewrite, Rewrites, Rss, Segment, Snapshot, Stack, StackEnd, StackHash,
+    VmFlags,
 };
 
 const FAULTS: u8 = 0;
@@ -29,6 +30,7 @@ const WRITTEN: u8 = 11;
 const FILE: u8 = 12;
 const MISSING: u8 = 13;
 const MARK: u8 = 14;
+const REWRITES: u8 = 15;
 /// Of a language runtime: see [`super::runtime`].
 const RUNTIME: u8 = 32;
 
@@ -117,6 +119,7 @@ impl Batch {
                 self.time(*time_ns);
                 put_bytes(&mut self.out, name.as_bytes());
             }
+            Input::Rewrites(rewrites) => self.rewrites(rewrites),
         }
     }
 
@@ -284,6 +287,13 @@ impl Batch {
         put_bytes(&mut self.out, names);
     }
 
+    fn rewrites(&mut self, rewrites: &Rewrites) {
+        self.begin(REWRITES);
+        self.time(rewrites.time_ns);
+        put(&mut self.out, rewrites.pid.into());
+        super::rewrites::put_step(&mut self.out, &rewrites.step);
+    }
+
     fn code(&mut self, pid: u32, time_ns: u64, code: &[Code]) {
         self.begin(CODE);
         self.time(time_ns);
@@ -375,6 +385,8 @@ fn template(event: &Event, fault: &Fault) -> Template {
         window.is_some(),
         fault.same_page.is_some(),
         fault.same_page == Some(true),
+        fault.rewrite.is_some(),
+        fault.rewrite.is_some_and(|rewrite| rewrite.was_dirty),
     ];
     let bits = flags.iter().enumerate().map(|(at, flag)| u16::from(*flag) << at).sum();
     Template {
@@ -564,6 +576,11 @@ impl<'a> Unbatch<'a> {
             }),
             CODE => self.code()?,
             MARK => Input::Mark(self.time()?, self.from.text()?),
+            REWRITES => {
+                let (time_ns, pid) = (self.time()?, self.from.small()?);
+                let step = super::rewrites::step(&mut self.from)?;
+                Input::Rewrites(Rewrites { pid, time_ns, step })
+            }
             WRITTEN => Input::Written(MmKey(self.from.small()?), self.from.bytes()?.to_vec()),
             _ => return Err(Bad("an input of no known kind")),
         };
@@ -650,6 +667,7 @@ impl<'a> Unbatch<'a> {
                 window: flag(WINDOW).then_some(window),
             }),
             same_page: flag(11).then_some(flag(12)),
+            rewrite: flag(13).then_some(Rewrite { was_dirty: flag(14) }),
             syscall: template.syscall,
             stack: template.stack,
         };

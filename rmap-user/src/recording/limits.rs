@@ -5,10 +5,13 @@
 //! recording from anybody that is checked here.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::varint::Bad;
 use crate::model::{Arch, MapOp};
-use crate::trace::{Body, Event, FaultRun, Input, Missing, Moment, Snapshot};
+use crate::trace::{
+    Body, Event, FaultRun, Input, Missing, Moment, RewriteStep, Rewrites, Snapshot,
+};
 
 /// Addresses of user space end below (x86-64 with five levels: 2⁵⁶; arm64: 2⁵²).
 const USER_END: u64 = 1 << 57;
@@ -61,6 +64,7 @@ impl Limits {
                 self.code(*pid, code.len() as u64, read)?
             }
             Input::Process(..) | Input::Written(..) | Input::Mark(..) => 0,
+            Input::Rewrites(rewrites) => Self::rewrites(rewrites)?,
             Input::Lost(lost) => {
                 if [lost.events, lost.stacks, lost.snapshots].iter().any(|n| *n > USER_END) {
                     return Err(Bad("more was lost than there can be"));
@@ -88,6 +92,31 @@ impl Limits {
             return Err(OUTSIDE);
         }
         Ok(0)
+    }
+
+    /// Pages that are watched: all that were written are looked at.
+    fn rewrites(rewrites: &Rewrites) -> Result<u64, Bad> {
+        if rewrites.time_ns > i64::MAX as u64 {
+            return Err(BEYOND);
+        }
+        let ranges = match &rewrites.step {
+            RewriteStep::Watched(ranges)
+            | RewriteStep::Written(ranges)
+            | RewriteStep::Present(ranges) => ranges,
+            RewriteStep::Armed(pages) if pages.iter().any(|page| *page >= USER_END) => {
+                return Err(OUTSIDE);
+            }
+            RewriteStep::Begin { period_ns: 0, .. } => return Err(Bad("a period of no time")),
+            RewriteStep::Armed(_) | RewriteStep::Begin { .. } | RewriteStep::End => return Ok(0),
+        };
+        if ranges.iter().any(|range| range.is_empty() || range.end > USER_END) {
+            return Err(Bad("a range of pages that is empty or outside of user space"));
+        }
+        let pages = |range: &Range<u64>| (range.end - range.start) / 4096;
+        Ok(match &rewrites.step {
+            RewriteStep::Written(_) => ranges.iter().map(pages).sum(),
+            _ => ranges.len() as u64,
+        })
     }
 
     /// More executable mappings of a process, which are compared with all that it had.

@@ -6,7 +6,7 @@
 //!
 //! * [`writer`]: batches go to the file on a thread of their own; `read`: a file becomes inputs;
 //! * `frame`: the file as a sequence of checked frames;
-//! * `runtime`: frames and code of language runtimes as bytes;
+//! * `rewrites`: watched memory as bytes; `runtime`: frames and code of language runtimes as bytes;
 //! * `codec`: inputs as bytes; `names`: names of code as bytes; `varint`: numbers as bytes;
 //! * `breakdown`: the measures of a segment and threads as bytes;
 //! * `limits`: values that no kernel gives.
@@ -17,6 +17,7 @@ pub(crate) mod frame;
 pub(crate) mod limits;
 pub(crate) mod names;
 pub(crate) mod read;
+mod rewrites;
 #[cfg(test)]
 mod roundtrip_tests;
 mod runtime;

@@ -13,8 +13,8 @@ use crate::model::Arch;
 use crate::trace::{
     Access, Body, Breakdown, Code, Delta, Entry, Event, Fault, FileChange, FileId, Fork, Input,
     Losses, MapCall, Measure, Missing, MissingPages, MmId, MmKey, Moment, PageKind, PageRun,
-    PageState, ProcessFacts, RawStack, Rss, Segment, Snapshot, Stack, StackEnd, StackHash, Thread,
-    VmFlags,
+    PageState, ProcessFacts, RawStack, Rewrite, RewriteStep, Rewrites, Rss, Segment, Snapshot,
+    Stack, StackEnd, StackHash, Thread, VmFlags,
 };
 
 /// Where user space ends with five levels of page tables.
@@ -61,6 +61,8 @@ fn fault() -> impl Strategy<Value = Body> {
         .prop_flat_map(|(address, [kernel, major, delta_inexact], access, delta, entry, same)| {
             (syscall(), stack()).prop_map(move |(syscall, stack)| {
                 let same_page = same;
+                // A write that is one is also known to be a write.
+                let rewrite = same.filter(|_| major).map(|was_dirty| Rewrite { was_dirty });
                 Body::Fault(Fault {
                     address,
                     kernel,
@@ -70,6 +72,7 @@ fn fault() -> impl Strategy<Value = Body> {
                     delta_inexact,
                     entry,
                     same_page,
+                    rewrite,
                     syscall,
                     stack,
                 })
@@ -336,11 +339,38 @@ fn fact() -> impl Strategy<Value = Input> {
         .prop_map(|([pid, time], code)| Input::Code(pid, time.into(), code));
     let written = (any::<u32>(), proptest::collection::vec(any::<u8>(), 0..80))
         .prop_map(|(key, text)| Input::Written(MmKey(key), text));
-    prop_oneof![facts, losses, code, written]
+    prop_oneof![facts.boxed(), losses.boxed(), code.boxed(), written.boxed(), rewrites().boxed()]
+}
+
+fn rewrites() -> impl Strategy<Value = Input> {
+    let ranges = || {
+        proptest::collection::vec((1_u64..1000, 1_u64..1000), 0..6).prop_map(|gaps| {
+            let mut last = 0;
+            let range = |(gap, size)| {
+                let start = last + gap * P;
+                last = start + size * P;
+                start..last
+            };
+            gaps.into_iter().map(range).collect::<Vec<_>>()
+        })
+    };
+    let begin = (any::<bool>(), 1..u64::MAX, any::<u64>())
+        .prop_map(|(exact, period_ns, stood_ns)| RewriteStep::Begin { exact, period_ns, stood_ns });
+    let pages = proptest::collection::vec((0..USER_END / P).prop_map(|page| page * P), 0..9);
+    let step = prop_oneof![
+        begin,
+        ranges().prop_map(RewriteStep::Watched),
+        ranges().prop_map(RewriteStep::Written),
+        ranges().prop_map(RewriteStep::Present),
+        pages.prop_map(RewriteStep::Armed),
+        Just(RewriteStep::End),
+    ];
+    (any::<u32>(), 0..i64::MAX as u64, step)
+        .prop_map(|(pid, time_ns, step)| Input::Rewrites(Rewrites { pid, time_ns, step }))
 }
 
 fn input() -> impl Strategy<Value = Input> {
-    prop_oneof![8 => event(), 2 => snapshot(), 1 => fact()]
+    prop_oneof![8 => event().boxed(), 2 => snapshot().boxed(), 1 => fact().boxed()]
 }
 
 /// The inputs, each fault for itself.

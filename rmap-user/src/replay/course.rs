@@ -55,6 +55,7 @@ impl Collector {
             Input::Process(..)
             | Input::Lost(..)
             | Input::Written(..)
+            | Input::Rewrites(_)
             | Input::Code(..)
             | Input::Mark(..) => {}
         }

@@ -151,6 +151,7 @@ impl Search {
             | Input::Process(..)
             | Input::Lost(_)
             | Input::Code(..)
+            | Input::Rewrites(_)
             | Input::Written(..)
             | Input::Mark(..) => {}
         }

@@ -44,6 +44,7 @@ fn fault(time_ns: u64, address: u64) -> Input {
                 window: Some(1 << ((address >> 12) & 15)),
             }),
             same_page: Some((address >> 24) & 1 == 0),
+            rewrite: None,
             syscall: None,
             stack: Some(StackHash(99)),
         }),

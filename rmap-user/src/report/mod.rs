@@ -12,6 +12,7 @@ pub mod grouped;
 mod kind;
 mod moments;
 mod named;
+mod rewrites;
 #[cfg(test)]
 mod schema_tests;
 pub mod story;
@@ -24,6 +25,7 @@ pub use breakdown::{Breakdown, Totals};
 pub use check::{IdentityError, check_identity};
 pub use moments::{GivenBack, Growth, Mark, Peak, SessionPeak, Span, TimelinePoint, Window};
 pub use named::{Address, Named, NotAnAddress, StackId};
+pub use rewrites::{CurvePoint, Rewrites, Rewritten, Unattributed};
 pub use story::{Explanation, Story};
 
 pub use crate::terms::{Cause, Kind, MapCallKind, Pattern, Reason, ReleaseKind};
@@ -111,6 +113,9 @@ pub struct Session {
     /// Moments that were given names, in the order of time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
+    /// How memory was watched for writes (`--rewrites`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewrites: Option<Rewrites>,
 }
 
 /// A moment of a session.
@@ -376,6 +381,9 @@ pub struct Segment {
     pub paths: Vec<Path>,
     /// What no code path explains. Σ paths + Σ unexplained = after, for rss and dirty alike.
     pub unexplained: Vec<Unexplained>,
+    /// How much of it is written again, where that was watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewritten: Option<Rewritten>,
 }
 
 impl Segment {
@@ -433,6 +441,12 @@ pub struct Path {
     /// Whether the call path holds more and more, over all segments of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
+    /// How often it wrote again to a page that was watched; of drawn pages, faults on them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rewrites: u64,
+    /// Bytes that it writes again within a period.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rewritten_bytes: u64,
 }
 
 /// What no code path explains.

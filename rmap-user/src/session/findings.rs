@@ -174,6 +174,9 @@ impl Session {
                 at_ns: at_ns.map(relative),
                 exit: closing.exit,
                 notes: Vec::new(),
+                rewrites: super::rewrites::session(
+                    self.cases.values().filter_map(|case| case.rewrites.as_ref()),
+                ),
                 peak: (session_peak.counts.resident > 0).then(|| report::SessionPeak {
                     at_ns: relative(session_peak.place.time_ns),
                     rss_bytes: session_peak.counts.resident * PAGE,

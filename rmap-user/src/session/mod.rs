@@ -9,6 +9,7 @@
 //! * `when`: where in the stream a moment is; [`moments`]: states before the end; `window`: what came
 //!   between two of them; `samples` and `growth`: sizes through the session;
 //! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
+//! * `rewrites`: memory that is watched for writes;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
 mod breakdown;
@@ -23,6 +24,7 @@ pub mod modules;
 pub mod moments;
 pub mod names;
 mod process;
+mod rewrites;
 mod samples;
 mod segments;
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod window_tests;
 
 use rustc_hash::FxHashMap;
 
-use crate::attribution::Context;
+use crate::attribution::{Context, RewriteTotals};
 use crate::model::{Arch, How, Ledger, Model, Place};
 use crate::report::Mode;
 use crate::runtime::Runtimes;
@@ -158,6 +160,10 @@ impl Session {
                 self.model.pass();
                 self.marks.add(*time_ns, name);
             }
+            Input::Rewrites(rewrites) => {
+                self.last_ns = self.last_ns.max(rewrites.time_ns);
+                self.model.rewrites(rewrites);
+            }
             Input::Written(key, names) => {
                 self.model.pass();
                 self.modules.set_names(*key, names);
@@ -265,6 +271,9 @@ impl Session {
             history: &|segment| case.history(segment),
         };
         let seen = crate::attribution::attribute(space, snapshot, &context);
+        if let Some(log) = space.rewrites().filter(|_| !others) {
+            case.rewrites = Some(RewriteTotals::of(log));
+        }
         if !born {
             case.see(snapshot, space, &seen, others, exits && dies);
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
-use crate::attribution::{self, Attributed, History};
+use crate::attribution::{self, Attributed, History, RewriteTotals};
 use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
 use crate::report::SnapshotKind;
 use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
@@ -29,6 +29,8 @@ pub(super) struct Case {
     /// [`PageOwners::change_count`](crate::model::PageOwners::change_count) at `result`.
     pub seen_changes: u64,
     history: FxHashMap<u64, History>,
+    /// What watching its memory for writes came to.
+    pub rewrites: Option<RewriteTotals>,
 }
 
 /// A process at its latest snapshot.

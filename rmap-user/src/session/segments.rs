@@ -24,6 +24,7 @@ pub(super) fn report_segment(
         mapped_by: segment.mapped_by.map(|by| mapped_by(by, id)),
         paths: segment.paths.into_iter().map(|path| report_path(path, id)).collect(),
         unexplained: segment.residuals.into_iter().map(|rest| unexplained(rest, id)).collect(),
+        rewritten: segment.rewritten.map(|rewritten| super::rewrites::rewritten(&rewritten)),
         ..shown(&now)
     }
 }
@@ -53,6 +54,8 @@ pub(super) fn report_path(
         last_ns: path.last_ns,
         tids: path.tids,
         growth: None,
+        rewrites: path.rewrites,
+        rewritten_bytes: path.rewritten,
     }
 }
 

@@ -290,6 +290,7 @@ impl Sim {
             delta_inexact: false,
             entry: None,
             same_page: None,
+            rewrite: None,
             syscall: None,
             stack,
         };

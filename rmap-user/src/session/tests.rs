@@ -1071,6 +1071,7 @@ proptest! {
                         delta_inexact: false,
                         entry: None,
                         same_page: None,
+                        rewrite: None,
                         syscall: None,
                         stack: Some(StackHash(2 + thread)),
                     }),

@@ -73,6 +73,7 @@ impl Survey {
                     self.marks.push((name.clone(), place));
                 }
             }
+            Input::Rewrites(rewrites) => self.event(rewrites.time_ns),
             Input::Process(..) | Input::Lost(_) | Input::Code(..) | Input::Written(..) => {
                 self.number += 1;
             }

@@ -29,6 +29,9 @@ super::terms! {
         ProtectedWrite: "protected-write",
             "write to a page that was write-protected for no reason that was seen",
             "userfaultfd, soft-dirty tracking or a fork that was not seen may have protected it";
+        Rewrite: "rewrite",
+            "write to a page that was dirty already, seen because rmap had write-protected it",
+            "the page stays with the call path that had it; `rewrites` and `rewritten_bytes` count it";
         SharedWrite: "shared-write",
             "write to a shared mapping of a file: the file's page became dirty",
             "dirty until the kernel has written it back to the file";

@@ -9,7 +9,7 @@ use zerocopy::FromBytes;
 
 use super::event::{
     Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, RawStack,
-    Rss, Stack, StackEnd, StackHash,
+    Rewrite, Rss, Stack, StackEnd, StackHash,
 };
 
 impl StackEnd {
@@ -155,6 +155,8 @@ fn fault(r: &abi::FaultRecord) -> Fault {
             window: flag(abi::FAULT_WINDOW).then_some(r.window),
         }),
         same_page: flag(abi::FAULT_COMPARED).then_some(flag(abi::FAULT_SAME_PAGE)),
+        rewrite: flag(abi::FAULT_REWRITE)
+            .then_some(Rewrite { was_dirty: flag(abi::FAULT_WAS_DIRTY) }),
         syscall: syscall(r.syscall),
         stack: stack_hash(r.stack),
     }

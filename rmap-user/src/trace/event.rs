@@ -223,10 +223,20 @@ pub struct Fault {
     /// Of a write to a page that was there: whether the same physical page is there as before, so
     /// that it was not copied; `None` if that is not known.
     pub same_page: Option<bool>,
+    /// A write to a page that rmap had write-protected to see who writes again; `None` if the page
+    /// table was not read, or the page was not protected.
+    pub rewrite: Option<Rewrite>,
     /// The system call in which the thread was.
     pub syscall: Option<i64>,
     /// The thread's user stack.
     pub stack: Option<StackHash>,
+}
+
+/// A write to a page that was write-protected to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rewrite {
+    /// The page was dirty already, so the write changed nothing but its content.
+    pub was_dirty: bool,
 }
 
 /// What the page table shows at a fault's end.

@@ -5,6 +5,7 @@
 //!
 //! * [`event`]: what the probes reported; [`decode`]: their records become events;
 //! * [`python`]: what they reported of CPython's frames;
+//! * [`rewrites`]: memory that is watched for writes;
 //! * [`snapshot`]: one process's memory at one moment; [`pages`]: its runs of pages, cut to a range.
 
 pub mod decode;
@@ -12,18 +13,20 @@ mod error;
 pub mod event;
 pub mod pages;
 pub mod python;
+pub mod rewrites;
 pub mod snapshot;
 mod stack_hash;
 
 pub use decode::{DecodeError, fuzz_entry};
 pub use event::{
     Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
-    MissingPages, MmId, RawStack, Rss, Stack, StackEnd, StackHash,
+    MissingPages, MmId, RawStack, Rewrite, Rss, Stack, StackEnd, StackHash,
 };
 pub use python::{
     CodeId, PythonCode, PythonEnd, PythonFrame, PythonStack, PythonTable, Run, Runtime,
     StackPointers,
 };
+pub use rewrites::{RewriteStep, Rewrites};
 pub use snapshot::{
     Breakdown, Measure, Moment, PageKind, PageRun, PageState, Segment, Snapshot, Thread, VmFlags,
 };
@@ -52,6 +55,8 @@ pub enum Input {
     Written(MmKey, Vec<u8>),
     /// Somebody gave this moment a name (`CLOCK_MONOTONIC`, ns).
     Mark(u64, String),
+    /// A step of watching a process's memory for writes.
+    Rewrites(Rewrites),
 }
 
 /// What is known of a process besides its events.

@@ -48,7 +48,10 @@ pub fn write_grouped(
     boxes: &Boxes,
     out: &mut dyn io::Write,
 ) -> io::Result<()> {
-    let parts = Parts::of(report, rules);
+    let parts = match of {
+        Of::Rewritten => Parts::of_rewrites(report, rules),
+        Of::Resident | Of::Dirty | Of::Touched => Parts::of(report, rules),
+    };
     let mut folded = Folded::default();
     let groups = Group {
         label: Label::default(),
@@ -111,6 +114,7 @@ fn draw(report: &Report, folded: &Folded, of: Of, out: &mut dyn io::Write) -> io
         Of::Resident => ("resident", "resident at the last snapshot"),
         Of::Dirty => ("dirty", "dirty at the last snapshot"),
         Of::Touched => ("touched", "touched in all, freed memory included"),
+        Of::Rewritten => ("rewritten", "that are written again within a period"),
     };
     let mut options = Options::default();
     options.title = title(report, kind);

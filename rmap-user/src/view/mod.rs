@@ -16,11 +16,13 @@ pub mod number;
 pub mod order;
 pub mod page;
 mod paint;
+mod rewrites;
 pub mod samples;
 pub mod screen;
 pub mod select;
 pub mod table;
 pub mod text;
+mod unit;
 pub mod words;
 
 /// How a table is laid out.

@@ -23,7 +23,12 @@ pub enum Of {
     Dirty,
     /// Bytes that were made resident or dirty in all, freed ones included.
     Touched,
+    /// Bytes that are written again within a period.
+    Rewritten,
 }
+
+/// How many kinds of bytes a sample has.
+pub const KINDS: usize = 4;
 
 /// The value of one stack.
 #[derive(Debug)]
@@ -38,8 +43,8 @@ pub struct Sample<'a> {
     pub complete: bool,
     /// The cause, or why it is not explained.
     pub why: Why<'a>,
-    /// Resident, dirty and touched bytes. Only what is not explained may be negative.
-    pub bytes: [i64; 3],
+    /// Resident, dirty, touched and rewritten bytes. Only what is not explained may be negative.
+    pub bytes: [i64; KINDS],
 }
 
 /// Why the bytes of a sample are there.
@@ -74,13 +79,21 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
     let mut samples = Vec::new();
     for process in &report.processes {
         for segment in &process.segments {
-            samples.extend(segment.paths.iter().map(|path| Sample {
-                process,
-                segment: Some(segment),
-                frames: frames(path.stack),
-                complete: complete(path.stack),
-                why: Why::Cause(&path.cause),
-                bytes: [path.rss_bytes, path.dirty_bytes, path.touched_bytes].map(signed),
+            samples.extend(segment.paths.iter().map(|path| {
+                Sample {
+                    process,
+                    segment: Some(segment),
+                    frames: frames(path.stack),
+                    complete: complete(path.stack),
+                    why: Why::Cause(&path.cause),
+                    bytes: [
+                        path.rss_bytes,
+                        path.dirty_bytes,
+                        path.touched_bytes,
+                        path.rewritten_bytes,
+                    ]
+                    .map(signed),
+                }
             }));
             samples.extend(segment.unexplained.iter().map(|rest| Sample {
                 process,
@@ -88,7 +101,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
                 frames: &[],
                 complete: true,
                 why: Why::Residual(&rest.reason),
-                bytes: [rest.rss_bytes, rest.dirty_bytes, 0],
+                bytes: [rest.rss_bytes, rest.dirty_bytes, 0, 0],
             }));
         }
         samples.extend(process.gone.iter().map(|gone| Sample {
@@ -97,7 +110,7 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
             frames: frames(gone.stack),
             complete: complete(gone.stack),
             why: Why::Cause(&gone.cause),
-            bytes: [0, 0, signed(gone.touched_bytes)],
+            bytes: [0, 0, signed(gone.touched_bytes), 0],
         }));
     }
     samples
@@ -149,15 +162,15 @@ pub struct Row<'a> {
 pub struct Stacks<'a> {
     /// In the order that was asked for, or in that of the report.
     pub rows: Vec<Row<'a>>,
-    /// Stacks that are left over, and their resident, dirty and touched bytes together.
-    pub rest: Option<(usize, [i128; 3])>,
+    /// Stacks that are left over, and their bytes of each kind together.
+    pub rest: Option<(usize, [i128; KINDS])>,
 }
 
 impl Row<'_> {
-    /// Resident, dirty and touched bytes of all of it.
+    /// The bytes of all of it, of each kind.
     #[must_use]
-    pub fn bytes(&self) -> [i128; 3] {
-        self.samples.iter().fold([0; 3], |sums, sample| add(sums, sample.bytes.map(i128::from)))
+    pub fn bytes(&self) -> [i128; KINDS] {
+        self.samples.iter().fold([0; KINDS], |sums, sample| add(sums, sample.bytes.map(i128::from)))
     }
 
     /// What was there before rmap came has not grown.
@@ -165,7 +178,7 @@ impl Row<'_> {
         let before = |why: Why<'_>| matches!(why, Why::Residual(r) if *r == Reason::BeforeAttach);
         let grown = |sample: &&Sample<'_>| !before(sample.why);
         let bytes = self.samples.iter().filter(grown).map(|s| s.bytes.map(i128::from));
-        bytes.map(|[rss, dirty, _]| rss + dirty).sum()
+        bytes.map(|[rss, dirty, ..]| rss + dirty).sum()
     }
 
     /// The lowest address of its segments; what is gone has none and stands last.
@@ -175,8 +188,8 @@ impl Row<'_> {
     }
 }
 
-fn add(a: [i128; 3], b: [i128; 3]) -> [i128; 3] {
-    [a[0] + b[0], a[1] + b[1], a[2] + b[2]]
+fn add(a: [i128; KINDS], b: [i128; KINDS]) -> [i128; KINDS] {
+    std::array::from_fn(|kind| a[kind] + b[kind])
 }
 
 impl<'a> Stacks<'a> {
@@ -207,7 +220,7 @@ impl<'a> Stacks<'a> {
         }
         let shown = listing.top.unwrap_or(usize::MAX).min(rows.len());
         let left = rows.split_off(shown);
-        let rest = left.iter().fold([0; 3], |sums, (_, row)| add(sums, row.bytes()));
+        let rest = left.iter().fold([0; KINDS], |sums, (_, row)| add(sums, row.bytes()));
         if listing.sort.is_none() {
             rows.sort_by_key(|(index, _)| *index);
         }
@@ -228,7 +241,7 @@ impl<'a> Stacks<'a> {
 fn put_in_order(rows: &mut [(usize, Row<'_>)], sort: Sort, of: Option<Of>) {
     let keys = Keys {
         total: &|(_, row): &(usize, Row<'_>)| match (row.bytes(), of) {
-            ([rss, dirty, _], None) => rss + dirty,
+            ([rss, dirty, ..], None) => rss + dirty,
             (bytes, Some(of)) => bytes[of.index()],
         },
         rss: &|(_, row)| row.bytes()[0],
@@ -248,6 +261,7 @@ impl Of {
             Self::Resident => 0,
             Self::Dirty => 1,
             Self::Touched => 2,
+            Self::Rewritten => 3,
         }
     }
 }

@@ -92,6 +92,8 @@ trait Shape: Into<Segment> {
             last_ns: 940_000,
             tids: vec![4711],
             growth: None,
+            rewrites: 0,
+            rewritten_bytes: 0,
         });
         segment
     }
@@ -162,6 +164,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             peak: None,
             window: None,
             marks: Vec::new(),
+            rewrites: None,
         },
         totals: Totals::default(),
         coverage: Coverage {

@@ -96,6 +96,8 @@ fn segment() -> impl Strategy<Value = Segment> {
                     last_ns: 0,
                     tids,
                     growth: None,
+                    rewrites: 0,
+                    rewritten_bytes: 0,
                 })
                 .collect();
             let mut unexplained: Vec<Unexplained> = rests

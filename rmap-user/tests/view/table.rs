@@ -147,6 +147,8 @@ fn segment() -> impl Strategy<Value = Segment> {
                         last_ns: dirty_bytes,
                         tids: vec![1],
                         growth: None,
+                        rewrites: 0,
+                        rewritten_bytes: 0,
                     })
                     .collect(),
                 unexplained: rest

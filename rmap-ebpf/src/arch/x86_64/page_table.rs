@@ -16,6 +16,14 @@ use crate::{
 
 /// Physical address in an entry (bits 12 to 51).
 pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
+/// Bits of an entry that [`mapped`] keeps beside the physical address.
+pub const DIRTY: u64 = 1 << 6;
+/// `_PAGE_UFFD_WP` (`_PAGE_BIT_SOFTW2`): userfaultfd has write-protected the page.
+pub const UFFD_WP: u64 = 1 << 10;
+/// `_PAGE_SAVED_DIRTY` (since Linux 6.6): the page is dirty, and the entry read-only.
+const SAVED_DIRTY: u64 = 1 << 58;
+/// Bytes that a huge entry of the middle level maps.
+const HUGE_BYTES: u64 = 2 << 20;
 const PRESENT: u64 = 1;
 const HUGE: u64 = 1 << 7;
 /// `_PAGE_PROTNONE` in an entry that is not present otherwise.
@@ -72,6 +80,24 @@ pub fn own(entry: u64) -> bool {
 #[inline(always)]
 pub fn entry(table: u64, address: u64) -> Option<u64> {
     kernel::read(table, index(address, 12))
+}
+
+/// The physical page of an address, with [`DIRTY`] and [`UFFD_WP`] of the entry that maps it.
+#[inline(always)]
+pub fn mapped(leaf: Leaf, address: u64) -> u64 {
+    let (entry, page) = match leaf {
+        // The same page that a table of small entries has for the address, if one takes its place.
+        Leaf::Huge(entry) => {
+            let page = entry & FRAME & !(HUGE_BYTES - 1);
+            (entry, page | address & (HUGE_BYTES - 1) & FRAME)
+        }
+        Leaf::Table(table) => {
+            let entry = entry(table, address).unwrap_or(0);
+            (entry, entry & FRAME)
+        }
+    };
+    let dirty = entry & DIRTY | (entry & SAVED_DIRTY) >> (58 - 6);
+    page | entry & UFFD_WP | dirty
 }
 
 /// The entries around an address: see `abi::FaultRecord::window`.

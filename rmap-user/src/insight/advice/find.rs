@@ -7,6 +7,8 @@ use crate::insight::kind;
 use crate::insight::names;
 use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
+use crate::insight::rewrites::{self, Again};
+use crate::insight::rules::Rules;
 use crate::report::{Kind, Pattern};
 
 use super::Evidence;
@@ -206,6 +208,25 @@ pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
         kind::short_name(segment),
         mib(bytes),
         owner(parts, &held)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn rewritten(parts: &Parts<'_>) -> Option<Evidence> {
+    let again = Again::of(parts.report)?;
+    let how = parts.report.session.rewrites.as_ref()?;
+    let (bytes, there) =
+        (i128::from(again.rewritten), i128::from(again.rewritten) + i128::from(again.cold));
+    if there < 64 * MIB || bytes < MIB || bytes.saturating_mul(4) > there {
+        return None;
+    }
+    let mut owners = rewrites::writers(parts.report, &Rules::built_in()).into_iter();
+    let most = owners.next()?.group.label.name;
+    let period = how.period_ns.div_ceil(1_000_000);
+    let text = format!(
+        "{} of {} are written again within {period} ms, most of it by {most}",
+        mib(bytes),
+        mib(there)
     );
     Some(evidence(bytes, text))
 }

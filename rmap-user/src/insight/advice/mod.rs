@@ -112,6 +112,15 @@ pub const RULES: &[Rule] = &[
         find: find::growth,
     },
     Rule {
+        name: "rewritten",
+        threshold: "memory was watched for writes, 64 MiB or more of it are there, and 1 MiB to a \
+                    quarter of that are written again within the period",
+        remedy: "put what is written again together, apart from what stays: write-back, fork \
+                 snapshots and replication pay for every page of it",
+        harmless_when: "nothing copies or writes back that memory",
+        find: find::rewritten,
+    },
+    Rule {
         name: "huge-pages",
         threshold: "64 MiB and half of RSS are huge pages that came at their first write",
         remedy: "check that they are used in full; else madvise(MADV_NOHUGEPAGE), or \

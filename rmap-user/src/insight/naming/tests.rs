@@ -173,6 +173,8 @@ fn stacks_are_those_of_the_threads_that_run_on_them() {
         last_ns: 0,
         tids: vec![9],
         growth: None,
+        rewrites: 0,
+        rewritten_bytes: 0,
     }];
     assert_eq!(named(written, vec![thread(9, None)], by_create()), format!("{sure}?"));
     assert_eq!(named(guarded(1), Vec::new(), by_create()), "thread stack [thread stack]");

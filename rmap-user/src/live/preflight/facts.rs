@@ -43,6 +43,8 @@ pub struct Facts {
     pub smaps: Result<(), String>,
     /// `PAGEMAP_SCAN` works.
     pub pagemap_scan: Result<bool, String>,
+    /// Whether memory can be write-protected asynchronously; else why not.
+    pub write_protect: Result<(), String>,
     /// `PROCMAP_QUERY` works.
     pub procmap_query: Result<bool, String>,
     /// `/proc/kpageflags` can be opened.
@@ -114,6 +116,7 @@ impl Facts {
                     .map_err(|e| e.to_string()),
             },
             smaps: snapshots::read_segments(pid, pid).map(drop).map_err(|e| e.to_string()),
+            write_protect: crate::live::rewrite::available(),
             pagemap_scan: snapshots::pagemap_scan_is_supported().map_err(|e| e.to_string()),
             procmap_query: procmap_query().map_err(|e| e.to_string()),
             kpageflags: File::open("/proc/kpageflags").map(drop).map_err(|e| e.to_string()),
@@ -245,6 +248,7 @@ impl Facts {
             fault_tracepoint: Some(true),
             smaps: Ok(()),
             pagemap_scan: Ok(true),
+            write_protect: Ok(()),
             procmap_query: Ok(true),
             kpageflags: Ok(()),
             perf_event_paranoid: Some(2),

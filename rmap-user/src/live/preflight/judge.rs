@@ -195,6 +195,15 @@ fn snapshots(v: &mut Verdict, facts: &Facts) {
         ),
         Err(why) => v.item("PAGEMAP_SCAN", State::No, format!("/proc/self/pagemap: {why}")),
     }
+    match &facts.write_protect {
+        Ok(()) => v.item(
+            "--rewrites",
+            State::Yes,
+            "by userfaultfd: pages are protected, the first write to each is counted; huge pages \
+             are left alone, unless --split-huge splits them",
+        ),
+        Err(why) => v.item("--rewrites", State::No, format!("not by userfaultfd: {why}")),
+    }
     match &facts.procmap_query {
         Ok(true) => v.item("PROCMAP_QUERY", State::Yes, "one mapping is found without reading all"),
         Ok(false) => {

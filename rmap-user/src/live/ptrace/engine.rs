@@ -90,7 +90,7 @@ pub(super) const fn options(threads_only: bool) -> i32 {
 pub(super) struct Engine<'a> {
     pub(super) follow: bool,
     pub(super) observer: &'a mut dyn Observer,
-    shared: &'a Shared,
+    pub(super) shared: &'a Shared,
     started: &'a Sender<Started>,
     /// The command's process, if rmap started one.
     command: Option<u32>,

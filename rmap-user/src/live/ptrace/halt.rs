@@ -214,7 +214,7 @@ impl Engine<'_> {
     }
 
     /// Answers the stop that each thread of a process is in.
-    fn go_on(&mut self, pid: u32) {
+    pub(super) fn go_on(&mut self, pid: u32) {
         for tid in self.table.threads_of(pid) {
             if let Some(stop) = sys::peek_stop(tid) {
                 self.stopped(tid, stop);

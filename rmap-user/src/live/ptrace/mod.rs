@@ -26,10 +26,12 @@
 
 mod child;
 mod credentials;
+mod descriptor;
 mod engine;
 mod error;
 mod halt;
 mod inherited;
+mod inject;
 mod round;
 mod sys;
 mod table;
@@ -39,6 +41,7 @@ mod task;
 mod tests;
 mod yielding;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,6 +50,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use credentials::Credentials;
+pub use descriptor::Descriptor;
 use engine::Subject;
 pub use error::Error;
 
@@ -131,6 +135,8 @@ pub trait Observer: Send {
     fn about_to_leave(&mut self);
     /// Something of this process will not be seen, and why: see the text.
     fn unfollowed(&mut self, pid: u32, reason: &str);
+    /// What came of [`Tracer::request_descriptor`], and how long the process stood for it.
+    fn descriptor(&mut self, _pid: u32, _taken: Descriptor, _stood: Duration) {}
     /// The process is gone. Of processes let go for good, only the command itself is reported.
     fn ended(&mut self, pid: u32, status: Status);
 }
@@ -155,6 +161,8 @@ struct Shared {
     done: AtomicBool,
     /// The command was reaped: its PID may belong to another process now.
     reaped: Mutex<bool>,
+    /// Processes of which a userfaultfd is asked for.
+    requests: Mutex<BTreeSet<u32>>,
 }
 
 /// The tracer thread's first word: the command's PID and the thread's own TID.
@@ -253,6 +261,13 @@ impl Tracer {
             // No thread to be had: the next stop of any tracee, or this one signal, must do.
             sys::wake(self.tid);
         }
+    }
+
+    /// Asks for a userfaultfd of a process's memory: [`Observer::descriptor`] brings it. Returns at
+    /// once. A request may be overslept until the next stop of any tracee: ask again.
+    pub fn request_descriptor(&self, pid: u32) {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
+        sys::wake(self.tid);
     }
 
     /// Waits for the end of the tracer thread, and until nobody is traced any more; gives the command's status, `None` if it was let go

@@ -22,6 +22,7 @@ impl Engine<'_> {
     pub(super) fn round(&mut self, signals: &mut u32) -> Result<bool, Error> {
         let failed = |source| Error::Wait { source };
         self.yield_all();
+        self.take_descriptors();
         let mut wait = sys::peek().map_err(failed)?;
         match wait {
             Wait::Nothing => return Ok(false),

@@ -5,7 +5,8 @@
 //! child between fork and exec.
 
 use std::io;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::OnceLock;
 
 use super::Status;
@@ -29,6 +30,9 @@ pub(super) const THREADS_ONLY: i32 =
 /// Options of a tracee of which new processes are followed as well.
 pub(super) const DESCENDANTS: i32 =
     THREADS_ONLY | libc::PTRACE_O_TRACEFORK | libc::PTRACE_O_TRACEVFORK;
+
+/// `PTRACE_O_SUSPEND_SECCOMP`: the tracee's filters do not see its calls. Needs `CAP_SYS_ADMIN`.
+pub(super) const SUSPEND_SECCOMP: i32 = 1 << 21;
 
 /// What waiting gave.
 #[derive(Clone, Copy, Debug)]
@@ -376,4 +380,145 @@ pub(super) fn set_blocked_signals(blocked: u64) {
 /// Lets the wake-up signal come to this thread.
 pub(super) fn unblock_wake() {
     mask(libc::SIG_UNBLOCK, Some(1 << (WAKE - 1)));
+}
+
+/// Sets the ptrace options of a standing tracee.
+pub(super) fn set_options(tid: u32, options: i32) -> io::Result<()> {
+    request(libc::PTRACE_SETOPTIONS, tid, options as usize)
+}
+
+/// The signals that a standing tracee blocks.
+pub(super) fn signal_mask(tid: u32) -> io::Result<u64> {
+    /// Of `include/uapi/linux/ptrace.h`.
+    const GETSIGMASK: u32 = 0x420a;
+    let mut mask = 0_u64;
+    // SAFETY: the kernel writes as many bytes as the third argument says, the size of `mask`.
+    let result = unsafe { libc::ptrace(GETSIGMASK, tid.cast_signed(), SET_BYTES, &raw mut mask) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(mask) }
+}
+
+/// Sets the signals that a standing tracee blocks.
+pub(super) fn set_signal_mask(tid: u32, mask: u64) -> io::Result<()> {
+    /// Of `include/uapi/linux/ptrace.h`.
+    const SETSIGMASK: u32 = 0x420b;
+    // SAFETY: the kernel reads as many bytes as the third argument says, the size of `mask`.
+    let result = unsafe { libc::ptrace(SETSIGMASK, tid.cast_signed(), SET_BYTES, &raw const mask) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Lets a standing tracee go on to the next entry or end of a system call (its option
+/// `PTRACE_O_TRACESYSGOOD` is set). False if it stopped for another reason, which is not taken.
+pub(super) fn to_next_call_stop(tid: u32) -> bool {
+    const CALL: Stop = Stop { signal: libc::SIGTRAP | 0x80, event: 0 };
+    request(libc::PTRACE_SYSCALL, tid, 0).is_ok()
+        && next_stop(tid) == Some(CALL)
+        && take_stop(tid).is_some()
+}
+
+/// Takes the delivery of a SIGSTOP. False if a tracee does not stand at that.
+pub(super) fn take_sigstop(tid: u32) -> bool {
+    const SIGSTOP: Stop = Stop { signal: libc::SIGSTOP, event: 0 };
+    peek_stop(tid) == Some(SIGSTOP) && take_stop(tid).is_some()
+}
+
+/// Lets a standing tracee go on to its next stop, which is not taken. One that stands at a stop
+/// that was not taken stays there.
+pub(super) fn to_stop(tid: u32) {
+    if peek_stop(tid).is_none() && request(libc::PTRACE_CONT, tid, 0).is_ok() {
+        next_stop(tid);
+    }
+}
+
+/// Waits for the next stop of a tracee, and takes nothing. `None`: it is dead.
+fn next_stop(tid: u32) -> Option<Stop> {
+    loop {
+        match wait(libc::P_PID, tid, libc::WSTOPPED | libc::WEXITED | libc::WNOWAIT) {
+            Ok(Wait::Stopped(_, stop)) => return Some(stop),
+            Ok(Wait::Interrupted) => {}
+            Ok(Wait::Dead(..) | Wait::Nothing) | Err(_) => return None,
+        }
+    }
+}
+
+/// A word of a standing tracee's memory.
+pub(super) fn peek_word(tid: u32, address: u64) -> Option<u64> {
+    let mut word = 0_u64;
+    // SAFETY: the call of the kernel (not glibc's wrapper of it) writes one word to the address in
+    // the last argument, and only reads the tracee's memory.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::PTRACE_PEEKDATA,
+            tid.cast_signed(),
+            address,
+            &raw mut word,
+        )
+    };
+    (result != -1).then_some(word)
+}
+
+/// Whether a standing tracee is inside a restartable sequence (rseq(2)).
+#[cfg(target_arch = "x86_64")]
+pub(super) fn in_restartable_sequence(tid: u32, rip: u64) -> bool {
+    /// Of `include/uapi/linux/ptrace.h`: address of `struct rseq`, its size, signature, flags.
+    const GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+    /// Place of `rseq_cs` in `struct rseq`, of `start_ip` and `post_commit_offset` in `rseq_cs`.
+    const SEQUENCE: u64 = 8;
+    const START: u64 = 8;
+    const LENGTH: u64 = 16;
+    let mut configuration = [0_u64; 3];
+    // SAFETY: the kernel writes as many bytes as the third argument says, at most these 24.
+    let result = unsafe {
+        libc::ptrace(
+            GET_RSEQ_CONFIGURATION,
+            tid.cast_signed(),
+            size_of_val(&configuration),
+            &raw mut configuration,
+        )
+    };
+    let [area, ..] = configuration;
+    if result == -1 || area == 0 {
+        return false;
+    }
+    let word = |address: u64| peek_word(tid, address);
+    let Some(sequence) = word(area.wrapping_add(SEQUENCE)).filter(|at| *at != 0) else {
+        return false;
+    };
+    let (start, length) = (word(sequence.wrapping_add(START)), word(sequence.wrapping_add(LENGTH)));
+    // What cannot be read is none that the kernel would honour.
+    matches!((start, length), (Some(start), Some(length)) if rip.wrapping_sub(start) < length)
+}
+
+/// The bytes of the `syscall` instruction.
+pub(super) const SYSCALL: [u8; 2] = [0x0f, 0x05];
+
+/// The memory of another process that a copy may be had of.
+pub(super) fn memory(pid: u32, range: &Range<u64>) -> io::Result<Vec<u8>> {
+    use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+    let place = |number: u64| usize::try_from(number).map_err(io::Error::other);
+    let (base, len) = (place(range.start)?, place(range.end - range.start)?);
+    let mut memory = vec![0; len];
+    let pid = nix::unistd::Pid::from_raw(pid.cast_signed());
+    let local = &mut [io::IoSliceMut::new(&mut memory)];
+    let got = process_vm_readv(pid, local, &[RemoteIoVec { base, len }])?;
+    memory.truncate(got);
+    Ok(memory)
+}
+
+/// A copy of a descriptor of another process.
+pub(super) fn descriptor_of(pid: u32, number: u32) -> io::Result<OwnedFd> {
+    // SAFETY: pidfd_open takes numbers only.
+    let process = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let process = own(process)?;
+    // SAFETY: pidfd_getfd takes numbers only.
+    own(unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number, 0) })
+}
+
+/// The descriptor that a call gave.
+fn own(result: libc::c_long) -> io::Result<OwnedFd> {
+    let Some(number) = i32::try_from(result).ok().filter(|number| *number >= 0) else {
+        return Err(io::Error::last_os_error());
+    };
+    // SAFETY: the kernel has just made it, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

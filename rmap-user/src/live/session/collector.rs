@@ -20,7 +20,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    live::{probes::Probes, procfs},
+    live::{probes::Probes, procfs, rewrite::Watch},
     recording::Recorder,
     report::{Asked, Exit, Mode},
     session::Closing,
@@ -37,6 +37,7 @@ use super::{
     feed::{Feed, Found},
     losses::LossCounter,
     observer::{Hold, Message, Standing, Stop},
+    rewrites::{RewriteSettings, RewriteTracker, Steps},
     snapshots::{Snapshotter, hand_on},
     stream::Stream,
 };
@@ -67,6 +68,7 @@ pub(super) struct Collector {
     code: CodeTracker,
     snapshots: Snapshotter,
     losses: LossCounter,
+    rewrites: RewriteTracker,
     started_at: OffsetDateTime,
     /// What the tracer and this thread say of their waits.
     standing: Arc<Standing>,
@@ -92,6 +94,7 @@ impl Collector {
             code,
             snapshots: Snapshotter::default(),
             losses: LossCounter::default(),
+            rewrites: RewriteTracker::new(None),
             started_at,
             standing: Arc::default(),
             checking: None,
@@ -101,6 +104,37 @@ impl Collector {
     /// Shows walked stacks to `check`.
     pub(super) fn check_with(&mut self, check: Option<Check>) {
         self.checking = check.map(Checking::new);
+    }
+
+    /// Watches memory for writes. Gives how often [`Collector::watch`] is to be called.
+    pub(super) fn watch_with(&mut self, settings: Option<RewriteSettings>) -> Option<Duration> {
+        self.rewrites = RewriteTracker::new(settings);
+        self.rewrites.pace()
+    }
+
+    /// Looks at watched memory. Gives the processes of which a descriptor is to be asked for.
+    pub(super) fn watch(&mut self) -> Vec<u32> {
+        self.drain();
+        let steps = self.rewrites.tick();
+        self.take_steps(steps);
+        self.rewrites.wanted(self.snapshots.stopped_ones())
+    }
+
+    /// What was seen up to now comes before what a step says of it.
+    fn take_steps(&mut self, steps: Steps) {
+        if steps.is_empty() {
+            return;
+        }
+        self.drain();
+        steps.into_iter().for_each(|step| self.feed.apply(&Input::Rewrites(step)));
+    }
+
+    /// Watching a process ends: what was written up to now.
+    fn finish_watch(&mut self, pid: u32) -> Option<Watch> {
+        self.drain();
+        let (steps, watch) = self.rewrites.finish(pid);
+        self.take_steps(steps);
+        watch
     }
 
     /// What the tracer and this thread say of their waits.
@@ -244,11 +278,21 @@ impl Collector {
             Message::Unfollowed { pid, reason } => {
                 self.losses.note("ptrace", format!("process {pid}: {reason}"));
             }
+            Message::Descriptor { pid, taken, stood } => {
+                match self.rewrites.taken(pid, taken, stood) {
+                    Ok(steps) => self.take_steps(steps),
+                    Err(why) => {
+                        let why = format!("process {pid} is not watched for writes: {why}");
+                        self.losses.note("rewrites", why);
+                    }
+                }
+            }
             Message::Ended { pid } => self.ended(pid),
         }
     }
 
     fn ended(&mut self, pid: u32) {
+        self.rewrites.forget(pid);
         self.snapshots.ended(pid);
         self.code.ended(pid);
     }
@@ -289,12 +333,16 @@ impl Collector {
             Stop::Last => self.probes.hold_nobody(),
             // From now on its snapshots are taken while it runs.
             Stop::Yielded { pid, tid } => {
+                if let Some(watch) = self.finish_watch(pid) {
+                    watch.end();
+                }
                 self.look(pid, tid, Moment::Periodic);
                 self.add_facts(pid, tid);
                 self.read_names(pid, tid);
                 self.snapshots.yielded(pid);
             }
             Stop::Executed { pid, tid } => {
+                self.rewrites.forget(pid);
                 self.snapshots.runs(pid, true);
                 self.read_names(pid, tid);
                 self.look(pid, tid, Moment::Executed);
@@ -314,6 +362,8 @@ impl Collector {
                 self.add_facts(pid, tid);
             }
             Stop::Exiting { pid, tid } => {
+                // Its memory goes, and the protection with it.
+                drop(self.finish_watch(pid));
                 self.look(pid, tid, Moment::AtExit);
                 self.add_facts(pid, tid);
                 self.read_names(pid, tid);
@@ -363,9 +413,13 @@ impl Collector {
         if !stood {
             self.drain();
         }
+        let watch = self.finish_watch(pid);
         let snapshot = self.take(tid, pid, moment);
         self.probes.untrace(pid);
         drop(done);
+        if let Some(watch) = watch {
+            watch.end();
+        }
         self.drain();
         self.scan(pid, tid);
         self.count_lost();

@@ -18,6 +18,9 @@ pub mod marks;
 mod observer;
 mod positions;
 mod pulse;
+mod rewrites;
+mod rewrites_random;
+mod sampler;
 mod signals;
 mod snapshots;
 mod spool;
@@ -41,6 +44,7 @@ use crate::{
 pub use attach::{AttachSettings, attach};
 pub use check::{Check, Checked};
 pub use look::look;
+pub use rewrites::RewriteSettings;
 use trace::Subject;
 
 /// How a session watches, whatever it is that it watches.
@@ -62,6 +66,8 @@ pub struct Watch {
     pub asked: Asked,
     /// Who may mark moments beside root and rmap's own user: a user's number.
     pub marker: Option<u32>,
+    /// Watch memory for writes.
+    pub rewrites: Option<RewriteSettings>,
 }
 
 /// What `rmap run` runs, and how.

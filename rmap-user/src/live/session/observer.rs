@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::live::ptrace::{Observer, Status};
+use crate::live::ptrace::{Descriptor, Observer, Status};
 
 /// What the engine tells.
 #[derive(Debug)]
@@ -27,6 +27,15 @@ pub(super) enum Message {
         pid: u32,
         /// Why.
         reason: String,
+    },
+    /// What came of asking for a userfaultfd of a process.
+    Descriptor {
+        /// The process.
+        pid: u32,
+        /// The descriptor, or why there is none.
+        taken: Descriptor,
+        /// How long the process stood for it.
+        stood: Duration,
     },
     /// A process has ended.
     Ended {
@@ -249,6 +258,10 @@ impl Observer for Forwarder {
     fn unfollowed(&mut self, pid: u32, reason: &str) {
         // If the session is gone, nobody wants to know.
         let _ = self.sender.send(Message::Unfollowed { pid, reason: reason.to_owned() });
+    }
+
+    fn descriptor(&mut self, pid: u32, taken: Descriptor, stood: Duration) {
+        let _ = self.sender.send(Message::Descriptor { pid, taken, stood });
     }
 
     fn ended(&mut self, pid: u32, _status: Status) {

@@ -74,6 +74,11 @@ impl Snapshotter {
         self.spaces.remove(&pid);
     }
 
+    /// The processes that run and that ptrace stops.
+    pub(super) fn stopped_ones(&self) -> impl Iterator<Item = u32> {
+        self.running.difference(&self.unstopped).copied()
+    }
+
     /// The processes that run, which are no longer counted as running: whoever still is, is added
     /// again.
     pub(super) fn take_running(&mut self) -> BTreeSet<u32> {

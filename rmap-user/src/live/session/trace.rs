@@ -202,6 +202,7 @@ async fn trace(
         return Err(Error::Obstacle(format!("cannot attach to any of the processes: {why}")));
     }
     let mut interval = watch.interval.map(every);
+    let mut rewrites = collector.watch_with(watch.rewrites).map(at_once);
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
@@ -236,6 +237,9 @@ async fn trace(
                 collector.drain();
             }
             () = tick(&mut interval) => collector.periodic(),
+            () = tick(&mut rewrites), if !let_go => {
+                collector.watch().into_iter().for_each(|pid| tracer.request_descriptor(pid));
+            }
             () = sleep_until(end), if !let_go => {
                 let_go = true;
                 tracer.detach_all();
@@ -294,6 +298,13 @@ fn rest(processors: usize, may_be_left_out: bool) -> Duration {
 /// Ticks, the first one after a whole period.
 fn every(period: Duration) -> time::Interval {
     let mut interval = time::interval_at(time::Instant::now() + period, period);
+    interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// The same, the first one at once.
+fn at_once(period: Duration) -> time::Interval {
+    let mut interval = time::interval(period);
     interval.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     interval
 }

@@ -233,6 +233,7 @@ mod tests {
             delta_inexact: true,
             entry: Some(Entry { huge: false, dirty: false, window: Some(window) }),
             same_page: None,
+            rewrite: None,
             syscall: None,
             stack: None,
         };

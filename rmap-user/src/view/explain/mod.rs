@@ -14,7 +14,7 @@ use crate::report::story::Story;
 
 use super::chain::{Stacks, base_name};
 use super::paint::{Line, Page, Paint};
-use super::{Style, number, text, words};
+use super::{Style, number, rewrites, text, words};
 
 /// Writes the stories.
 ///
@@ -96,6 +96,8 @@ fn head(story: &Story, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io::Result<(
         None => line.push("It is no longer mapped.", Paint::Plain),
     }
     page.prose(&line, 2)?;
+    let rewritten = story.segment.as_ref().and_then(|segment| segment.rewritten.as_ref());
+    rewritten.map_or(Ok(()), |rewritten| rewrites::of_segment(rewritten, page))?;
     let mapped_by = story.segment.as_ref().and_then(|segment| segment.mapped_by.as_ref());
     if let Some(by) = mapped_by {
         let mut line = Line::of("  Mapped by ", Paint::Plain);

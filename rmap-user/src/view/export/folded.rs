@@ -7,7 +7,7 @@ use std::io;
 
 use crate::report::Report;
 use crate::view::order::Listing;
-use crate::view::samples::{Of, Stacks};
+use crate::view::samples::{KINDS, Of, Stacks};
 
 /// Stacks with their weights.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ impl Folded {
     #[must_use]
     pub fn of(report: &Report, of: Of, listing: Listing) -> Self {
         let all = Stacks::of(report, listing, Some(of));
-        let weigh = |bytes: [i128; 3]| bytes[of.index()];
+        let weigh = |bytes: [i128; KINDS]| bytes[of.index()];
         let mut stacks: Vec<(Vec<String>, i128)> = all
             .rows
             .into_iter()

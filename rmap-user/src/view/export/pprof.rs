@@ -11,7 +11,7 @@ use flate2::{Compression, GzBuilder};
 
 use crate::report::{Frame, Report};
 use crate::view::order::Listing;
-use crate::view::samples::{Sample, Stacks, frame_name, segment_name};
+use crate::view::samples::{KINDS, Sample, Stacks, frame_name, segment_name};
 
 use super::proto::Message;
 
@@ -143,7 +143,10 @@ fn profile(report: &Report, listing: Listing) -> Vec<u8> {
     // The format asks for an empty first string.
     tables.string("");
     let bytes = tables.string("bytes");
-    for name in ["resident_space", "dirty_space", "touched_space"] {
+    // Most sessions watch no memory for writes.
+    let kinds = if report.session.rewrites.is_some() { KINDS } else { KINDS - 1 };
+    let names = ["resident_space", "dirty_space", "touched_space", "rewritten_space"];
+    for name in names.into_iter().take(kinds) {
         let mut kind = Message::default();
         kind.number(1, tables.string(name));
         kind.number(2, bytes);
@@ -159,7 +162,7 @@ fn profile(report: &Report, listing: Listing) -> Vec<u8> {
     for sample in stacks.rows.iter().flat_map(|row| &row.samples) {
         let mut message = Message::default();
         message.packed(1, tables.locations_of(sample));
-        message.packed(2, sample.bytes.map(i64::cast_unsigned));
+        message.packed(2, sample.bytes.into_iter().take(kinds).map(i64::cast_unsigned));
         let mut labels = vec![("cause", sample.why.name().to_owned())];
         labels.push(("process", sample.process.command.clone()));
         labels.extend(sample.segment.map(|segment| ("segment", segment_name(segment))));
@@ -181,6 +184,7 @@ fn profile(report: &Report, listing: Listing) -> Vec<u8> {
         message.packed(1, [tables.location(0, 0, vec![(function, 0)])]);
         let clamp = |bytes: i128| bytes.clamp(i64::MIN.into(), i64::MAX.into());
         let fitting = |bytes: i128| i64::try_from(clamp(bytes)).unwrap_or(0);
+        let bytes = bytes.into_iter().take(kinds);
         message.packed(2, bytes.map(|bytes| fitting(bytes).cast_unsigned()));
         tables.body.bytes(2, &message.0);
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::report::Report;
 use crate::view::order::Listing;
-use crate::view::samples::{Of, Stacks};
+use crate::view::samples::{KINDS, Of, Stacks};
 
 /// Writes the file.
 ///
@@ -38,7 +38,8 @@ pub fn write(report: &Report, listing: Listing, out: &mut dyn io::Write) -> io::
     let profiles: Vec<Value> = kinds
         .into_iter()
         .map(|(name, of)| {
-            let weigh = |bytes: &[i128; 3]| i64::try_from(bytes[of.index()]).unwrap_or(i64::MAX);
+            let weigh =
+                |bytes: &[i128; KINDS]| i64::try_from(bytes[of.index()]).unwrap_or(i64::MAX);
             let kept: Vec<_> = stacks.iter().filter(|(_, bytes)| weigh(bytes) > 0).collect();
             let weights: Vec<i64> = kept.iter().map(|(_, bytes)| weigh(bytes)).collect();
             json!({

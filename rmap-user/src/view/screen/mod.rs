@@ -8,7 +8,6 @@ mod apart;
 mod processes;
 mod rows;
 mod tree;
-mod unit;
 mod window;
 
 use std::io;
@@ -21,10 +20,10 @@ use crate::insight::{self, Rules};
 use crate::report::{Report, SnapshotKind};
 
 use super::paint::{Line, Page, Paint};
-use super::{Style, number, table, text};
+use super::{Style, number, rewrites, table, text};
 
+use super::unit::{self, Unit};
 use rows::Table;
-use unit::Unit;
 
 /// Lines of a terminal that is none.
 pub const USUAL_HEIGHT: usize = 40;
@@ -88,7 +87,7 @@ pub fn write(
     let total = parts.total();
     let unit = Unit::of(total.rss.max(total.dirty));
     table::session(report, &mut page)?;
-    let screen = Screen { report, parts: &parts, total, unit, ask };
+    let screen = Screen { report, rules, parts: &parts, total, unit, ask };
     match (ask.tree, &ask.by[..]) {
         (Some(direction), _) => screen.tree(direction, &mut page)?,
         (None, []) => screen.first(&mut page)?,
@@ -111,6 +110,7 @@ pub fn write(
 /// One writing.
 struct Screen<'a> {
     report: &'a Report,
+    rules: &'a Rules,
     parts: &'a Parts<'a>,
     total: Bytes,
     unit: Unit,
@@ -122,6 +122,8 @@ const OTHER_LINES: usize = 15;
 /// Most rows of owners, most groups of processes.
 const MOST_ROWS: usize = 12;
 const MOST_GROUPS: usize = 5;
+/// Most owners that write again.
+const MOST_WRITERS: usize = 5;
 
 impl Screen<'_> {
     /// The first screen: groups of processes, kinds, owners.
@@ -151,6 +153,7 @@ impl Screen<'_> {
         let used = OTHER_LINES
             + if spoken > 0 { 3 * spoken.min(MOST_ADVICE) + 2 } else { 0 }
             + extra.len()
+            + if self.report.session.rewrites.is_some() { MOST_WRITERS + 4 } else { 0 }
             + answer.background.len()
             + if self.report.processes.len() > 1 {
                 groups.len().min(MOST_GROUPS + 1) + 3
@@ -193,7 +196,8 @@ impl Screen<'_> {
             .collect();
         let line = format!("Kinds ({}): {}.", self.unit.name(), kinds.join(", "));
         page.prose(&Line::of(line, Paint::Plain), 2)?;
-        self.division(page)
+        self.division(page)?;
+        rewrites::section(self.report, self.rules, MOST_WRITERS, page)
     }
 
     /// How RSS divides, in words; what the kernel did not report is left out.

@@ -10,7 +10,7 @@ use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
 
 use super::apart::{Text, fit};
-use super::unit::Unit;
+use crate::view::unit::Unit;
 
 /// A group with the number of its processes: `40 × sh`.
 pub fn counted(group: &ProcessGroup) -> String {

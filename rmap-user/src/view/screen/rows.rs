@@ -13,7 +13,7 @@ use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
 
 use super::apart::{Text, fit};
-use super::unit::Unit;
+use crate::view::unit::Unit;
 
 /// How many rows, of what.
 pub struct Table<'a> {

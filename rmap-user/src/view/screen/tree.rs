@@ -12,7 +12,7 @@ use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
 
 use super::apart::{Text, fit};
-use super::unit::Unit;
+use crate::view::unit::Unit;
 
 /// Deeper than this the indent grows no further.
 const DEEPEST: usize = 24;

@@ -13,7 +13,7 @@ use crate::view::number;
 use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
 
-use super::unit::Unit;
+use crate::view::unit::Unit;
 
 /// Rows of what was given back.
 const ROWS: usize = 5;

@@ -19,7 +19,8 @@ pub use coverage::contradiction;
 use super::chain::Stacks;
 use super::number;
 use super::paint::{Line, Page, Paint};
-use super::{Style, text};
+use super::{Style, rewrites, text};
+use crate::insight::Rules;
 
 /// Writes the whole table.
 ///
@@ -48,6 +49,11 @@ pub fn write(report: &Report, style: Style, out: &mut dyn io::Write) -> io::Resu
             order.len()
         );
         page.prose(&Line::of(line, Paint::Dim), 0)?;
+    }
+    if report.session.rewrites.is_some() {
+        let top = style.top.unwrap_or(usize::MAX - 1);
+        rewrites::section(report, &Rules::built_in(), top, &mut page)?;
+        page.gap()?;
     }
     if order.is_empty() {
         page.line(&Line::of("No process was seen.", Paint::Bad))?;
