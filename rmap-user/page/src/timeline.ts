@@ -41,7 +41,7 @@ export function sums(timelines: TimelinePoint[][]): { times: number[]; points: S
   return { times, points: times.map((at) => all.get(at) as Sums) };
 }
 
-/** The sizes of a moment of which there is a report: samples seldom meet a peak. */
+/** The sizes of a moment of which there is a report. */
 function pointOf(state: State, pid: number | null): TimelinePoint {
   const point = { at_ns: state.atNs, ...NONE };
   for (const { process, segment } of state.places) {
@@ -93,10 +93,11 @@ export class Timeline {
     const key = `${choice.process} ${choice.state} ${choice.since}`;
     if (key === this.drawn) return;
     this.drawn = key;
-    const { times, points } = sums([
-      ...chosen.map((process) => process.timeline ?? []),
-      ...store.states.filter((state) => state !== end).map((state) => [pointOf(state, choice.process)]),
-    ]);
+    const samples = chosen.map((process) => process.timeline ?? []);
+    // Samples seldom meet the peak. Where one does, the point is there already.
+    const met = new Set(samples.flat().map((point) => point.at_ns));
+    const peaks = store.states.filter((state) => state.name === "peak" && !met.has(state.atNs));
+    const { times, points } = sums([...samples, ...peaks.map((state) => [pointOf(state, choice.process)])]);
     this.plot?.destroy();
     this.plot = null;
     if (times.length < 2) {
@@ -268,7 +269,7 @@ export class Timeline {
     fill(
       this.legend,
       h("span", { class: "when" }, point ? duration(when) : `highest, ${duration(when)}`),
-      h("span", { title: exact(rss(shown)) }, "RSS ", h("b", {}, size(rss(shown)))),
+      h("span", { title: exact(rss(shown)), data: point ? {} : { highest: rss(shown) } }, "RSS ", h("b", {}, size(rss(shown)))),
       h("span", { title: exact(shown.dirty_bytes) }, h("i", { class: "swatch line-dirty" }), "Dirty ", h("b", {}, size(shown.dirty_bytes))),
       ...[...KINDS]
         .reverse()

@@ -129,6 +129,19 @@ function negatives(segments, measure) {
   return -sum(rest.filter((bytes) => bytes < 0));
 }
 
+/** The chart is no higher than its samples and the peak. */
+async function timeline(page, where) {
+  const [highest] = await figures(page, ".legend [data-highest]");
+  if (!highest) return;
+  const files = readdirSync(folder).filter((file) => file.startsWith(`${where}.`) && file.endsWith(".json"));
+  const reports = files.map((file) => JSON.parse(readFileSync(join(folder, file), "utf8")));
+  const all = new Map();
+  const points = reports.flatMap((json) => json.processes).flatMap((process) => process.timeline ?? []);
+  for (const { at_ns, dirty_bytes: _, ...kinds } of points) all.set(at_ns, (all.get(at_ns) ?? 0) + sum(Object.values(kinds)));
+  const most = Math.max(...all.values(), ...reports.map((json) => json.totals.rss_bytes));
+  assert.ok(Number(highest.highest) <= most, `${where}: the chart shows ${highest.highest}, at most ${most} is known`);
+}
+
 /** What changed between two moments adds up. */
 async function since(page, where) {
   const now = report(where, await page.locator(".verdict").getAttribute("data-moment"));
@@ -230,6 +243,7 @@ if (!pictures) {
       await page.locator("body").press("m");
     }
     if (moments > 1) await since(page, name);
+    await timeline(page, name);
     if (name !== "attack") await choose(page, name);
     if (name === "plain") await keys(page);
     assert.deepEqual(said, [], name);

@@ -66,7 +66,8 @@ pub fn books(options: &BooksOptions) -> anyhow::Result<()> {
     }
     let answer = &output.answer;
     let plain = answer.columns.is_empty() && answer.by.is_empty() && !answer.full;
-    if plain && output.json.is_none() && output.output.is_none() {
+    let elsewhere = [&output.json, &output.output, &output.html].iter().any(|file| file.is_some());
+    if plain && !elsewhere {
         return options.pids.iter().try_for_each(|pid| print(*pid));
     }
     if !answer.columns.is_empty() {
