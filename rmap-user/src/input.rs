@@ -37,8 +37,10 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         (&mut file).take(HEAD).read_to_end(&mut bytes).map_err(name_directory)?;
         if recording::is_recording(&bytes) {
             let mut loaded = replay::load(path, reading)?;
-            naming::name_segments(&mut loaded.report);
-            loaded.peak.as_mut().map(naming::name_segments);
+            for report in [Some(&mut loaded.report), loaded.peak.as_mut()].into_iter().flatten() {
+                report::merge_stacks(report);
+                naming::name_segments(report);
+            }
             return Ok(loaded);
         }
         // What is no JSON either need not be read to its end, which may be far or nowhere.
@@ -52,6 +54,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
         file.take(LARGEST + 1 - HEAD).read_to_end(&mut bytes)?;
         fits(bytes.len() as u64)?;
         let mut report = parse(&bytes)?;
+        report::merge_stacks(&mut report);
         naming::name_segments(&mut report);
         ensure!(
             reading.symbols.is_empty(),
@@ -78,7 +81,8 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course)> {
             recording::is_recording(&bytes) || bytes.is_empty(),
             "it is no recording, and a report does not tell how things came about: make one with rmap run --record FILE"
         );
-        let (mut loaded, course) = replay::load_course(path, reading)?;
+        let (mut loaded, mut course) = replay::load_course(path, reading)?;
+        course.rename(&report::merge_stacks(&mut loaded.report));
         naming::name_segments(&mut loaded.report);
         Ok((loaded, course))
     };

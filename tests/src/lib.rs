@@ -5,7 +5,8 @@
 //! need: [`workload`] builds the programs, [`process`] runs commands, [`rmap`] runs them under
 //! rmap, [`attach`] puts rmap beside them, [`truth`] reads what a workload says, [`facts`] reads
 //! what a report says, and [`job`] holds the one against the other, [`chain`] the callers on its
-//! stacks. [`machine`] says what cannot run here, and [`setting`] and [`pressure`] change it for a
+//! stacks. [`cgroup`] makes control groups,
+//! [`machine`] says what cannot run here, and [`setting`] and [`pressure`] change it for a
 //! while.
 //!
 //! `RMAP_BIN` names the binary to test; without it, it is the one that Cargo puts beside the
@@ -19,6 +20,7 @@
 
 pub mod attach;
 pub mod bpf;
+pub mod cgroup;
 pub mod chain;
 pub mod facts;
 pub mod job;

@@ -49,8 +49,14 @@ pub struct AnswerOptions {
     pub columns: Vec<Extra>,
 
     /// Show the call paths as a tree, callers above callees
-    #[arg(long, conflicts_with = "by")]
-    pub tree: bool,
+    #[arg(
+        long,
+        conflicts_with = "by",
+        num_args = 0,
+        default_missing_value = "",
+        value_parser = tree
+    )]
+    pub tree: Option<Tree>,
 
     /// Show the tree from the leaf: callees above callers
     #[arg(long, conflicts_with = "by", hide_short_help = true)]
@@ -82,6 +88,25 @@ pub struct JsonOptions {
                      processes once. Without it, 2 where that spares 32 processes or more"
     )]
     pub json_schema: Option<u8>,
+}
+
+/// What `--tree` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tree {
+    /// The call paths as a tree.
+    Paths,
+    /// These processes with their descendants (`attach` alone).
+    Processes(Vec<u32>),
+}
+
+/// Process ids, or nothing.
+fn tree(text: &str) -> Result<Tree, String> {
+    if text.is_empty() {
+        return Ok(Tree::Paths);
+    }
+    let number = |word: &str| word.trim().parse::<u32>().ok().filter(|pid| *pid > 0);
+    let pids: Option<Vec<u32>> = text.split(',').map(number).collect();
+    pids.map(Tree::Processes).ok_or_else(|| "give process ids, such as 4711 or 12,34".to_owned())
 }
 
 /// A key by its name.
@@ -144,10 +169,10 @@ impl AnswerOptions {
     /// Whether a tree is asked for, and from which end.
     #[must_use]
     pub const fn direction(&self) -> Option<Direction> {
-        match (self.tree, self.reverse) {
+        match (&self.tree, self.reverse) {
             (_, true) => Some(Direction::FromLeaf),
-            (true, false) => Some(Direction::FromRoot),
-            (false, false) => None,
+            (Some(Tree::Paths), false) => Some(Direction::FromRoot),
+            (_, false) => None,
         }
     }
 }

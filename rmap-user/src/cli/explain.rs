@@ -18,7 +18,7 @@ use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use super::seconds::seconds;
 use super::watch::LookOptions;
-use crate::live::session::{self, AttachSettings, Watch};
+use crate::live::session::{self, AttachSettings, Target, Watch};
 use crate::replay::{self, Explained, Wanted};
 use crate::report::{self, Asked};
 use crate::view::{self, select::Selection};
@@ -144,7 +144,7 @@ fn live(options: &ExplainOptions, pid: u32) -> anyhow::Result<()> {
         }
     };
     let settings = AttachSettings {
-        pids: vec![pid],
+        target: Target::Processes(vec![pid]),
         duration: options.duration,
         watch: Watch {
             follow: false,

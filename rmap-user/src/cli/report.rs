@@ -14,7 +14,7 @@ use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
 use crate::insight::naming;
 use crate::replay;
-use crate::report::{Asked, At, Report};
+use crate::report::{Asked, At, Report, merge_stacks};
 
 /// The arguments of `rmap report`.
 #[derive(Debug, Args)]
@@ -64,8 +64,10 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let progress = Progress::start("reading the recording");
     let mut loaded =
         replay::load(&options.file, &reading).with_context(|| format!("cannot read {path}"))?;
-    naming::name_segments(&mut loaded.report);
-    loaded.peak.as_mut().map(naming::name_segments);
+    for report in [Some(&mut loaded.report), loaded.peak.as_mut()].into_iter().flatten() {
+        merge_stacks(report);
+        naming::name_segments(report);
+    }
     let between = between(options, &loaded.report);
     drop(progress);
     reading::remark(&loaded, &options.file);
@@ -98,6 +100,7 @@ fn between(options: &ReportOptions, end: &Report) -> Vec<Report> {
         let at = At::Time(end.session.duration_ns / 8 * eighth);
         let Ok(reading) = options.reading.reading(Asked::State(at)) else { break };
         if let Ok(mut loaded) = replay::load(&options.file, &reading) {
+            merge_stacks(&mut loaded.report);
             naming::name_segments(&mut loaded.report);
             reports.push(loaded.report);
         }

@@ -16,6 +16,7 @@ use super::seconds::seconds;
 use crate::insight::naming;
 use crate::live::probes::Choice;
 use crate::live::session::{Error, Outcome, Watch};
+use crate::report::merge_stacks;
 
 /// Options of `rmap run` and `rmap attach`.
 #[derive(Clone, Debug, Default, Args)]
@@ -141,8 +142,10 @@ impl WatchOptions {
     ) -> Result<Outcome, Error> {
         let mut progress = None;
         let mut outcome = session(&mut || progress = Some(Progress::start("naming code paths")))?;
-        naming::name_segments(&mut outcome.report);
-        outcome.peak.as_mut().map(naming::name_segments);
+        for report in [Some(&mut outcome.report), outcome.peak.as_mut()].into_iter().flatten() {
+            merge_stacks(report);
+            naming::name_segments(report);
+        }
         Ok(outcome)
     }
 

@@ -7,7 +7,9 @@
 use serde::Serialize;
 
 use crate::report::grouped::{self, Grouped, SCHEMA_2};
-use crate::report::{Coverage, Frame, Host, Process, Report, Session, Stack, StackId, Totals};
+use crate::report::{
+    Cgroup, Coverage, Frame, Host, Process, Report, Session, Stack, StackId, Totals,
+};
 
 use super::advice::{self, Advice};
 use super::owner::{Owner, Owners};
@@ -39,6 +41,8 @@ pub struct Document<'a> {
     session: &'a Session,
     coverage: &'a Coverage,
     totals: &'a Totals,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup: Option<&'a Cgroup>,
     #[serde(flatten)]
     processes: Processes<'a>,
     stacks: Vec<AnsweredStack<'a>>,
@@ -93,6 +97,7 @@ impl<'a> Document<'a> {
             session,
             coverage,
             totals,
+            cgroup,
             processes,
             stacks,
         } = report;
@@ -112,6 +117,7 @@ impl<'a> Document<'a> {
             session,
             coverage,
             totals,
+            cgroup: cgroup.as_deref(),
             processes: match grouped {
                 Some(grouped) => Processes::Grouped(grouped),
                 None => Processes::All { processes },

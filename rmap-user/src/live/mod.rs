@@ -5,6 +5,7 @@
 
 mod bpf;
 pub mod btf;
+pub mod cgroup;
 mod detached;
 mod foreign;
 pub mod hurry;

@@ -26,7 +26,7 @@ pub mod writer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Exit, Host, Mode, Probe};
+use crate::report::{Cgroup, Exit, Host, Mode, Probe};
 
 pub use frame::is_recording;
 pub use names::FileNames;
@@ -52,7 +52,7 @@ pub struct Opening {
 }
 
 /// What is known when a session has ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ending {
     /// The processes that were named, or the command's.
     pub pids: Vec<u32>,
@@ -62,6 +62,9 @@ pub struct Ending {
     pub exit: Option<Exit>,
     /// Every probe of the plan.
     pub probes: Vec<Probe>,
+    /// The control group that was attached to, with the session's own times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
 }
 
 /// Why a recording cannot be read.

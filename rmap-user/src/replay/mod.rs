@@ -280,9 +280,11 @@ fn play_beside(
         ended_ns: session.last_ns(),
         exit: None,
         probes: Vec::new(),
+        cgroup: None,
     });
     if at_state {
         ending.exit = None;
+        ending.cgroup = None;
     }
     if let Some(at) = cut_at {
         let why =
@@ -303,6 +305,7 @@ fn play_beside(
         ended_ns,
         exit: ending.exit,
         probes: ending.probes,
+        cgroup: ending.cgroup,
     };
     let skipped = around.skipped;
     let state = session.take_state();

@@ -4,7 +4,7 @@ use super::*;
 use crate::model::Arch;
 use crate::recording::codec::{Batch, Unbatch};
 use crate::recording::{Recorder, frame};
-use crate::report::{Exit, Host, Mode};
+use crate::report::{Cgroup, Exit, Host, Mode};
 use crate::session::modules::NoBinaries;
 use crate::trace::{
     Access, Body, Code, Delta, Entry, Event, Fault, FileChange, FileId, Fork, Losses, MapCall,
@@ -223,12 +223,14 @@ fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
         ended_ns: 100_000,
         exit: Some(Exit::Code(0)),
         probes: Vec::new(),
+        cgroup: Some(Cgroup { path: "/a".to_owned(), version: 2, ..Cgroup::default() }),
     };
     let ending = Ending {
         pids: closing.pids.clone(),
         ended_ns: closing.ended_ns,
         exit: closing.exit.clone(),
         probes: Vec::new(),
+        cgroup: closing.cgroup.clone(),
     };
     recorder.finish(&[], &ending).unwrap();
     // As a live session does it: the inputs once more, for the moments.

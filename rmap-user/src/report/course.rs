@@ -4,11 +4,25 @@
 //! Goes out: plain data in the units of [`super::Report`], beside which it stands: processes are in
 //! the same order, and stacks have the same ids.
 
+use rustc_hash::FxHashMap;
+
+use super::StackId;
+
 /// The course of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Course {
     /// One for each process of the report.
     pub processes: Vec<ProcessCourse>,
+}
+
+impl Course {
+    /// Gives stacks the ids that they have in the report now.
+    pub fn rename(&mut self, renamed: &FxHashMap<StackId, StackId>) {
+        let faults = self.processes.iter_mut().flat_map(|process| &mut process.faults);
+        for stack in faults.filter_map(|fault| fault.stack.as_mut()) {
+            *stack = renamed.get(stack).copied().unwrap_or(*stack);
+        }
+    }
 }
 
 /// The course of one process.
@@ -50,5 +64,5 @@ pub struct FaultAt {
     /// Its part of what its code path touched in the segment: that, shared out over its faults.
     pub bytes: u64,
     /// The code path, if the report names it.
-    pub stack: Option<super::StackId>,
+    pub stack: Option<StackId>,
 }

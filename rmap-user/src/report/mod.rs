@@ -6,6 +6,7 @@
 //! every field.
 
 mod breakdown;
+mod cgroup;
 mod check;
 pub mod course;
 pub mod grouped;
@@ -15,6 +16,7 @@ mod named;
 mod rewrites;
 #[cfg(test)]
 mod schema_tests;
+mod stacks;
 pub mod story;
 
 use std::ops::Range;
@@ -22,10 +24,12 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 pub use breakdown::{Breakdown, Totals};
+pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
 pub use moments::{GivenBack, Growth, Mark, Peak, SessionPeak, Span, TimelinePoint, Window};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use rewrites::{CurvePoint, Rewrites, Rewritten, Unattributed};
+pub use stacks::merge_stacks;
 pub use story::{Explanation, Story};
 
 pub use crate::terms::{Cause, Kind, MapCallKind, Pattern, Reason, ReleaseKind};
@@ -50,6 +54,9 @@ pub struct Report {
     /// The sums over all processes.
     #[serde(default)]
     pub totals: Totals,
+    /// The control group that was attached to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Box<Cgroup>>,
     /// The first process is the command (or the first PID).
     pub processes: Vec<Process>,
     /// Every stack that is named above, in the order of its id.
@@ -503,7 +510,7 @@ pub struct Stack {
 }
 
 /// One frame.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Frame {
     /// The function's name, demangled; `None` if it could not be found.

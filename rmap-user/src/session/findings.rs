@@ -18,7 +18,7 @@ use crate::runtime::python::Definitions;
 use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash, Thread};
 
 /// What the end of a session adds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Closing {
     /// The machine.
     pub host: report::Host,
@@ -34,6 +34,8 @@ pub struct Closing {
     pub exit: Option<report::Exit>,
     /// Every probe of the plan.
     pub probes: Vec<report::Probe>,
+    /// The control group that was attached to.
+    pub cgroup: Option<report::Cgroup>,
 }
 
 /// A user stack by its addresses, to be given functions and lines.
@@ -190,6 +192,7 @@ impl Session {
             },
             coverage: report::Coverage { probes: closing.probes, lost, unwind },
             totals: report::Totals::default(),
+            cgroup: closing.cgroup.map(Box::new),
             processes,
             stacks: stacks
                 .iter()

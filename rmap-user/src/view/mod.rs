@@ -4,6 +4,7 @@
 //! they write to what they are given, in the [`Style`] they are given. Every string that comes
 //! from outside (names of mappings, commands, functions, files) passes [`text::clean`].
 
+mod cgroup;
 mod chain;
 pub mod columns;
 pub mod diff;

@@ -159,14 +159,16 @@ impl Catalogue {
     /// The files that the program of a process will load when it starts, as far as its headers
     /// tell. The process must stand behind its exec. The next process of the same program is taken
     /// for one that loads the same, whatever its environment says: builds execute the same few
-    /// programs thousands of times.
-    pub fn forecast(&mut self, pid: u32) -> Vec<Arc<Binary>> {
+    /// programs thousands of times. `program`: which file it is, where that is known.
+    pub fn forecast(&mut self, pid: u32, program: Option<Stamp>) -> Vec<Arc<Binary>> {
         let process = PathBuf::from(format!("/proc/{pid}"));
-        let exe = Request::Stamps(vec![Place::Exe { pid }]);
-        let program = match self.worker.ask(&exe, None, TIME).map(|reply| reply.answer) {
-            Ok(Answer::Stamps(stamps)) => stamps.into_iter().flatten().next(),
-            _ => None,
-        };
+        let program = program.or_else(|| {
+            let exe = Request::Stamps(vec![Place::Exe { pid }]);
+            match self.worker.ask(&exe, None, TIME).map(|reply| reply.answer) {
+                Ok(Answer::Stamps(stamps)) => stamps.into_iter().flatten().next(),
+                _ => None,
+            }
+        });
         let Some(stamp) = program else { return Vec::new() };
         let program = (mount_namespace(&process), stamp);
         if let Some(known) = self.forecasts.get(&program)

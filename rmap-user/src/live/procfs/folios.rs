@@ -8,6 +8,9 @@
 
 use std::io;
 use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use procfs::PhysicalPageFlags as Flags;
 
@@ -25,11 +28,52 @@ const LARGEST: u64 = 512;
 /// So many reads are a hundredth of a second. What lies behind is not told.
 const READS: u32 = 8192;
 
+/// How long a folio is taken for the one that it was: it may be split, or its memory used again.
+const KNOWN_TIME: Duration = Duration::from_secs(1);
+/// Pages of which the folio is remembered at most.
+const KNOWN_MAX: usize = 1 << 16;
+
+/// The folios of pages that were looked at a moment ago. Programs that are run one after the other map
+/// the same pages of the same libraries, and each page of a small folio is a read of its own.
+#[derive(Debug, Default)]
+pub struct KnownFolios {
+    /// By the frame: the file's inode and the page in it, and the first frame and the number of frames of
+    /// its large folio (0: it is in none).
+    pages: FxHashMap<u64, (u64, u64, u64, u32)>,
+    since: Option<Instant>,
+}
+
+impl KnownFolios {
+    /// Forgets what is too old.
+    fn begin(&mut self) {
+        let old = self.since.is_none_or(|since| since.elapsed() > KNOWN_TIME);
+        if old || self.pages.len() > KNOWN_MAX {
+            self.pages.clear();
+            self.since = Some(Instant::now());
+        }
+    }
+
+    /// The folio of a page of a file; `None`: it is not known.
+    fn get(&self, frame: u64, file: (u64, u64)) -> Option<Option<Range<u64>>> {
+        let (inode, page, first, frames) = *self.pages.get(&frame)?;
+        let folio = (frames > 0).then(|| first..first + u64::from(frames));
+        ((inode, page) == file).then_some(folio)
+    }
+
+    fn put(&mut self, frame: u64, (inode, page): (u64, u64), folio: Option<&Range<u64>>) {
+        let (first, frames) = folio.map_or((0, 0), |folio| (folio.start, folio.end - folio.start));
+        let frames = u32::try_from(frames).unwrap_or(0);
+        self.pages.insert(frame, (inode, page, first, frames));
+    }
+}
+
 pub(super) fn find(
     task: &Task,
     segments: &[Segment],
     pages: &[PageRun],
+    known: &mut KnownFolios,
 ) -> Result<Vec<Range<u64>>, Error> {
+    known.begin();
     let file = task.open("pagemap")?;
     let page = procfs::page_size();
     let mut flags =
@@ -52,7 +96,15 @@ pub(super) fn find(
                     if last.0.contains(&frame) && begins(last.0.start) == last.1 {
                         continue;
                     }
-                    match flags.folio(frame) {
+                    let in_file = (at - segment.start).saturating_add(segment.offset) / page;
+                    let file = (segment.inode, in_file);
+                    let folio = match known.get(frame, file) {
+                        Some(folio) => Ok(folio),
+                        None => flags.folio(frame).inspect(|folio| {
+                            known.put(frame, file, folio.as_ref());
+                        }),
+                    };
+                    match folio {
                         Ok(Some(folio)) => {
                             let start = begins(folio.start);
                             let end = start.saturating_add((folio.end - folio.start) * page);

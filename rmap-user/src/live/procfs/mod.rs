@@ -14,6 +14,7 @@ mod entry;
 mod error;
 mod folios;
 mod frame;
+mod mapped;
 mod pagemap;
 mod pages;
 mod scan;
@@ -28,6 +29,8 @@ use crate::live::release::maps_whole_folios;
 use crate::trace::{Moment, Segment, Snapshot};
 
 pub use error::Error;
+pub use folios::KnownFolios;
+pub use mapped::{frames, page_bytes};
 pub use scan::is_supported as pagemap_scan_is_supported;
 
 /// How often smaps is read again if the segments of a running process moved meanwhile.
@@ -42,6 +45,20 @@ const ATTEMPTS: u32 = 4;
 /// The thread is gone, has no memory (a kernel thread, or it already exited), may not be read, or
 /// the kernel's text is not understood.
 pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snapshot, Error> {
+    take_knowing(tid, pid, moment, want_pages, &mut KnownFolios::default())
+}
+
+/// The same, with what is known of folios from processes that were looked at before.
+///
+/// # Errors
+/// As [`take`].
+pub fn take_knowing(
+    tid: u32,
+    pid: u32,
+    moment: Moment,
+    want_pages: bool,
+    known: &mut KnownFolios,
+) -> Result<Snapshot, Error> {
     let time_ns = monotonic_ns();
     let task = Task { pid, tid };
     let segments = segments(&task)?;
@@ -53,7 +70,9 @@ pub fn take(tid: u32, pid: u32, moment: Moment, want_pages: bool) -> Result<Snap
     // What is there when tracing begins, or was copied, nobody's fault has mapped.
     let faulted = !moment.begins() && !matches!(moment, Moment::Forked | Moment::Executed);
     let folios = match &pages {
-        Some(pages) if faulted && maps_whole_folios() => folios::find(&task, &segments, pages)?,
+        Some(pages) if faulted && maps_whole_folios() => {
+            folios::find(&task, &segments, pages, known)?
+        }
         _ => Vec::new(),
     };
     // A process that was just forked, or runs another program, has one thread.

@@ -5,7 +5,7 @@
 //! the command's status. ptrace(2) has the stops; what it leaves open is told where it matters.
 //! `halt` stops whole processes, at the start and at the end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
@@ -16,23 +16,26 @@ use super::sys::{self, Stop};
 use super::table::{Birth, Table};
 use super::taken::{Asking, Taken};
 use super::task::{Fate, Kin};
-use super::{Error, Observer, Shared, Started, Status};
+use super::{Error, Find, Observer, Shared, Started, Status, task};
 use crate::live::privileges;
 
 /// How long a process's exit may wait for its other threads, see [`Engine::settle`].
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// How often processes are looked for at the start, until no more are found.
+const ROUNDS: u32 = 100;
+
 /// What a tracer thread begins with.
 pub(super) enum Subject {
     /// A command to start.
     Command(Plan),
-    /// Processes that run, each once.
-    Processes(Vec<u32>),
+    /// Processes that run, each once, and how to find those that come to them.
+    Processes(Vec<u32>, Option<Find>),
 }
 
 /// The tracer thread's work. Its end, be it by an error or a panic, lets all tracees go on.
 pub(super) fn run(
-    subject: &Subject,
+    subject: &mut Subject,
     follow: bool,
     observer: Box<dyn Observer>,
     shared: &Shared,
@@ -65,15 +68,21 @@ pub(super) fn run(
         refused: Vec::new(),
         asking: Vec::new(),
         status: None,
+        find: None,
+        found: HashSet::new(),
     };
     match subject {
         Subject::Command(plan) => engine.launch(plan)?,
-        Subject::Processes(pids) => {
+        Subject::Processes(pids, find) => {
             let _ = privileges::limit();
             sys::unblock_wake();
-            for pid in pids {
+            engine.found.extend(pids.iter().copied());
+            for pid in pids.iter() {
                 engine.attach(*pid);
             }
+            engine.find = find.as_mut();
+            // Those that came meanwhile, and those that came while these were attached to.
+            (0..ROUNDS).any(|_| !engine.attach_found());
             // An owner that is gone does not need to know.
             let pid = pids.first().copied().unwrap_or(0);
             let _ = started.send(Started { pid, tid: sys::own_tid() });
@@ -105,6 +114,10 @@ pub(super) struct Engine<'a> {
     /// Threads that stand until another process is let go of.
     pub(super) asking: Vec<Asking>,
     status: Option<Status>,
+    /// Finds processes that belong to those that were attached to.
+    find: Option<&'a mut Find>,
+    /// What it found last.
+    found: HashSet<u32>,
 }
 
 impl<'a> Engine<'a> {
@@ -132,7 +145,10 @@ impl<'a> Engine<'a> {
     fn follow_all(mut self) -> Result<Option<Status>, Error> {
         let mut signals = 0;
         while !self.shared.detach.load(Ordering::SeqCst) {
-            if !self.round(&mut signals)? {
+            if self.shared.look.swap(false, Ordering::SeqCst) {
+                self.attach_found();
+            }
+            if !self.round(&mut signals)? && !self.attach_found() {
                 return Ok(self.status);
             }
         }
@@ -140,6 +156,24 @@ impl<'a> Engine<'a> {
             self.leave_all();
         }
         Ok(self.status)
+    }
+
+    /// Attaches to processes that were found and are not followed. False if there are none.
+    fn attach_found(&mut self) -> bool {
+        let Some(find) = &mut self.find else { return false };
+        let now: HashSet<u32> = find().into_iter().collect();
+        let mut new: Vec<u32> = now.difference(&self.found).copied().collect();
+        new.sort_unstable();
+        self.found = now;
+        // Those that followed ones made are tracees already, or are about to be told of.
+        let own = sys::own_tid().unsigned_abs();
+        new.retain(|pid| {
+            self.table.process(*pid).is_none() && task::tracer(*pid, *pid) != Some(own)
+        });
+        for pid in &new {
+            self.attach(*pid);
+        }
+        !new.is_empty()
     }
 
     /// Answers a tracee's stop that was not taken yet.

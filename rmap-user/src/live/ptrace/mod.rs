@@ -152,9 +152,15 @@ pub struct Tracer {
     thread: JoinHandle<Result<Option<Status>, Error>>,
 }
 
+/// Finds processes that belong to those that were attached to. Called on the tracer thread, at the
+/// start until nobody new is found, and at each [`Tracer::look`].
+pub type Find = Box<dyn FnMut() -> Vec<u32> + Send>;
+
 /// What the tracer thread and its owner both look at.
 #[derive(Debug, Default)]
 struct Shared {
+    /// The owner asks the thread to look for more processes.
+    look: AtomicBool,
     /// The owner asks the thread to let everything go.
     detach: AtomicBool,
     /// The thread has left its loop.
@@ -182,18 +188,23 @@ pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Erro
 
 /// Attaches to processes that run (each named once); returns when the observer was told of each, or
 /// with the reason why there is no tracer thread. A process that cannot be traced, or is gone, is
-/// told to the observer too.
+/// told to the observer too. `find` finds others that belong to them.
 ///
 /// # Errors
 /// [`Error::Thread`].
-pub fn attach(pids: Vec<u32>, follow: bool, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
-    let tracer = start(Subject::Processes(pids), follow, observer)?;
+pub fn attach(
+    pids: Vec<u32>,
+    find: Option<Find>,
+    follow: bool,
+    observer: Box<dyn Observer>,
+) -> Result<Tracer, Error> {
+    let tracer = start(Subject::Processes(pids, find), follow, observer)?;
     // Signals to rmap are not theirs.
     *tracer.shared.reaped.lock().unwrap_or_else(PoisonError::into_inner) = true;
     Ok(tracer)
 }
 
-fn start(subject: Subject, follow: bool, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
+fn start(mut subject: Subject, follow: bool, observer: Box<dyn Observer>) -> Result<Tracer, Error> {
     sys::install_wake_handler().map_err(|source| Error::Thread { source })?;
     let shared = Arc::new(Shared::default());
     let (sender, receiver) = mpsc::channel();
@@ -201,7 +212,7 @@ fn start(subject: Subject, follow: bool, observer: Box<dyn Observer>) -> Result<
         .name("rmap-ptrace".into())
         .spawn({
             let shared = Arc::clone(&shared);
-            move || engine::run(&subject, follow, observer, &shared, &sender)
+            move || engine::run(&mut subject, follow, observer, &shared, &sender)
         })
         .map_err(|source| Error::Thread { source })?;
     match receiver.recv() {
@@ -268,6 +279,15 @@ impl Tracer {
     pub fn request_descriptor(&self, pid: u32) {
         self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(pid);
         sys::wake(self.tid);
+    }
+
+    /// Asks the tracer thread to look for more processes. Returns at once. One that is missed, because
+    /// the thread was about to wait, is found by the next call.
+    pub fn look(&self) {
+        if !self.shared.done.load(Ordering::SeqCst) {
+            self.shared.look.store(true, Ordering::SeqCst);
+            sys::wake(self.tid);
+        }
     }
 
     /// Waits for the end of the tracer thread, and until nobody is traced any more; gives the command's status, `None` if it was let go

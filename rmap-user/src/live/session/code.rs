@@ -9,12 +9,15 @@
 //! exactly one of them has its code at that offset in that length: the loader maps nothing else so.
 //! Otherwise its stacks end there, and say so.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use super::{feed::Feed, losses::LossCounter, written::WrittenNames};
 use crate::{
     live::{modules::Catalogue, probes::Probes, procfs, unwind::Fresh, worker::Worker},
-    symbol::{Binary, Module},
+    symbol::{Binary, Module, ModuleMap, Stamp},
     trace::{Event, Input, MapCall, MmKey},
 };
 
@@ -35,6 +38,8 @@ pub(super) struct CodeTracker {
     written: WrittenNames,
     /// For each process, its program and the files that its headers name.
     predicted: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
+    /// Processes that have run code which no file holds: they alone may have written its names.
+    makers: HashSet<u32>,
 }
 
 /// What the tracker works on.
@@ -61,6 +66,7 @@ impl CodeTracker {
             catalogue: Catalogue::with_tables(fresh),
             written: WrittenNames::default(),
             predicted: HashMap::new(),
+            makers: HashSet::new(),
         }
     }
 
@@ -90,6 +96,9 @@ impl CodeTracker {
         if image == Image::MayBeAnother && !same {
             return false;
         }
+        if modules.iter().any(is_made) {
+            self.makers.insert(pid);
+        }
         to.feed.code(pid, time_ns, &modules);
         to.show_tables(pid);
         true
@@ -104,6 +113,9 @@ impl CodeTracker {
         tid: u32,
     ) -> Option<(u64, Vec<Module>)> {
         let modules = self.catalogue.scan(tid).ok()?;
+        if modules.iter().any(is_made) {
+            self.makers.insert(pid);
+        }
         if to.probes.show(pid, modules.iter()).is_err() {
             to.losses.failed_tables += 1;
         }
@@ -123,7 +135,8 @@ impl CodeTracker {
     /// Makes the tables of the files that the program of a process will load, while it stands:
     /// afterwards it would be faster than the tables.
     pub(super) fn predict(&mut self, to: To<'_>, pid: u32) {
-        let files = self.catalogue.forecast(pid);
+        let program = to.feed.session().code_of(pid).and_then(|code| program(pid, code));
+        let files = self.catalogue.forecast(pid, program);
         if to.probes.prepare(&files).is_err() {
             to.losses.failed_tables += 1;
         }
@@ -166,8 +179,24 @@ impl CodeTracker {
 
     /// A program begins: a perf map file that is there already is another's.
     pub(super) fn begin_names(&mut self, feed: &mut Feed, pid: u32, tid: u32) {
+        self.makers.remove(&pid);
         let Some(key) = feed.session().space_of(pid) else { return };
         self.written.begin(self.catalogue.worker(), pid, tid, key);
+    }
+
+    /// A process was forked. What its parent has written names for, it goes on running.
+    pub(super) fn forked(&mut self, feed: &mut Feed, parent: u32, pid: u32, tid: u32) {
+        if self.makers.contains(&parent) {
+            self.begin_names(feed, pid, tid);
+            self.makers.insert(pid);
+        } else {
+            self.begin_attached(feed, pid);
+        }
+    }
+
+    /// A call may have made code that no file holds.
+    pub(super) fn made(&mut self, pid: u32) {
+        self.makers.insert(pid);
     }
 
     /// The same of a process that ran before: the file that is there is its own.
@@ -180,6 +209,9 @@ impl CodeTracker {
     /// Reads the names that a process's program has written for its own code so far. When it
     /// executes another one, they are still of the one before.
     pub(super) fn read_names(&mut self, to: To<'_>, pid: u32, tid: u32) {
+        if !self.makers.contains(&pid) {
+            return;
+        }
         match self.written.read(self.catalogue.worker(), pid, tid) {
             Ok(Some((key, names))) => {
                 if names.bad_lines > 0 {
@@ -205,5 +237,20 @@ impl CodeTracker {
     /// A process has ended.
     pub(super) fn ended(&mut self, pid: u32) {
         self.predicted.remove(&pid);
+        self.makers.remove(&pid);
     }
+}
+
+/// Whether a mapping holds code that a program may have made: no ELF file does, nor the kernel.
+fn is_made(module: &Module) -> bool {
+    let file = module.binary.as_ref().is_some_and(|binary| binary.headers.is_some());
+    !file && !module.path.starts_with("[v") || module.path.starts_with("/memfd:")
+}
+
+/// What the program of a process is, if its file is the system's own and was looked at a moment ago.
+fn program(pid: u32, code: &ModuleMap) -> Option<Stamp> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let path = path.to_str()?;
+    let of = code.living().find(|module| module.path == path)?.binary.as_ref()?;
+    of.stamp.filter(|_| of.is_lasting)
 }

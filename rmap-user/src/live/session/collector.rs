@@ -9,6 +9,7 @@
 //! events say belong together.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -22,11 +23,11 @@ use tokio::io::unix::AsyncFd;
 use crate::{
     live::{probes::Probes, procfs, rewrite::Watch},
     recording::Recorder,
-    report::{Asked, Exit, Mode},
+    report::{Asked, Cgroup, Exit, Mode},
     session::Closing,
     trace::{
-        Body, Event, Fork, Input, MapCall, MmId, Moment, RawStack, Runtime, Snapshot, Stack,
-        StackEnd, StackPointers,
+        Body, Event, Fork, Input, MapCall, MmId, Moment, ProcessFacts, RawStack, Runtime, Snapshot,
+        Stack, StackEnd, StackPointers,
     },
 };
 
@@ -38,7 +39,7 @@ use super::{
     losses::LossCounter,
     observer::{Hold, Message, Standing, Stop},
     rewrites::{RewriteSettings, RewriteTracker, Steps},
-    snapshots::{Snapshotter, hand_on},
+    snapshots::{Snapshotter, hand_on, watch},
     stream::Stream,
 };
 
@@ -69,6 +70,10 @@ pub(super) struct Collector {
     snapshots: Snapshotter,
     losses: LossCounter,
     rewrites: RewriteTracker,
+    /// What is known of the processes that live.
+    facts: HashMap<u32, ProcessFacts>,
+    /// Who forked them.
+    parents: HashMap<u32, u32>,
     started_at: OffsetDateTime,
     /// What the tracer and this thread say of their waits.
     standing: Arc<Standing>,
@@ -95,6 +100,8 @@ impl Collector {
             snapshots: Snapshotter::default(),
             losses: LossCounter::default(),
             rewrites: RewriteTracker::new(None),
+            facts: HashMap::new(),
+            parents: HashMap::new(),
             started_at,
             standing: Arc::default(),
             checking: None,
@@ -220,8 +227,10 @@ impl Collector {
                 let (code, to) = self.code();
                 code.mapped(to, event, call);
             }
+            Body::Map(call) if makes_code(call) => self.code.made(event.pid),
             Body::Fork(fork) if !fork.thread => {
                 self.snapshots.forked(event.pid, fork.child_pid, fork.child_mm);
+                self.parents.insert(fork.child_pid, event.pid);
                 if self.probes.inherit(event.pid, fork.child_pid).is_err() {
                     self.losses.failed_tables += 1;
                 }
@@ -293,6 +302,8 @@ impl Collector {
 
     fn ended(&mut self, pid: u32) {
         self.rewrites.forget(pid);
+        self.facts.remove(&pid);
+        self.parents.remove(&pid);
         self.snapshots.ended(pid);
         self.code.ended(pid);
     }
@@ -344,12 +355,16 @@ impl Collector {
             Stop::Executed { pid, tid } => {
                 self.rewrites.forget(pid);
                 self.snapshots.runs(pid, true);
+                // Whether its last program has made code is known behind its events.
+                self.drain();
                 self.read_names(pid, tid);
-                self.look(pid, tid, Moment::Executed);
+                let snapshot = self.look_at(pid, tid, Moment::Executed);
                 self.code.begin_names(&mut self.feed, pid, tid);
-                self.add_facts(pid, tid);
+                let facts = facts::read_executed(tid);
                 let (code, to) = self.code();
                 code.predict(to, pid);
+                self.let_run(done, snapshot);
+                self.know(pid, facts);
             }
             // Its parent forked before its own tracing began, and was stopped behind that.
             Stop::Forked { pid, tid } if !self.probes.is_traced(pid) => {
@@ -357,16 +372,25 @@ impl Collector {
             }
             Stop::Forked { pid, tid } => {
                 self.snapshots.runs(pid, true);
-                self.look(pid, tid, Moment::Forked);
-                self.code.begin_names(&mut self.feed, pid, tid);
-                self.add_facts(pid, tid);
+                let snapshot = self.look_at(pid, tid, Moment::Forked);
+                let parent = self.parents.get(&pid).copied().unwrap_or(0);
+                self.code.forked(&mut self.feed, parent, pid, tid);
+                self.let_run(done, snapshot);
+                match self.facts.get(&parent) {
+                    Some(facts) => {
+                        self.know(pid, ProcessFacts { parent_pid: None, ..facts.clone() })
+                    }
+                    None => self.add_facts(pid, tid),
+                }
             }
             Stop::Exiting { pid, tid } => {
                 // Its memory goes, and the protection with it.
                 drop(self.finish_watch(pid));
-                self.look(pid, tid, Moment::AtExit);
-                self.add_facts(pid, tid);
+                let snapshot = self.look_at(pid, tid, Moment::AtExit);
+                let facts = facts::read(self.code.worker(), tid);
                 self.read_names(pid, tid);
+                self.let_run(done, snapshot);
+                self.know(pid, facts);
                 self.code.exiting(pid);
             }
         }
@@ -432,6 +456,11 @@ impl Collector {
         self.ended(pid);
     }
 
+    /// The processes that run.
+    pub(super) fn running(&self) -> Vec<u32> {
+        self.snapshots.running()
+    }
+
     /// Whether any process was seen.
     pub(super) fn met(&mut self) -> bool {
         self.feed.session().has_processes()
@@ -449,27 +478,50 @@ impl Collector {
 
     /// Names and kin of a process; `tid` is a thread of it that has its memory.
     fn add_facts(&mut self, pid: u32, tid: u32) {
-        self.feed.apply(&Input::Process(pid, facts::read(self.code.worker(), tid)));
+        let facts = facts::read(self.code.worker(), tid);
+        self.know(pid, facts);
+    }
+
+    fn know(&mut self, pid: u32, facts: ProcessFacts) {
+        self.feed.apply(&Input::Process(pid, facts.clone()));
+        self.facts.insert(pid, facts);
     }
 
     /// Takes a snapshot, after the events that came before it.
     fn look(&mut self, pid: u32, tid: u32, moment: Moment) {
+        if let Some(snapshot) = self.look_at(pid, tid, moment) {
+            self.feed.apply(&Input::Snapshot(snapshot));
+        }
+    }
+
+    /// The same, without handing it on: the process need not stand for that.
+    fn look_at(&mut self, pid: u32, tid: u32, moment: Moment) -> Option<Snapshot> {
         self.drain();
         self.scan(pid, tid);
         self.count_lost();
         match self.take(tid, pid, moment) {
             Ok(snapshot) => {
-                hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
+                watch(&mut self.probes, &mut self.losses, &snapshot);
+                return Some(snapshot);
             }
             // The session itself counts processes that end without one.
             Err(_) if moment == Moment::AtExit => {}
             Err(_) => self.losses.failed_snapshots += 1,
         }
+        None
+    }
+
+    /// Lets a process run, of which everything was read, and hands on what was.
+    fn let_run(&mut self, done: Hold, snapshot: Option<Snapshot>) {
+        drop(done);
+        if let Some(snapshot) = snapshot {
+            self.feed.apply(&Input::Snapshot(snapshot));
+        }
     }
 
     /// Takes a snapshot of a process, which stands for it as long as the kernel needs.
     fn take(&mut self, tid: u32, pid: u32, moment: Moment) -> Result<Snapshot, procfs::Error> {
-        let (snapshots, probes) = (&self.snapshots, &mut self.probes);
+        let (snapshots, probes) = (&mut self.snapshots, &mut self.probes);
         self.standing.reading(|| snapshots.take(probes, tid, pid, moment))
     }
 
@@ -532,6 +584,7 @@ impl Collector {
         command: Option<Vec<String>>,
         pids: Vec<u32>,
         exit: Option<Exit>,
+        cgroup: Option<Cgroup>,
     ) -> Found {
         self.drain();
         self.leave();
@@ -550,6 +603,7 @@ impl Collector {
             ended_ns: procfs::monotonic_ns(),
             exit,
             probes,
+            cgroup,
         };
         // The probes are not needed any more, and their memory may be.
         let aside = || crate::live::linger::drop_aside((self.probes, self.stream));
@@ -565,6 +619,20 @@ fn maps_code(call: &MapCall) -> bool {
         && call.result >= 0
         && call.args[2] & PROT_EXEC != 0
         && call.args[4] as i32 >= 0
+}
+
+/// Whether a call may have made code that no file holds: executable memory without one, or memory that
+/// becomes executable.
+fn makes_code(call: &MapCall) -> bool {
+    const PROT_EXEC: u64 = 4;
+    !call.entry
+        && call.result >= 0
+        && call.args[2] & PROT_EXEC != 0
+        && match call.syscall {
+            libc::SYS_mmap => (call.args[4] as i32) < 0,
+            libc::SYS_mprotect | libc::SYS_pkey_mprotect => true,
+            _ => false,
+        }
 }
 
 /// What a process would have reported that made another one in its own memory. The kernel's name of

@@ -1,6 +1,6 @@
 //! What `/proc` tells of a process beside its memory.
 
-use std::{fs, time::Duration};
+use std::{fs, io::Read as _, time::Duration};
 
 use procfs as procfs_crate;
 
@@ -21,15 +21,29 @@ const COMMAND_TIME: Duration = Duration::from_millis(500);
 /// Reads what there is; a process that is gone has nothing. `pid` may be any thread of it that has
 /// its memory.
 pub(super) fn read(worker: &mut Worker, pid: u32) -> ProcessFacts {
+    // It is memory of the process, which may be a file of a file system that never answers.
+    let request = Request::Text { pid, name: "cmdline".to_owned(), most: COMMAND_MAX };
+    let line = worker.ask(&request, None, COMMAND_TIME).map(|reply| reply.body).unwrap_or_default();
+    with_line(pid, &line)
+}
+
+/// The same of a process that stands behind its exec: its arguments lie where the kernel has put them
+/// just now, so nobody need be asked to read them.
+pub(super) fn read_executed(pid: u32) -> ProcessFacts {
+    let mut line = Vec::new();
+    if let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline")) {
+        let _ = file.take(COMMAND_MAX).read_to_end(&mut line);
+    }
+    with_line(pid, &line)
+}
+
+fn with_line(pid: u32, line: &[u8]) -> ProcessFacts {
     let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
     let parent_pid = text("status")
         .lines()
         .find_map(|line| line.strip_prefix("PPid:"))
         .and_then(|value| value.trim().parse().ok())
         .filter(|parent| *parent != 0);
-    // It is memory of the process, which may be a file of a file system that never answers.
-    let request = Request::Text { pid, name: "cmdline".to_owned(), most: COMMAND_MAX };
-    let line = worker.ask(&request, None, COMMAND_TIME).map(|reply| reply.body).unwrap_or_default();
     let parts: Vec<_> = line
         .split(|byte| *byte == 0)
         .filter(|part| !part.is_empty())
@@ -77,6 +91,12 @@ mod tests {
         assert!(facts.parent_pid.is_some());
         assert!(!facts.command.is_empty());
         assert!(facts.exe.starts_with('/'));
+    }
+
+    #[test]
+    fn arguments_are_the_same_whoever_reads_them() {
+        let own = std::process::id();
+        assert_eq!(super::read_executed(own), super::read(&mut Worker::default(), own));
     }
 
     #[test]

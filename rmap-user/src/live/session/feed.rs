@@ -101,6 +101,7 @@ impl Feed {
             ended_ns: closing.ended_ns,
             exit: closing.exit.clone(),
             probes: closing.probes.clone(),
+            cgroup: closing.cgroup.clone(),
         };
         // A report of an earlier moment names other stacks, so a recording has names for all.
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();

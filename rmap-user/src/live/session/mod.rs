@@ -11,11 +11,14 @@ mod code;
 mod collector;
 mod facts;
 mod feed;
+mod ledger;
 mod log;
 mod look;
 mod losses;
 pub mod marks;
+mod members;
 mod observer;
+mod obstacle;
 mod positions;
 mod pulse;
 mod rewrites;
@@ -41,7 +44,7 @@ use crate::{
     report::{Asked, Report},
 };
 
-pub use attach::{AttachSettings, attach};
+pub use attach::{AttachSettings, Target, attach};
 pub use check::{Check, Checked};
 pub use look::look;
 pub use rewrites::RewriteSettings;

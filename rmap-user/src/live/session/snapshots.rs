@@ -11,7 +11,10 @@ use std::{
 use super::{feed::Feed, losses::LossCounter};
 use crate::live::ptrace::same_memory;
 use crate::{
-    live::{probes::Probes, procfs},
+    live::{
+        probes::Probes,
+        procfs::{self, KnownFolios},
+    },
     trace::{Input, MmId, Moment, Snapshot},
 };
 
@@ -24,6 +27,8 @@ pub(super) struct Snapshotter {
     unstopped: BTreeSet<u32>,
     /// The address space that each process runs in, as the kernel names it.
     spaces: HashMap<u32, MmId>,
+    /// Where large folios of files lie.
+    folios: KnownFolios,
 }
 
 impl Snapshotter {
@@ -85,6 +90,11 @@ impl Snapshotter {
         mem::take(&mut self.running)
     }
 
+    /// The processes that run.
+    pub(super) fn running(&self) -> Vec<u32> {
+        self.running.iter().copied().collect()
+    }
+
     /// A process that was said to run is not there any more.
     pub(super) fn missed(&mut self, pid: u32) {
         self.unstopped.remove(&pid);
@@ -97,13 +107,13 @@ impl Snapshotter {
 
     /// Takes a snapshot, with the dirty bits of the process's page table where they are needed.
     pub(super) fn take(
-        &self,
+        &mut self,
         probes: &mut Probes,
         tid: u32,
         pid: u32,
         moment: Moment,
     ) -> Result<Snapshot, procfs::Error> {
-        let mut snapshot = procfs::take(tid, pid, moment, true)?;
+        let mut snapshot = procfs::take_knowing(tid, pid, moment, true, &mut self.folios)?;
         let begins = moment.begins() || matches!(moment, Moment::Forked | Moment::Executed);
         if let Some(mm) = self.spaces.get(&pid).filter(|_| !begins) {
             probes.add_dirty_bits(mm.0, &mut snapshot);
@@ -119,6 +129,12 @@ pub(super) fn hand_on(
     losses: &mut LossCounter,
     snapshot: Snapshot,
 ) {
+    watch(probes, losses, &snapshot);
+    feed.apply(&Input::Snapshot(snapshot));
+}
+
+/// Has writes to the files of a snapshot reported.
+pub(super) fn watch(probes: &mut Probes, losses: &mut LossCounter, snapshot: &Snapshot) {
     let ends = matches!(snapshot.moment, Moment::AtExit | Moment::Left | Moment::Live);
     let files = snapshot.segments.iter().filter(|segment| segment.has_file() && !ends);
     for segment in files {
@@ -127,5 +143,4 @@ pub(super) fn hand_on(
             break;
         }
     }
-    feed.apply(&Input::Snapshot(snapshot));
 }

@@ -20,8 +20,10 @@ use super::{
     collector::{Collector, Drained},
     facts,
     feed::Found,
+    ledger::Ledger,
     load, log,
     marks::Marks,
+    members::Members,
     observer::{Forwarder, Message},
     pulse::Pulse,
     signals::{self, First, Signals, Wish},
@@ -29,6 +31,7 @@ use super::{
 };
 use crate::{
     live::{
+        cgroup::Group,
         privileges,
         probes::{Probes, Settings},
         procfs,
@@ -57,6 +60,9 @@ const UNREAD: Duration = Duration::from_millis(50);
 /// last look is all that is left of it when it has ended.
 const UNSTOPPED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether processes have joined a control group.
+const JOINING: Duration = Duration::from_millis(50);
+
 /// What is traced.
 pub(super) enum Subject {
     /// A command that is to be started, and the terminal that it has to itself.
@@ -65,6 +71,10 @@ pub(super) enum Subject {
     Processes {
         /// Their ids.
         pids: Vec<u32>,
+        /// How others that belong to them are found.
+        members: Option<Members>,
+        /// The control group that they are in.
+        group: Option<Group>,
         /// For how long.
         duration: Option<Duration>,
     },
@@ -96,6 +106,15 @@ impl Subject {
 
     fn take_terminal(&mut self) -> Option<Terminal> {
         if let Self::Command(_, terminal) = self { terminal.take() } else { None }
+    }
+
+    fn take_group(&mut self) -> Option<Group> {
+        if let Self::Processes { group, .. } = self { group.take() } else { None }
+    }
+
+    /// Whether processes may join that are no children of those that are followed.
+    fn may_grow(&self) -> bool {
+        matches!(self, Self::Processes { members: Some(members), .. } if members.may_join())
     }
 
     fn pids(&self) -> &[u32] {
@@ -184,6 +203,8 @@ async fn trace(
     if let Err(error) = listens {
         collector.note("marks", format!("rmap mark does not reach this session: {error}"));
     }
+    let may_grow = subject.may_grow();
+    let mut ledger = subject.take_group().map(|group| Ledger::open(group, started_ns));
     let pulse = Pulse::start().map_err(system("start a thread"))?;
     let mut terminal = subject.take_terminal();
     let tracer =
@@ -203,6 +224,7 @@ async fn trace(
     }
     let mut interval = watch.interval.map(every);
     let mut rewrites = collector.watch_with(watch.rewrites).map(at_once);
+    let mut joining = ledger.as_ref().map(|_| every(JOINING));
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
@@ -240,14 +262,26 @@ async fn trace(
             () = tick(&mut rewrites), if !let_go => {
                 collector.watch().into_iter().for_each(|pid| tracer.request_descriptor(pid));
             }
+            () = tick(&mut joining), if !let_go => {
+                if may_grow {
+                    tracer.look();
+                }
+                if let Some(ledger) = &mut ledger {
+                    ledger.look();
+                }
+            }
             () = sleep_until(end), if !let_go => {
                 let_go = true;
+                close(&mut ledger, &collector);
                 tracer.detach_all();
             }
             wish = signals.next() => match wish {
                 Wish::Forward(signal) => tracer.forward_signal(signal),
                 Wish::ForwardToGroup(signal) => tracer.forward_to_group(signal),
                 Wish::LetGo => {
+                    if !let_go {
+                        close(&mut ledger, &collector);
+                    }
                     let_go = true;
                     tracer.detach_all();
                 }
@@ -273,9 +307,16 @@ async fn trace(
     }
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
-    let found = collector.finish(words, pids, exit);
+    let found = collector.finish(words, pids, exit, ledger.map(Ledger::end));
     let Found { report, peak, record_error, not_there } = found;
     Ok(Outcome { report, peak, record_error, not_there, status })
+}
+
+/// Reads the last books, while the processes are there.
+fn close(ledger: &mut Option<Ledger>, collector: &Collector) {
+    if let Some(ledger) = ledger {
+        ledger.close(&collector.running());
+    }
 }
 
 /// What follows a drain: whether records are waited for that must not wait, and until when the ring is
@@ -332,6 +373,11 @@ fn exit_of(status: Status) -> Exit {
     }
 }
 
+/// Finds the members for the tracer. A group that is gone has none.
+fn find(mut members: Members) -> ptrace::Find {
+    Box::new(move || members.find().unwrap_or_default())
+}
+
 /// A thread that starts the command, or attaches. It is made before the session's thread drops the
 /// capabilities by which a command becomes another user, and ends when the tracer has begun.
 struct Starter {
@@ -348,7 +394,9 @@ impl Starter {
             let Ok((subject, follow, observer)) = orders.recv() else { return };
             let tracer = match subject {
                 Subject::Command(launch, _) => ptrace::spawn(launch, observer),
-                Subject::Processes { pids, .. } => ptrace::attach(pids, follow, observer),
+                Subject::Processes { pids, members, .. } => {
+                    ptrace::attach(pids, members.map(find), follow, observer)
+                }
             };
             let _ = done.send(tracer);
         })?;

@@ -19,7 +19,7 @@ pub use coverage::contradiction;
 use super::chain::Stacks;
 use super::number;
 use super::paint::{Line, Page, Paint};
-use super::{Style, rewrites, text};
+use super::{Style, cgroup, rewrites, text};
 use crate::insight::Rules;
 
 /// Writes the whole table.
@@ -106,6 +106,9 @@ pub fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
     page.prose(&line, 2)?;
     for note in &session.notes {
         page.prose(&Line::of(text::clean(note), Paint::Plain), 2)?;
+    }
+    if let Some(cgroup) = &report.cgroup {
+        cgroup::write(cgroup, page)?;
     }
     Ok(())
 }
