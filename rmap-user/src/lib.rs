@@ -9,6 +9,7 @@
 pub mod attribution;
 #[cfg(feature = "live")]
 pub mod cli;
+pub mod heap;
 pub mod input;
 pub mod insight;
 #[cfg(feature = "live")]

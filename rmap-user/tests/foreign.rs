@@ -36,6 +36,7 @@ const MAY: &[(&str, &str)] = &[
     ("live/worker/opener.rs", "in the opener's process, behind a deadline"),
     ("live/btf", "the kernel's types in /sys"),
     ("live/cgroup", "the kernel's cgroup files, and flags of page frames in /proc"),
+    ("live/heap", "memory of a process that is resident; whether it is there"),
     ("live/linger.rs", "rmap's own descriptors"),
     ("live/modules/mod.rs", "namespaces in /proc; files of the system's own, on its own device"),
     ("live/modules/vdso.rs", "rmap's own memory"),

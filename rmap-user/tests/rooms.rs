@@ -26,6 +26,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("model", &["trace", "terms"]),
     ("symbol", &["trace", "pclntab", "report", "runtime"]),
     ("attribution", &["model", "trace", "terms"]),
+    ("heap", &["trace"]),
     ("session", &["trace", "model", "attribution", "symbol", "report", "terms", "runtime"]),
     // Names of code are a part of a recording; its limits know which calls change mappings.
     ("recording", &["trace", "model", "symbol", "report"]),
@@ -36,6 +37,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         "live",
         &[
             "trace",
+            "heap",
             "unwind",
             "runtime",
             "symbol",

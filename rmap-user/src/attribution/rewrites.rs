@@ -153,6 +153,7 @@ impl<'a> Reader<'a> {
             in_window: self.space.paths().in_window(id),
             rewrites: count,
             rewritten: pages * PAGE,
+            retained: None,
         })
     }
 }

@@ -95,6 +95,8 @@ pub struct PathShare {
     pub rewrites: u64,
     /// Bytes that it writes again within a period.
     pub rewritten: u64,
+    /// Bytes of `rss` that the allocator has free; `None` where its structures were not read.
+    pub retained: Option<u64>,
 }
 
 impl PathShare {
@@ -106,6 +108,10 @@ impl PathShare {
         self.faults += other.faults;
         self.rewrites += other.rewrites;
         self.rewritten += other.rewritten;
+        self.retained = self.retained.or(other.retained).map(|own| {
+            let both = self.retained.is_some() && other.retained.is_some();
+            own + other.retained.filter(|_| both).unwrap_or(0)
+        });
         self.first_ns = self.first_ns.min(other.first_ns);
         self.last_ns = self.last_ns.max(other.last_ns);
         for tid in &other.tids {

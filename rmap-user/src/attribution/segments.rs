@@ -237,6 +237,7 @@ fn paths(space: &AddressSpace, parts: Parts, started_ns: u64) -> Vec<PathShare> 
                 in_window: space.paths().in_window(id),
                 rewrites: 0,
                 rewritten: 0,
+                retained: None,
             })
         })
         .collect();

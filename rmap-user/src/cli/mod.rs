@@ -14,6 +14,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod export;
+pub mod heaps;
 pub mod manual;
 pub mod mark;
 pub mod moments;
@@ -46,7 +47,7 @@ use crate::view::text;
     long_about = "Tells why memory is resident, and which code path made it dirty: per memory \
                   segment of a program, with the figures of the kernel's own accounting, to the \
                   byte.",
-    after_help = "Start with:  rmap run -- CMD [ARG…]\nMore on a command:  rmap COMMAND --help",
+    after_help = "Start with:  rmap run -- CMD [ARG…]     More:  rmap COMMAND --help",
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
@@ -88,6 +89,12 @@ pub enum Command {
                   recording, or of a process that runs, which is watched for a while first."
     )]
     Explain(explain::ExplainOptions),
+    /// Show what the allocator of a process holds: live, free but kept
+    #[command(
+        long_about = "Show what the allocator of a process that runs holds: what is live, what is \
+                      free but kept, and what malloc_trim(0) would return. Nothing is traced."
+    )]
+    Heap(heaps::HeapOptions),
     /// Compare two reports by segment and by code path
     Diff(diff::DiffOptions),
     /// Draw a report as a flame graph whose widths are bytes
@@ -132,6 +139,7 @@ impl Cli {
             Command::Explain(options) => explain::explain(&options),
             Command::Mark(options) => mark::mark(&options),
             Command::Diff(options) => diff::diff(&options),
+            Command::Heap(options) => heaps::heap(&options),
             Command::Flame(options) => export::flame(&options).map(|()| ExitCode::SUCCESS),
             Command::Export(options) => export::export(&options).map(|()| ExitCode::SUCCESS),
             Command::Completions(options) => {

@@ -14,6 +14,8 @@ use clap::{ArgAction, Args};
 use super::answer::AnswerOptions;
 use super::save;
 use super::select::SelectOptions;
+use crate::insight::Parts;
+use crate::insight::heap::held;
 use crate::report::Report;
 use crate::view::page::Moment;
 use crate::view::screen::{Ask, End};
@@ -115,6 +117,7 @@ impl OutputOptions {
             no_advice: self.answer.no_advice,
             top: self.select.top.map(|_| self.select.rows(None)),
             end: peak.is_some().then_some(end),
+            held: held(&Parts::of(report, &rules)),
         };
         let full = self.answer.full || self.verbose > 0;
         let table = |style, out: &mut dyn Write| {

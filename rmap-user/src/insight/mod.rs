@@ -9,6 +9,7 @@
 
 pub mod advice;
 pub mod group;
+pub mod heap;
 pub mod json;
 pub mod kind;
 pub mod names;

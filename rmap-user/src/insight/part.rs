@@ -85,6 +85,8 @@ pub struct Part<'a> {
     pub tids: &'a [u32],
     /// How much it is.
     pub bytes: Bytes,
+    /// What of it the allocator has free; `None` where that is not known.
+    pub retained: Option<u64>,
 }
 
 /// All parts of a report, with the owner of each call path.
@@ -172,6 +174,7 @@ fn of_segment(process: usize, segment: &Segment) -> impl Iterator<Item = Part<'_
         code: path.cause == Cause::FileRead,
         tids: &path.tids,
         bytes: Bytes { rss: path.rss_bytes.into(), dirty: path.dirty_bytes.into() },
+        retained: path.retained_bytes,
     });
     let residuals = segment.unexplained.iter().map(move |rest| Part {
         process,
@@ -182,6 +185,7 @@ fn of_segment(process: usize, segment: &Segment) -> impl Iterator<Item = Part<'_
         code: false,
         tids: &[],
         bytes: Bytes { rss: rest.rss_bytes.into(), dirty: rest.dirty_bytes.into() },
+        retained: None,
     });
     paths.chain(residuals)
 }

@@ -29,6 +29,7 @@ pub fn path(stack: u32, cause: &str, rss_bytes: u64, dirty_bytes: u64) -> Path {
         first_ns: 0,
         last_ns: 0,
         tids: Vec::new(),
+        retained_bytes: None,
         growth: None,
         rewrites: 0,
         rewritten_bytes: 0,

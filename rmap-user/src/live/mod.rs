@@ -8,6 +8,7 @@ pub mod btf;
 pub mod cgroup;
 mod detached;
 mod foreign;
+pub mod heap;
 pub mod hurry;
 pub mod linger;
 pub mod modules;

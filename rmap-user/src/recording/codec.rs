@@ -7,6 +7,7 @@
 use rustc_hash::FxHashMap;
 
 use super::breakdown::{breakdown, put_breakdown, put_threads, threads};
+use super::heap::{heap, put_heap};
 use super::varint::{Bad, Reader, put, put_bytes, put_signed, put_signed_option};
 use crate::trace::{
     Access, Body, Breakdown, Code, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork,
@@ -33,6 +34,8 @@ const MARK: u8 = 14;
 const REWRITES: u8 = 15;
 /// Of a language runtime: see [`super::runtime`].
 const RUNTIME: u8 = 32;
+/// Of an allocator: see [`super::heap`].
+const HEAP: u8 = 40;
 
 // What is missing, next to 0 and 1: faults, or other events too, of the address space.
 const PAGES: u8 = 2;
@@ -110,6 +113,10 @@ impl Batch {
             Input::Event(event) => self.event(event),
             Input::Faults(run) => run.events().for_each(|event| self.event(&event)),
             Input::Snapshot(snapshot) => self.snapshot(snapshot),
+            Input::Heap(heap) => {
+                self.begin(HEAP);
+                put_heap(&mut self.out, heap);
+            }
             Input::Process(pid, facts) => self.process(*pid, facts),
             Input::Lost(losses) => self.lost(losses),
             Input::Code(pid, time_ns, code) => self.code(*pid, *time_ns, code),
@@ -559,6 +566,7 @@ impl<'a> Unbatch<'a> {
             FAULTS => self.faults()?,
             kind @ (MAP..=RSS | FILE | MISSING | RUNTIME) => Input::Event(self.event(kind)?),
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
+            HEAP => Input::Heap(Box::new(heap(&mut self.from)?)),
             PROCESS => {
                 let pid = self.from.small()?;
                 let parent = option(&mut self.from)?;

@@ -65,6 +65,12 @@ impl Limits {
             }
             Input::Process(..) | Input::Written(..) | Input::Mark(..) => 0,
             Input::Rewrites(rewrites) => Self::rewrites(rewrites)?,
+            Input::Heap(heap) => {
+                if heap.time_ns > i64::MAX as u64 {
+                    return Err(BEYOND);
+                }
+                heap.free.len() as u64
+            }
             Input::Lost(lost) => {
                 if [lost.events, lost.stacks, lost.snapshots].iter().any(|n| *n > USER_END) {
                     return Err(Bad("more was lost than there can be"));

@@ -52,7 +52,8 @@ impl Collector {
             Input::Event(event) => self.event(event),
             Input::Faults(run) => run.events().for_each(|event| self.event(&event)),
             Input::Snapshot(snapshot) => self.snapshot(snapshot),
-            Input::Process(..)
+            Input::Heap(_)
+            | Input::Process(..)
             | Input::Lost(..)
             | Input::Written(..)
             | Input::Rewrites(_)

@@ -148,6 +148,7 @@ impl Search {
             Input::Event(event) => self.event(event, arch, wanted),
             Input::Snapshot(snapshot) => self.snapshot(snapshot, wanted),
             Input::Faults(_)
+            | Input::Heap(_)
             | Input::Process(..)
             | Input::Lost(_)
             | Input::Code(..)

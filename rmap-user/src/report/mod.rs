@@ -10,6 +10,7 @@ mod cgroup;
 mod check;
 pub mod course;
 pub mod grouped;
+pub mod heap;
 mod kind;
 mod moments;
 mod named;
@@ -316,6 +317,10 @@ pub struct Process {
     pub gone: Vec<Gone>,
     /// Who gave memory back.
     pub released: Vec<Released>,
+    /// What `malloc_trim(0)` would return; missing without `--heap`, and where the structures of the
+    /// heap contradict each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trim_would_return_bytes: Option<u64>,
 }
 
 /// One thread.
@@ -391,6 +396,9 @@ pub struct Segment {
     /// How much of it is written again, where that was watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewritten: Option<Rewritten>,
+    /// What the structures of an allocator say of it; missing without `--heap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heap: Option<heap::SegmentHeap>,
 }
 
 impl Segment {
@@ -445,6 +453,9 @@ pub struct Path {
     pub last_ns: u64,
     /// The threads that took them.
     pub tids: Vec<u32>,
+    /// Bytes of `rss_bytes` that the allocator has free; missing without `--heap`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retained_bytes: Option<u64>,
     /// Whether the call path holds more and more, over all segments of the process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,

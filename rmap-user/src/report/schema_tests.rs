@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
 use serde_json::Value;
 
+use super::heap::{HEAP_SCHEMA, HeapReport};
 use super::{Address, Explanation, Named, Report, SCHEMA, story::STORY_SCHEMA};
 use crate::terms::Term;
 
@@ -65,6 +66,7 @@ fn kept(schema: &Schema, name: &str) {
 fn schemas_in_docs_are_those_of_the_types() {
     kept(&schema_for!(Report), SCHEMA);
     kept(&schema_for!(Explanation), STORY_SCHEMA);
+    kept(&schema_for!(HeapReport), HEAP_SCHEMA);
 }
 
 #[test]

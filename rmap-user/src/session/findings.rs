@@ -250,14 +250,21 @@ fn process_report(
     relative: &dyn Fn(u64) -> u64,
     numbers: &mut Numbers,
 ) -> report::Process {
-    let AtSnapshot { kind, time_ns, key: _, segments, ledger } = last;
+    let AtSnapshot { kind, time_ns, key: _, segments, ledger, heap } = last;
     let sum = |of: fn(&Segment) -> u64| report::BeforeAfter {
         before: case.before.iter().map(of).sum(),
         after: segments.iter().map(|segment| of(&segment.shown)).sum(),
     };
     let (rss_bytes, dirty_bytes, swap_bytes) = (sum(|s| s.rss), sum(|s| s.dirty), sum(|s| s.swap));
     let mut id = |stack| numbers.of(stack);
-    let segments = segments.into_iter().map(|segment| report_segment(segment, &mut id)).collect();
+    let segments = segments
+        .into_iter()
+        .map(|segment| {
+            let held =
+                heap.as_deref().and_then(|heap| super::heap::of_segment(heap, &segment.shown));
+            report::Segment { heap: held, ..report_segment(segment, &mut id) }
+        })
+        .collect();
     let at_exit = (kind == SnapshotKind::AtExit).then_some(time_ns);
     let mut shown = report::Process {
         pid: process.pid,
@@ -281,6 +288,7 @@ fn process_report(
         threads: threads(case),
         segments,
         breakdown: report::Breakdown::default(),
+        trim_would_return_bytes: heap.as_deref().and_then(super::heap::trim),
     };
     shown.sum_up();
     shown

@@ -17,6 +17,7 @@ mod breakdown;
 mod file_tests;
 pub mod findings;
 mod growth;
+pub mod heap;
 pub mod history;
 #[cfg(test)]
 mod history_tests;
@@ -38,15 +39,18 @@ mod window;
 #[cfg(test)]
 mod window_tests;
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
 
-use crate::attribution::{Context, RewriteTotals};
+use crate::attribution::{Context, RewriteTotals, set_retained};
 use crate::model::{Arch, How, Ledger, Model, Place};
 use crate::report::Mode;
 use crate::runtime::Runtimes;
 use crate::symbol::ModuleMap;
 use crate::trace::{
-    Body, Code, Event, FaultRun, FileId, Fork, Input, Losses, MmKey, Moment, ProcessFacts, Snapshot,
+    Body, Code, Event, FaultRun, FileId, Fork, Heap, Input, Losses, MmKey, Moment, ProcessFacts,
+    Snapshot,
 };
 
 pub use findings::{Closing, Findings, RawStack};
@@ -108,6 +112,8 @@ pub struct Session {
     histories: Option<Box<Histories>>,
     /// Frames and code of language runtimes.
     runtimes: Runtimes,
+    /// What an allocator holds, for the snapshot that comes next.
+    heap: Option<Box<Heap>>,
 }
 
 impl Session {
@@ -140,6 +146,7 @@ impl Session {
             marks: Marks::default(),
             histories,
             runtimes: Runtimes::default(),
+            heap: None,
         }
     }
 
@@ -149,6 +156,10 @@ impl Session {
             Input::Event(event) => self.event(event),
             Input::Faults(run) => self.faults(run),
             Input::Snapshot(snapshot) => self.snapshot(snapshot),
+            Input::Heap(heap) => {
+                self.model.pass();
+                self.heap = Some(heap.clone());
+            }
             Input::Process(pid, facts) => self.process(*pid, facts),
             Input::Lost(losses) => {
                 self.model.pass();
@@ -243,6 +254,8 @@ impl Session {
 
     fn snapshot(&mut self, snapshot: &Snapshot) {
         self.last_ns = self.last_ns.max(snapshot.time_ns);
+        let heap = self.heap.take();
+        let heap = heap.filter(|heap| heap.pid == snapshot.pid && heap.time_ns == snapshot.time_ns);
         let index = self.model.snapshot(snapshot);
         let case = self.cases.entry(index).or_default();
         case.peak_rss = case.peak_rss.max(snapshot.peak_rss);
@@ -270,12 +283,18 @@ impl Session {
             before: &case.before,
             history: &|segment| case.history(segment),
         };
-        let seen = crate::attribution::attribute(space, snapshot, &context);
+        let mut seen = crate::attribution::attribute(space, snapshot, &context);
         if let Some(log) = space.rewrites().filter(|_| !others) {
             case.rewrites = Some(RewriteTotals::of(log));
         }
+        if let Some(heap) = &heap {
+            set_retained(space, &heap.free, &mut seen.segments);
+        }
         if !born {
             case.see(snapshot, space, &seen, others, exits && dies);
+            if let Some(last) = &mut case.result {
+                last.heap = heap.map(Arc::from);
+            }
         }
         if let Some(histories) = self.histories.as_mut().filter(|_| watched) {
             let (segments, started_ns) = (&seen.segments, self.started_ns);

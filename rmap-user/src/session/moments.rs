@@ -257,7 +257,7 @@ impl View<'_> {
         let mut ledger = Ledger::default();
         super::process::fill(&mut ledger, space, &seen);
         let (kind, key, time_ns) = (SnapshotKind::Events, Some(space.key()), place.time_ns);
-        Some(AtSnapshot { kind, time_ns, key, segments: seen.segments, ledger })
+        Some(AtSnapshot { kind, time_ns, key, segments: seen.segments, ledger, heap: None })
     }
 }
 

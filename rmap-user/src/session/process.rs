@@ -4,13 +4,14 @@
 //! snapshots, and the process at its latest snapshot.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
 use crate::attribution::{self, Attributed, History, RewriteTotals};
 use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
 use crate::report::SnapshotKind;
-use crate::trace::{MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
+use crate::trace::{Heap, MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
 
 /// One process.
 #[derive(Default)]
@@ -43,13 +44,15 @@ pub(super) struct AtSnapshot {
     pub key: Option<MmKey>,
     pub segments: Vec<attribution::Segment>,
     pub ledger: Ledger,
+    /// What the allocator held, if its structures were read.
+    pub heap: Option<Arc<Heap>>,
 }
 
 impl AtSnapshot {
     /// A process that no snapshot has shown.
     pub(super) fn none(time_ns: u64, ledger: Ledger) -> Self {
         let (kind, key, segments) = (SnapshotKind::None, None, Vec::new());
-        Self { kind, time_ns, key, segments, ledger }
+        Self { kind, time_ns, key, segments, ledger, heap: None }
     }
 }
 
@@ -125,6 +128,7 @@ impl Case {
             key: (!others).then(|| space.key()),
             segments: seen.segments.clone(),
             ledger,
+            heap: None,
         });
         if ends {
             // Nothing comes behind it.

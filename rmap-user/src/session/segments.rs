@@ -53,6 +53,7 @@ pub(super) fn report_path(
         first_ns: path.first_ns,
         last_ns: path.last_ns,
         tids: path.tids,
+        retained_bytes: path.retained,
         growth: None,
         rewrites: path.rewrites,
         rewritten_bytes: path.rewritten,

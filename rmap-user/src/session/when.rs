@@ -74,7 +74,11 @@ impl Survey {
                 }
             }
             Input::Rewrites(rewrites) => self.event(rewrites.time_ns),
-            Input::Process(..) | Input::Lost(_) | Input::Code(..) | Input::Written(..) => {
+            Input::Heap(_)
+            | Input::Process(..)
+            | Input::Lost(_)
+            | Input::Code(..)
+            | Input::Written(..) => {
                 self.number += 1;
             }
         }

@@ -6,11 +6,13 @@
 //! * [`event`]: what the probes reported; [`decode`]: their records become events;
 //! * [`python`]: what they reported of CPython's frames;
 //! * [`rewrites`]: memory that is watched for writes;
+//! * [`heap`]: what an allocator holds, from its own structures;
 //! * [`snapshot`]: one process's memory at one moment; [`pages`]: its runs of pages, cut to a range.
 
 pub mod decode;
 mod error;
 pub mod event;
+pub mod heap;
 pub mod pages;
 pub mod python;
 pub mod rewrites;
@@ -22,6 +24,7 @@ pub use event::{
     Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
     MissingPages, MmId, RawStack, Rewrite, Rss, Stack, StackEnd, StackHash,
 };
+pub use heap::{Allocator, FreeRun, Heap, HeapPart, HeapState, HeapSums};
 pub use python::{
     CodeId, PythonCode, PythonEnd, PythonFrame, PythonStack, PythonTable, Run, Runtime,
     StackPointers,
@@ -45,6 +48,9 @@ pub enum Input {
     Faults(FaultRun),
     /// One process's memory. Losses up to it come before it.
     Snapshot(Snapshot),
+    /// What an allocator holds in a process, by its own structures. The snapshot of the same stop comes
+    /// next.
+    Heap(Box<Heap>),
     /// Facts about a process; they may come again, for example after an exec.
     Process(u32, ProcessFacts),
     /// The losses so far, over the whole session.

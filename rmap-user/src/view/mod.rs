@@ -12,6 +12,7 @@ pub mod explain;
 pub mod export;
 pub mod flame;
 mod grid;
+pub mod heap;
 pub mod json;
 pub mod number;
 pub mod order;

@@ -91,6 +91,7 @@ trait Shape: Into<Segment> {
             first_ns: 210_000,
             last_ns: 940_000,
             tids: vec![4711],
+            retained_bytes: None,
             growth: None,
             rewrites: 0,
             rewritten_bytes: 0,
@@ -138,6 +139,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         segments,
         gone: Vec::new(),
         released: Vec::new(),
+        trim_would_return_bytes: None,
     }
 }
 

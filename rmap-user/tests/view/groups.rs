@@ -95,6 +95,7 @@ fn segment() -> impl Strategy<Value = Segment> {
                     first_ns: 0,
                     last_ns: 0,
                     tids,
+                    retained_bytes: None,
                     growth: None,
                     rewrites: 0,
                     rewritten_bytes: 0,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::insight::group::By;
+use crate::insight::heap;
 use crate::insight::kind;
 use crate::insight::names;
 use crate::insight::owner::Owner;
@@ -157,6 +158,24 @@ pub fn malloc_arenas(parts: &Parts<'_>) -> Option<Evidence> {
         owner(parts, &chosen)
     );
     Some(evidence(bytes, text))
+}
+
+pub fn heap_free(parts: &Parts<'_>) -> Option<Evidence> {
+    let held = heap::held(parts).filter(|held| held.trim.is_some())?;
+    let free = i128::from(held.free);
+    if free < 16 * MIB || free.saturating_mul(4) < i128::from(held.resident) {
+        return None;
+    }
+    let mut text = format!(
+        "{} of {} of the heaps are free, {} of that in whole pages",
+        mib(free),
+        mib(held.resident.into()),
+        mib(held.trim.unwrap_or(0).into()),
+    );
+    if let Some(first) = held.touchers.first() {
+        text.push_str(&format!(", most of it first touched by {}", first.name));
+    }
+    Some(evidence(free, text))
 }
 
 pub fn populated(parts: &Parts<'_>) -> Option<Evidence> {

@@ -89,6 +89,14 @@ pub const RULES: &[Rule] = &[
         find: find::malloc_arenas,
     },
     Rule {
+        name: "heap-free",
+        threshold: "16 MiB and a quarter of the resident bytes of heaps are free (known with --heap)",
+        remedy: "call malloc_trim(0) after large frees; where most is free within pages, allocate \
+                 what lives long apart from what does not, or use an allocator that does",
+        harmless_when: "the program soon allocates as much again",
+        find: find::heap_free,
+    },
+    Rule {
         name: "populated",
         threshold: "32 MiB were made resident in advance and never written",
         remedy: "leave out MAP_POPULATE, MADV_POPULATE or mlockall, or lock only what must not fault",

@@ -2,12 +2,17 @@
 
 use super::*;
 use crate::insight::{Rules, naming, samples};
-use crate::report::{BeforeAfter, Frame, Pattern, Segment, Stack, StackId};
+use crate::report::heap::{HeapBytes, HeapState, SegmentHeap};
+use crate::report::{BeforeAfter, Frame, Pattern, Report, Segment, Stack, StackId};
 
 const MIB: u64 = 1 << 20;
 
 /// What the rules say of some processes, each with its program and its segments.
 fn advice_on(processes: Vec<(&str, Vec<Segment>)>) -> Vec<Advice> {
+    advice(&Parts::of(&report_on(processes), &Rules::built_in()))
+}
+
+fn report_on(processes: Vec<(&str, Vec<Segment>)>) -> Report {
     let mut report = samples::report();
     report.processes = (100..)
         .zip(processes)
@@ -33,7 +38,7 @@ fn advice_on(processes: Vec<(&str, Vec<Segment>)>) -> Vec<Advice> {
         },
     ];
     naming::name_segments(&mut report);
-    advice(&Parts::of(&report, &Rules::built_in()))
+    report
 }
 
 fn segment(name: &str, stack: u32, cause: &str, mib: u64, dirty_mib: u64) -> Segment {
@@ -111,6 +116,39 @@ fn memory_populated_and_page_cache_dirt_and_huge_pages_have_their_thresholds() {
         assert_eq!(of(below), None, "{rule}");
         assert_eq!(of(above).unwrap().0, rule);
     }
+}
+
+#[test]
+fn memory_that_malloc_keeps_is_named_with_who_touched_it_first() {
+    let kept = |mib: u64| {
+        let mut segment = segment("[heap]", 1, "first-write", 64, 64);
+        segment.paths[0].retained_bytes = Some(mib * MIB);
+        let sums = HeapBytes {
+            live_bytes: (64 - mib) * MIB,
+            free_bytes: mib * MIB,
+            whole_free_resident_bytes: mib * MIB,
+            ..HeapBytes::default()
+        };
+        segment.heap = Some(SegmentHeap {
+            allocator: "glibc".to_owned(),
+            arena: Some(0),
+            state: HeapState::Consistent,
+            stopped_at: None,
+            resident_bytes: 64 * MIB,
+            sums: Some(sums),
+        });
+        let mut report = report_on(vec![("/opt/app", vec![segment])]);
+        report.processes[0].trim_would_return_bytes = Some(mib * MIB);
+        only(&advice(&Parts::of(&report, &Rules::built_in())))
+    };
+    assert_eq!(kept(15), None);
+    let (rule, evidence) = kept(48).unwrap();
+    assert_eq!(rule, "heap-free");
+    assert_eq!(
+        evidence,
+        "48.0 MiB of 64.0 MiB of the heaps are free, 48.0 MiB of that in whole pages, most of it \
+         first touched by grow"
+    );
 }
 
 #[test]

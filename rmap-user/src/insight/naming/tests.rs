@@ -57,6 +57,7 @@ fn named(segments: Vec<Segment>, threads: Vec<Thread>, stacks: Vec<Stack>) -> Ve
         segments,
         gone: Vec::new(),
         released: Vec::new(),
+        trim_would_return_bytes: None,
     };
     let frames = stacks.iter().map(|stack| (stack.id, &stack.frames[..])).collect();
     findings(&process, &frames)
@@ -172,6 +173,7 @@ fn stacks_are_those_of_the_threads_that_run_on_them() {
         first_ns: 0,
         last_ns: 0,
         tids: vec![9],
+        retained_bytes: None,
         growth: None,
         rewrites: 0,
         rewritten_bytes: 0,

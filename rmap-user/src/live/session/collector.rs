@@ -21,7 +21,7 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    live::{probes::Probes, procfs, rewrite::Watch},
+    live::{heap, probes::Probes, procfs, rewrite::Watch},
     recording::Recorder,
     report::{Asked, Cgroup, Exit, Mode},
     session::Closing,
@@ -79,6 +79,10 @@ pub(super) struct Collector {
     standing: Arc<Standing>,
     /// Who checks the walks, if anybody.
     checking: Option<Checking>,
+    /// How long a process may stand for its heap, if heaps are read.
+    heap_limit: Option<Duration>,
+    /// What was read with the last snapshot.
+    heap: Option<heap::Read>,
 }
 
 impl Collector {
@@ -105,6 +109,8 @@ impl Collector {
             started_at,
             standing: Arc::default(),
             checking: None,
+            heap_limit: None,
+            heap: None,
         }
     }
 
@@ -142,6 +148,11 @@ impl Collector {
         let (steps, watch) = self.rewrites.finish(pid);
         self.take_steps(steps);
         watch
+    }
+
+    /// Reads heaps at the last snapshot of each process that stands then.
+    pub(super) const fn read_heaps(&mut self, limit: Option<Duration>) {
+        self.heap_limit = limit;
     }
 
     /// What the tracer and this thread say of their waits.
@@ -448,7 +459,10 @@ impl Collector {
         self.scan(pid, tid);
         self.count_lost();
         match snapshot {
-            Ok(snapshot) => self.feed.apply(&Input::Snapshot(snapshot)),
+            Ok(snapshot) => {
+                self.add_heap(&snapshot);
+                self.feed.apply(&Input::Snapshot(snapshot));
+            }
             Err(_) => self.losses.failed_snapshots += 1,
         }
         self.add_facts(pid, tid);
@@ -490,6 +504,7 @@ impl Collector {
     /// Takes a snapshot, after the events that came before it.
     fn look(&mut self, pid: u32, tid: u32, moment: Moment) {
         if let Some(snapshot) = self.look_at(pid, tid, moment) {
+            self.add_heap(&snapshot);
             self.feed.apply(&Input::Snapshot(snapshot));
         }
     }
@@ -515,6 +530,7 @@ impl Collector {
     fn let_run(&mut self, done: Hold, snapshot: Option<Snapshot>) {
         drop(done);
         if let Some(snapshot) = snapshot {
+            self.add_heap(&snapshot);
             self.feed.apply(&Input::Snapshot(snapshot));
         }
     }
@@ -522,7 +538,22 @@ impl Collector {
     /// Takes a snapshot of a process, which stands for it as long as the kernel needs.
     fn take(&mut self, tid: u32, pid: u32, moment: Moment) -> Result<Snapshot, procfs::Error> {
         let (snapshots, probes) = (&mut self.snapshots, &mut self.probes);
-        self.standing.reading(|| snapshots.take(probes, tid, pid, moment))
+        let limit = self.heap_limit.filter(|_| matches!(moment, Moment::AtExit | Moment::Left));
+        let (snapshot, heap) = self.standing.reading(|| {
+            let snapshot = snapshots.take(probes, tid, pid, moment);
+            let heap = snapshot.as_ref().ok().zip(limit);
+            let heap = heap.and_then(|(snapshot, limit)| heap::read(tid, snapshot, limit));
+            (snapshot, heap)
+        });
+        self.heap = heap;
+        snapshot
+    }
+
+    /// Hands on what was read of a process's heap with a snapshot.
+    fn add_heap(&mut self, snapshot: &Snapshot) {
+        if let Some(read) = self.heap.take() {
+            self.feed.apply(&Input::Heap(Box::new(read.finish(snapshot))));
+        }
     }
 
     /// Reads which code a process that stands still has mapped.

@@ -69,6 +69,12 @@ fn is_own_name(comm: &str, parts: &[impl AsRef<str>], exe: &str) -> bool {
     !comm.is_empty() && !known
 }
 
+/// The machine, and what there is of a process that is not traced.
+#[must_use]
+pub fn facts_of(pid: u32) -> (report::Host, ProcessFacts) {
+    (host(), read(&mut Worker::default(), pid))
+}
+
 /// The machine.
 pub(super) fn host() -> report::Host {
     let name = nix::sys::utsname::uname();

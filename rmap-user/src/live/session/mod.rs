@@ -46,6 +46,7 @@ use crate::{
 
 pub use attach::{AttachSettings, Target, attach};
 pub use check::{Check, Checked};
+pub use facts::facts_of;
 pub use look::look;
 pub use rewrites::RewriteSettings;
 use trace::Subject;
@@ -71,6 +72,9 @@ pub struct Watch {
     pub marker: Option<u32>,
     /// Watch memory for writes.
     pub rewrites: Option<RewriteSettings>,
+    /// Read the structures of allocators at the last snapshot of each process, and how long a process
+    /// may stand for it.
+    pub heap: Option<Duration>,
 }
 
 /// What `rmap run` runs, and how.

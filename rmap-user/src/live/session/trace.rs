@@ -191,6 +191,7 @@ async fn trace(
     let mut collector =
         Collector::new(mode, started_ns, probes, stream, started_at, recorder, watch.asked.clone());
     collector.check_with(check);
+    collector.read_heaps(watch.heap);
     if let Err(error) = limited {
         collector.note("privileges", format!("capabilities could not be dropped: {error}"));
     }

@@ -5,6 +5,7 @@
 //! adds up to the total that stands under it.
 
 mod apart;
+mod heap;
 mod processes;
 mod rows;
 mod tree;
@@ -13,6 +14,7 @@ mod window;
 use std::io;
 
 use crate::insight::group::{By, Group};
+use crate::insight::heap::{Held, handed_on};
 use crate::insight::part::{Bytes, Parts};
 use crate::insight::processes::ProcessGroup;
 use crate::insight::tree::Direction;
@@ -43,6 +45,8 @@ pub struct Ask {
     pub no_advice: bool,
     /// The report is that of the session's peak, and this was left at the end.
     pub end: Option<End>,
+    /// What the heaps hold at the end, if they were read.
+    pub held: Option<Held>,
 }
 
 /// What was left at the end of a session.
@@ -119,6 +123,8 @@ struct Screen<'a> {
 
 /// Lines of the first screen beside its tables: session, sizes, heads, total, kinds, losses, more.
 const OTHER_LINES: usize = 15;
+/// Lines about heaps.
+const HEAP_LINES: usize = 2;
 /// Most rows of owners, most groups of processes.
 const MOST_ROWS: usize = 12;
 const MOST_GROUPS: usize = 5;
@@ -150,7 +156,10 @@ impl Screen<'_> {
         let answer = Answer::of(self.parts, chosen);
         let height = self.ask.height.unwrap_or(USUAL_HEIGHT);
         let spoken = if self.ask.no_advice { 0 } else { insight::advice::advice(self.parts).len() };
+        let handed_on = handed_on(self.parts);
+        let heaps = self.ask.held.is_some() || handed_on.is_some();
         let used = OTHER_LINES
+            + if heaps { HEAP_LINES } else { 0 }
             + if spoken > 0 { 3 * spoken.min(MOST_ADVICE) + 2 } else { 0 }
             + extra.len()
             + if self.report.session.rewrites.is_some() { MOST_WRITERS + 4 } else { 0 }
@@ -182,6 +191,8 @@ impl Screen<'_> {
         };
         let who = match self.report.session.window {
             Some(_) => "Who brought what is still there",
+            // Memory of allocators is of whoever came first, not of whoever holds it.
+            None if handed_on.is_some() => "Who touched it first",
             None => "Who holds it",
         };
         page.heading(&format!("{who}{of} ({})", self.unit.name()))?;
@@ -197,6 +208,11 @@ impl Screen<'_> {
         let line = format!("Kinds ({}): {}.", self.unit.name(), kinds.join(", "));
         page.prose(&Line::of(line, Paint::Plain), 2)?;
         self.division(page)?;
+        match (&self.ask.held, handed_on) {
+            (Some(held), _) => heap::held(held, page)?,
+            (None, Some(bytes)) => heap::handed_on(bytes, page)?,
+            (None, None) => {}
+        }
         rewrites::section(self.report, self.rules, MOST_WRITERS, page)
     }
 
