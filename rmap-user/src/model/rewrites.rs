@@ -54,8 +54,6 @@ pub struct RewriteLog {
     owing: BTreeMap<u64, u32>,
     /// How often a page was written again, by page and call path.
     counts: BTreeMap<(u64, PathId), u32>,
-    /// The same, and what is owing, of mappings that are gone.
-    gone: u64,
     faults: u64,
     written: u64,
     stats: FxHashMap<PathId, Stats>,
@@ -114,11 +112,11 @@ impl RewriteLog {
         let taken: Vec<(u64, PathId)> =
             self.counts.range(from(range)..to(range)).map(|(key, _)| *key).collect();
         for key in taken {
-            self.gone += u64::from(self.counts.remove(&key).unwrap_or(0));
+            self.counts.remove(&key);
         }
         let taken: Vec<u64> = self.owing.range(range.clone()).map(|(page, _)| *page).collect();
         for page in taken {
-            self.gone += u64::from(self.owing.remove(&page).unwrap_or(0));
+            self.owing.remove(&page);
         }
     }
 
@@ -131,6 +129,9 @@ impl RewriteLog {
             self.counts.remove(&key);
             *self.counts.entry((key.0.wrapping_add(shift), key.1)).or_default() += count;
         }
+        shifted(&mut self.waiting, old, shift);
+        shifted(&mut self.younger, old, shift);
+        shifted(&mut self.owing, old, shift);
     }
 
     /// Whether a page is protected, as far as it is known.
@@ -281,12 +282,6 @@ impl RewriteLog {
         self.written
     }
 
-    /// How often pages were written again of which the mapping is gone.
-    #[must_use]
-    pub const fn gone(&self) -> u64 {
-        self.gone
-    }
-
     /// How many scans there were.
     #[must_use]
     pub const fn scans(&self) -> u32 {
@@ -334,6 +329,16 @@ impl RewriteLog {
     #[must_use]
     pub fn stats(&self, path: PathId) -> Stats {
         self.stats.get(&path).cloned().unwrap_or_default()
+    }
+}
+
+/// Moves what is kept of pages.
+fn shifted<T>(pages: &mut BTreeMap<u64, T>, old: &Range<u64>, shift: u64) {
+    let taken: Vec<u64> = pages.range(old.clone()).map(|(page, _)| *page).collect();
+    for page in taken {
+        if let Some(value) = pages.remove(&page) {
+            pages.insert(page.wrapping_add(shift), value);
+        }
     }
 }
 
@@ -398,7 +403,7 @@ mod tests {
         log.step(&RewriteStep::Written(run(0..P)), 4);
         log.replaced(&(0..2 * P));
         log.step(&RewriteStep::Written(run(0..2 * P)), 5);
-        assert_eq!((log.written(), log.gone(), all(&log)), (1, 1, (vec![], 0)));
+        assert_eq!((log.written(), all(&log)), (1, (vec![], 0)));
         assert_eq!(log.pages_in(&(0..100 * P)), 4);
     }
 
@@ -408,9 +413,11 @@ mod tests {
         log.step(&RewriteStep::Written(run(0..4 * P)), 2);
         log.fault(P, one, 1, 3);
         log.step(&RewriteStep::Written(run(P..2 * P)), 4);
+        log.fault(2 * P, one, 1, 5);
         log.moved(&(0..4 * P), 50 * P);
-        assert_eq!(log.counts_in(&(51 * P..52 * P)).0.into_values().sum::<u64>(), 1);
-        assert_eq!(log.pages_in(&(0..100 * P)), 0);
+        log.step(&RewriteStep::Written(run(50 * P..54 * P)), 6);
+        assert_eq!(log.counts_in(&(51 * P..53 * P)).0.into_values().sum::<u64>(), 2);
+        assert_eq!(log.pages_in(&(0..100 * P)), 4);
     }
 
     #[test]

@@ -285,7 +285,9 @@ impl Session {
         };
         let mut seen = crate::attribution::attribute(space, snapshot, &context);
         if let Some(log) = space.rewrites().filter(|_| !others) {
-            case.rewrites = Some(RewriteTotals::of(log));
+            let written = seen.segments.iter().filter_map(|segment| segment.rewritten.as_ref());
+            let written = written.map(|rewritten| rewritten.written).sum();
+            case.rewrites = Some(RewriteTotals::of(log, written));
         }
         if let Some(heap) = &heap {
             set_retained(space, &heap.free, &mut seen.segments);

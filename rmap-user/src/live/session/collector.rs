@@ -133,12 +133,9 @@ impl Collector {
         self.rewrites.wanted(self.snapshots.stopped_ones())
     }
 
-    /// What was seen up to now comes before what a step says of it.
+    /// Before the ring is read again: faults on pages that were just protected mean nothing without
+    /// the step that says so. A scan's steps may come before the faults that it takes.
     fn take_steps(&mut self, steps: Steps) {
-        if steps.is_empty() {
-            return;
-        }
-        self.drain();
         steps.into_iter().for_each(|step| self.feed.apply(&Input::Rewrites(step)));
     }
 

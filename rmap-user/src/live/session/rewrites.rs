@@ -3,8 +3,9 @@
 //! Comes in: settings, processes as they come and go, descriptors that the tracer took out of them, the
 //! ticks of a clock. Goes out: [`RewriteStep`]s for the session.
 //!
-//! Everything runs on the session's thread. The ring is read before a scan and behind it, so that a
-//! written page and its fault stand near each other in the stream; which comes first does not matter.
+//! Everything runs on the session's thread. A fault on a page always comes behind the step that
+//! protected it, for the ring is not read in between. Whether it comes before or behind the scan that
+//! takes the page does not matter.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
