@@ -116,6 +116,7 @@ impl OutputOptions {
             height: height(stream),
             no_advice: self.answer.no_advice,
             top: self.select.top.map(|_| self.select.rows(None)),
+            course: screen::course(report),
             end: peak.is_some().then_some(end),
             held: held(&Parts::of(report, &rules)),
         };

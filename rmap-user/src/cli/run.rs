@@ -8,7 +8,7 @@ use clap::Args;
 use super::report_out::Stream;
 use super::watch::WatchOptions;
 use crate::live::ptrace::{Credentials, Status};
-use crate::live::session::{self, RunSettings, Watch};
+use crate::live::session::{self, GoesOn, RunSettings, Watch};
 
 /// The arguments of `rmap run`.
 #[derive(Debug, Args)]
@@ -83,8 +83,10 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     if user.is_none() && caller.is_some() {
         outcome.report.session.notes.push(AS_ROOT.to_owned());
     }
-    let own = outcome.status.map_or(0, Status::shell_code);
+    let (status, goes_on) = (outcome.status, outcome.goes_on.take());
     let printed = options.watch.print(outcome, Stream::Stderr);
+    let status = goes_on.map_or(status, GoesOn::wait);
+    let own = status.map_or(0, Status::shell_code);
     Ok(match own {
         _ if !printed.whole => ExitCode::FAILURE,
         // A command that failed says more than what it used.

@@ -13,9 +13,11 @@ use super::progress::Progress;
 use super::report_out::{OutputOptions, Stream};
 use super::rewrites::RewriteOptions;
 use super::seconds::seconds;
+use super::size::size;
 use crate::insight::naming;
 use crate::live::heap::LIMIT;
 use crate::live::probes::Choice;
+use crate::live::session::until::{Above, Figure, Until};
 use crate::live::session::{Error, Outcome, Watch};
 use crate::report::merge_stacks;
 
@@ -41,6 +43,19 @@ pub struct WatchOptions {
     /// Who keeps writing.
     #[command(flatten)]
     pub rewrites: RewriteOptions,
+
+    /// Report when it holds more: 'rss>2G', 'dirty>500M', 'rss>90%'
+    #[arg(
+        long,
+        value_name = "COND",
+        value_parser = until,
+        hide_short_help = true,
+        long_help = "Report as soon as the processes together hold more: `rss>SIZE`, `dirty>SIZE`, or a \
+                     share of the limit of their control group, such as `rss>90%`. They go on untraced. \
+                     It is looked every 10 ms, less often only where looking would cost more than 1 % of \
+                     the time"
+    )]
+    pub until: Option<Until>,
 
     /// Trace what is named, not what that starts
     #[arg(long)]
@@ -120,6 +135,25 @@ impl From<ProbesOption> for Choice {
     }
 }
 
+/// `rss>2G`, `dirty>500M`, `rss>90%`.
+fn until(text: &str) -> Result<Until, String> {
+    let (figure, above) =
+        text.split_once('>').ok_or("give rss>SIZE, dirty>SIZE, rss>N% or dirty>N%")?;
+    let figure = match figure.trim() {
+        "rss" => Figure::Rss,
+        "dirty" => Figure::Dirty,
+        other => return Err(format!("{other:?} is not counted: use rss or dirty")),
+    };
+    let above = match above.trim().strip_suffix('%') {
+        None => Above::Bytes(size(above.trim())?),
+        Some(percent) => match percent.parse() {
+            Ok(percent) if percent > 0.0 && percent <= 100.0 => Above::Percent(percent),
+            _ => return Err(format!("{percent:?} is no share of a limit in percent")),
+        },
+    };
+    Ok(Until { figure, above })
+}
+
 impl WatchOptions {
     /// Says early what could not be written in the end.
     ///
@@ -142,6 +176,7 @@ impl WatchOptions {
             verbose: self.output.verbose > 1,
             python: self.python == PythonOption::Auto,
             asked: self.moments.asked(),
+            until: self.until,
             marker: None,
             rewrites: self.rewrites.settings(),
             heap: self.heap.then(|| self.heap_limit.unwrap_or(LIMIT)),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::report::grouped::{self, Grouped, SCHEMA_2};
 use crate::report::{
-    Cgroup, Coverage, Frame, Host, Process, Report, Session, Stack, StackId, Totals,
+    Cgroup, Coverage, Frame, Host, Oom, Process, Report, Session, Stack, StackId, Totals,
 };
 
 use super::advice::{self, Advice};
@@ -43,6 +43,8 @@ pub struct Document<'a> {
     totals: &'a Totals,
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup: Option<&'a Cgroup>,
+    #[serde(skip_serializing_if = "<[Oom]>::is_empty")]
+    oom: &'a [Oom],
     #[serde(flatten)]
     processes: Processes<'a>,
     stacks: Vec<AnsweredStack<'a>>,
@@ -98,6 +100,7 @@ impl<'a> Document<'a> {
             coverage,
             totals,
             cgroup,
+            oom,
             processes,
             stacks,
         } = report;
@@ -118,6 +121,7 @@ impl<'a> Document<'a> {
             coverage,
             totals,
             cgroup: cgroup.as_deref(),
+            oom,
             processes: match grouped {
                 Some(grouped) => Processes::Grouped(grouped),
                 None => Processes::All { processes },

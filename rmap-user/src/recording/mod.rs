@@ -28,7 +28,7 @@ pub mod writer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Cgroup, Exit, Host, Mode, Probe};
+use crate::report::{Cgroup, Exit, Host, Mode, Oom, Probe};
 
 pub use frame::is_recording;
 pub use names::FileNames;
@@ -67,6 +67,9 @@ pub struct Ending {
     /// The control group that was attached to, with the session's own times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Processes that the kernel killed for want of memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oom: Vec<Oom>,
 }
 
 /// Why a recording cannot be read.

@@ -108,9 +108,13 @@ fn load_from<R: Read>(
 /// # Errors
 /// What is wrong with the file, and where.
 pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course), Error> {
-    let from = BufReader::new(File::open(path)?);
-    let plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
-    let (played, course) = guarded(|at| play_course(from, plan, at))?;
+    let again = File::open(path)?.metadata()?.is_file();
+    let open = || Ok::<_, Error>(BufReader::new(File::open(path)?));
+    let mut plan = Plan { symbols: Arc::clone(&reading.symbols), ..Plan::default() };
+    if again {
+        plan.question = guarded(|at| play(open()?, Plan::default(), at))?.session_moments();
+    }
+    let (played, course) = guarded(|at| play_course(open()?, plan, at))?;
     Ok((played.load(), course))
 }
 
@@ -281,6 +285,7 @@ fn play_beside(
         exit: None,
         probes: Vec::new(),
         cgroup: None,
+        oom: Vec::new(),
     });
     if at_state {
         ending.exit = None;
@@ -306,6 +311,7 @@ fn play_beside(
         exit: ending.exit,
         probes: ending.probes,
         cgroup: ending.cgroup,
+        oom: ending.oom,
     };
     let skipped = around.skipped;
     let state = session.take_state();
@@ -348,7 +354,9 @@ impl<B: FnMut(&Input, &Opening)> Visitor for Replay<B> {
         if let (Input::Process(pid, _), None) = (&input, self.first_pid) {
             self.first_pid = Some(*pid);
         }
-        if self.end.is_some_and(|end| self.session.place().number >= end) {
+        // What a program wrote of its own code comes when it ends, and names what is shown of before.
+        let names = matches!(input, Input::Written(..));
+        if !names && self.end.is_some_and(|end| self.session.place().number >= end) {
             return;
         }
         match input {

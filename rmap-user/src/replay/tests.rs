@@ -216,6 +216,7 @@ fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
     }
     let opening = opening();
     let closing = Closing {
+        oom: Vec::new(),
         host: opening.host,
         command: opening.command,
         pids: vec![7],
@@ -226,6 +227,7 @@ fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
         cgroup: Some(Cgroup { path: "/a".to_owned(), version: 2, ..Cgroup::default() }),
     };
     let ending = Ending {
+        oom: Vec::new(),
         pids: closing.pids.clone(),
         ended_ns: closing.ended_ns,
         exit: closing.exit.clone(),

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use breakdown::{Breakdown, Totals};
 pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
-pub use moments::{GivenBack, Growth, Mark, Peak, SessionPeak, Span, TimelinePoint, Window};
+pub use moments::{GivenBack, Growth, Mark, Oom, Peak, SessionPeak, Span, TimelinePoint, Window};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use rewrites::{CurvePoint, Rewrites, Rewritten, Unattributed};
 pub use stacks::merge_stacks;
@@ -58,6 +58,9 @@ pub struct Report {
     /// The control group that was attached to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Box<Cgroup>>,
+    /// Processes that the kernel killed for want of memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub oom: Vec<Oom>,
     /// The first process is the command (or the first PID).
     pub processes: Vec<Process>,
     /// Every stack that is named above, in the order of its id.

@@ -135,3 +135,18 @@ pub struct GivenBack {
     /// Bytes of Dirty.
     pub dirty_bytes: u64,
 }
+
+/// A process that the kernel killed for want of memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Oom {
+    /// The process.
+    pub pid: u32,
+    /// When it ended.
+    pub at_ns: u64,
+    /// The control group that had no memory left; `None`: the whole machine had none. Not safe to print
+    /// as is.
+    pub cgroup: Option<String>,
+    /// The least limit of the group and those above it; `None` if there is none.
+    pub limit_bytes: Option<u64>,
+}

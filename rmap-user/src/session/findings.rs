@@ -36,6 +36,8 @@ pub struct Closing {
     pub probes: Vec<report::Probe>,
     /// The control group that was attached to.
     pub cgroup: Option<report::Cgroup>,
+    /// Processes that the kernel killed for want of memory.
+    pub oom: Vec<report::Oom>,
 }
 
 /// A user stack by its addresses, to be given functions and lines.
@@ -193,6 +195,7 @@ impl Session {
             coverage: report::Coverage { probes: closing.probes, lost, unwind },
             totals: report::Totals::default(),
             cgroup: closing.cgroup.map(Box::new),
+            oom: closing.oom,
             processes,
             stacks: stacks
                 .iter()

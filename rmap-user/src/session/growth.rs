@@ -9,7 +9,7 @@ use crate::report::Growth;
 /// Fewer points say nothing.
 const POINTS_MIN: usize = 12;
 /// The last third is cut into so many parts, each of which must hold more at its lowest point than the
-/// one before.
+/// one before. Of huge pages one part may have got none, but not the last.
 const PARTS: usize = 4;
 /// Growth of the last third below this many bytes is not worth a word.
 const BYTES_MIN: u64 = 256 << 10;
@@ -24,7 +24,10 @@ pub(super) fn growth(curve: &[(u64, u64)]) -> Option<Growth> {
     }
     let third = &curve[curve.len() - curve.len() / 3..];
     let lowest: Vec<u64> = parts(third).map(lowest).collect();
-    if !lowest.windows(2).all(|pair| pair[0] < pair[1]) {
+    let risen = lowest.windows(2).filter(|pair| pair[0] < pair[1]).count();
+    let fell = lowest.windows(2).any(|pair| pair[0] > pair[1]);
+    let at_last = lowest.windows(2).last().is_some_and(|pair| pair[0] < pair[1]);
+    if fell || !at_last || risen + 2 < PARTS {
         return None;
     }
     let (first, last) = (lowest.first()?, lowest.last()?);
@@ -102,10 +105,17 @@ mod tests {
     fn what_fills_and_stops_or_goes_up_and_down_does_not_grow() {
         assert_eq!(growth(&curve(|n| n.min(40) * MIB)), None, "a cache that fills");
         assert_eq!(growth(&curve(|n| (n % 7) * 3 * MIB)), None, "a sawtooth");
+        assert_eq!(growth(&curve(|n| n.min(45) / 3 * 3 * MIB)), None, "one that fills in steps");
         assert_eq!(growth(&curve(|_| 100 * MIB)), None, "flat");
         assert_eq!(growth(&curve(|n| 100 * MIB + n * 4096)), None, "a trickle");
         assert_eq!(growth(&curve(|n| 200 * MIB - n * MIB)), None, "it shrinks");
         assert_eq!(growth(&curve(|n| n * MIB)[..8]), None, "too few points");
+    }
+
+    #[test]
+    fn a_leak_in_steps_of_huge_pages_is_seen() {
+        let leak = curve(|n| 2 * MIB * (n * 13 / 100));
+        assert!(growth(&leak).is_some_and(|growth| growth.still));
     }
 
     #[test]

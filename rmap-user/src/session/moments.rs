@@ -17,7 +17,7 @@ use super::segments::report_path;
 use super::window::{Begun, joined};
 use super::{FileNames, Question, Session};
 use crate::attribution::{Context, PathShare, Segment, attribute, by_events, carry};
-use crate::model::{Ledger, Path, Peak, Place, Processes, StackRef};
+use crate::model::{Counts, Ledger, Path, Peak, Place, Processes, StackRef};
 use crate::report::{self, Growth, SnapshotKind, StackId};
 use crate::terms::Cause;
 
@@ -319,6 +319,12 @@ impl Session {
     /// The state that [`Want::Everything`] asked for, if the stream came so far.
     pub fn take_state(&mut self) -> Option<State> {
         self.moments.state.take()
+    }
+
+    /// The pages of all processes now, by the events.
+    #[must_use]
+    pub fn counts(&mut self) -> Counts {
+        self.model.processes().counts()
     }
 
     /// Where the stream stands.

@@ -169,6 +169,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             rewrites: None,
         },
         totals: Totals::default(),
+        oom: Vec::new(),
         coverage: Coverage {
             probes: vec![
                 probe("tp_btf:page_fault_user"),

@@ -209,6 +209,36 @@ pub fn page_cache_dirt(parts: &Parts<'_>) -> Option<Evidence> {
 }
 
 pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
+    still_growing(parts).or_else(|| rising(parts))
+}
+
+/// The call path that grows fastest of those that still did at the end, by the events.
+fn still_growing(parts: &Parts<'_>) -> Option<Evidence> {
+    let processes = parts.report.processes.iter().enumerate();
+    let paths = processes.flat_map(|(process, found)| {
+        let paths = found.segments.iter().flat_map(|segment| &segment.paths);
+        paths.filter_map(move |path| Some((process, path, path.growth?)))
+    });
+    let still = paths.filter(|(.., growth)| growth.still);
+    let (process, path, growth) = still.max_by_key(|(.., growth)| growth.bytes_per_s)?;
+    let chosen = those(parts, |part| {
+        part.attributed
+            && (part.process, part.stack, part.why) == (process, path.stack, path.cause.as_str())
+    });
+    let bytes = parts.sum(&chosen).rss;
+    let tenths = |ns: u64| format!("{}.{}", ns / 1_000_000_000, ns / 100_000_000 % 10);
+    let text = format!(
+        "growing: {} holds {}, {} a second more since {} s, and still grew at the end",
+        owner(parts, &chosen),
+        mib(bytes),
+        mib(i128::from(growth.bytes_per_s)),
+        tenths(growth.since_ns)
+    );
+    Some(evidence(bytes, text))
+}
+
+/// The segment that rose most through the snapshots.
+fn rising(parts: &Parts<'_>) -> Option<Evidence> {
     let grown = |segment: &crate::report::Segment| {
         i128::from(segment.rss_bytes.after) - i128::from(segment.rss_bytes.before)
     };

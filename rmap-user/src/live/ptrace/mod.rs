@@ -186,6 +186,21 @@ pub fn spawn(launch: Launch, observer: Box<dyn Observer>) -> Result<Tracer, Erro
     start(Subject::Command(plan), launch.follow, observer)
 }
 
+/// Waits for a child of rmap's that is traced no longer. `None`: it is none, or nobody knows how it ended.
+#[must_use]
+pub fn wait_for(pid: u32) -> Option<Status> {
+    use nix::sys::wait::{WaitStatus, waitpid};
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
+    loop {
+        match waitpid(pid, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Some(Status::Code(code)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Some(Status::Signal(signal as i32)),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
 /// Attaches to processes that run (each named once); returns when the observer was told of each, or
 /// with the reason why there is no tracer thread. A process that cannot be traced, or is gone, is
 /// told to the observer too. `find` finds others that belong to them.

@@ -38,9 +38,12 @@ use super::{
     feed::{Feed, Found},
     losses::LossCounter,
     observer::{Hold, Message, Standing, Stop},
+    oom::OomWatch,
     rewrites::{RewriteSettings, RewriteTracker, Steps},
+    risen::Risen,
     snapshots::{Snapshotter, hand_on, watch},
     stream::Stream,
+    until,
 };
 
 /// Records that one drain takes at most. The ring holds fewer, so all that were in it when the
@@ -75,6 +78,10 @@ pub(super) struct Collector {
     /// Who forked them.
     parents: HashMap<u32, u32>,
     started_at: OffsetDateTime,
+    /// The same on `CLOCK_MONOTONIC`.
+    started_ns: u64,
+    risen: Risen,
+    oom: OomWatch,
     /// What the tracer and this thread say of their waits.
     standing: Arc<Standing>,
     /// Who checks the walks, if anybody.
@@ -107,6 +114,9 @@ impl Collector {
             facts: HashMap::new(),
             parents: HashMap::new(),
             started_at,
+            started_ns,
+            risen: Risen::default(),
+            oom: OomWatch::default(),
             standing: Arc::default(),
             checking: None,
             heap_limit: None,
@@ -225,7 +235,10 @@ impl Collector {
     /// Does what an event asks for, after the session has taken it.
     fn follow(&mut self, event: &Event) {
         match &event.body {
-            Body::Exec { .. } => self.snapshots.executed(event.pid, event.mm),
+            Body::Exec { .. } => {
+                self.snapshots.executed(event.pid, event.mm);
+                self.oom.begins(event.pid);
+            }
             Body::Runtime(runtime) if matches!(**runtime, Runtime::Stack(_)) => {
                 self.probes.has_python_frames(event.pid);
             }
@@ -239,11 +252,14 @@ impl Collector {
             Body::Fork(fork) if !fork.thread => {
                 self.snapshots.forked(event.pid, fork.child_pid, fork.child_mm);
                 self.parents.insert(fork.child_pid, event.pid);
+                self.oom.forked(event.pid, fork.child_pid);
                 if self.probes.inherit(event.pid, fork.child_pid).is_err() {
                     self.losses.failed_tables += 1;
                 }
             }
-            Body::Exit { group_dead: true, .. } => {
+            Body::Exit { group_dead: true, code } => {
+                let at_ns = event.time_ns.saturating_sub(self.started_ns);
+                self.oom.ended(event.pid, *code, at_ns);
                 self.ended(event.pid);
                 self.snapshots.gone(event.pid);
                 self.probes.ended(event.pid);
@@ -412,6 +428,7 @@ impl Collector {
             self.losses.note("probes", format!("process {pid} is not traced: {error}"));
             return;
         }
+        self.oom.begins(pid);
         let moment = if stood { Moment::Start } else { Moment::StartRunning };
         let snapshot = self.standing.reading(|| procfs::take(tid, pid, moment, true));
         let (code, to) = self.code();
@@ -566,10 +583,32 @@ impl Collector {
 
     /// Takes a snapshot of every process that runs.
     pub(super) fn periodic(&mut self) {
+        self.look_at_all(Moment::Periodic);
+    }
+
+    /// Takes snapshots if the processes hold a tenth more than at the last ones.
+    pub(super) fn look_if_risen(&mut self) {
+        let (pages, now) = (self.feed.session().counts().resident, Instant::now());
+        if self.risen.is_due(pages, now) {
+            self.look_at_all(Moment::Risen);
+            self.risen.taken(pages, now);
+        }
+    }
+
+    /// Whether the processes hold too much, and how much it is.
+    pub(super) fn look_until(&mut self, until: &mut until::Watch) -> Option<u64> {
+        if until.needs_events() {
+            self.drain();
+        }
+        let dirty = self.feed.session().counts().dirty * crate::model::PAGE;
+        until.look(self.snapshots.running().into_iter(), || dirty)
+    }
+
+    fn look_at_all(&mut self, moment: Moment) {
         for pid in self.snapshots.take_running() {
             // One that ended a moment ago is simply not there any more.
             self.drain();
-            let taken = self.snapshots.take(&mut self.probes, pid, pid, Moment::Periodic);
+            let taken = self.snapshots.take(&mut self.probes, pid, pid, moment);
             if let Ok(snapshot) = taken {
                 self.count_lost();
                 hand_on(&mut self.probes, &mut self.feed, &mut self.losses, snapshot);
@@ -632,6 +671,7 @@ impl Collector {
             exit,
             probes,
             cgroup,
+            oom: self.oom.take(),
         };
         // The probes are not needed any more, and their memory may be.
         let aside = || crate::live::linger::drop_aside((self.probes, self.stream));

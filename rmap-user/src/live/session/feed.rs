@@ -102,6 +102,7 @@ impl Feed {
             exit: closing.exit.clone(),
             probes: closing.probes.clone(),
             cgroup: closing.cgroup.clone(),
+            oom: closing.oom.clone(),
         };
         // A report of an earlier moment names other stacks, so a recording has names for all.
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();
@@ -163,7 +164,9 @@ impl Feed {
         let end = moments.state_ns.and(moments.states.first()).map(|(number, _)| *number);
         let mut again = session(self.mode, self.started_ns, moments, &self.files);
         let played = self.spool.play(|input| {
-            if end.is_none_or(|end| again.place().number < end) {
+            // What a program wrote of its own code names what is shown of before.
+            let names = matches!(input, Input::Written(..));
+            if names || end.is_none_or(|end| again.place().number < end) {
                 again.apply(input);
             }
         });

@@ -19,16 +19,19 @@ pub mod marks;
 mod members;
 mod observer;
 mod obstacle;
+mod oom;
 mod positions;
 mod pulse;
 mod rewrites;
 mod rewrites_random;
+mod risen;
 mod sampler;
 mod signals;
 mod snapshots;
 mod spool;
 mod stream;
 mod trace;
+pub mod until;
 mod written;
 
 use std::{ffi::OsString, io, path::PathBuf, sync::Arc, thread, time::Duration};
@@ -68,6 +71,8 @@ pub struct Watch {
     pub python: bool,
     /// What the report is to be of.
     pub asked: Asked,
+    /// When it is to end.
+    pub until: Option<until::Until>,
     /// Who may mark moments beside root and rmap's own user: a user's number.
     pub marker: Option<u32>,
     /// Watch memory for writes.
@@ -101,6 +106,24 @@ pub struct Outcome {
     pub not_there: Option<String>,
     /// How the command ended; `None` if rmap let go of it before.
     pub status: Option<Status>,
+    /// The command goes on, because the session was to end before it.
+    pub goes_on: Option<GoesOn>,
+}
+
+/// A command that goes on untraced.
+#[derive(Debug)]
+pub struct GoesOn {
+    pid: u32,
+    /// The terminal that it has to itself.
+    _terminal: Option<Terminal>,
+}
+
+impl GoesOn {
+    /// Waits until it has ended. `None`: nobody knows how.
+    #[must_use]
+    pub fn wait(self) -> Option<Status> {
+        ptrace::wait_for(self.pid)
+    }
 }
 
 /// Why a session failed.

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{
-    Check, Error, Outcome, Watch,
+    Check, Error, GoesOn, Outcome, Watch,
     collector::{Collector, Drained},
     facts,
     feed::Found,
@@ -28,6 +28,7 @@ use super::{
     pulse::Pulse,
     signals::{self, First, Signals, Wish},
     stream::Stream,
+    until,
 };
 use crate::{
     live::{
@@ -226,6 +227,20 @@ async fn trace(
     let mut interval = watch.interval.map(every);
     let mut rewrites = collector.watch_with(watch.rewrites).map(at_once);
     let mut joining = ledger.as_ref().map(|_| every(JOINING));
+    let traced_pid =
+        if mode == Mode::Run { tracer.pid() } else { named.first().copied().unwrap_or(0) };
+    let mut until = match watch.until.map(|until| until::Watch::of(until, traced_pid)).transpose() {
+        Ok(until) => until,
+        Err(error) => {
+            tracer.detach_all();
+            while let Some(message) = messages.recv().await {
+                collector.handle(message);
+            }
+            tracer.join()?;
+            return Err(error);
+        }
+    };
+    let mut reached = None;
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
@@ -249,12 +264,14 @@ async fn trace(
                 // stack. Its process lacks tables, and a thousand of them fill the ring.
                 if urgent || resting.is_some() {
                     (urgent, resting) = next(collector.drain());
+                    collector.look_if_risen();
                 } else {
                     resting = Some(time::Instant::now() + rest);
                 }
             }
             () = sleep_until(resting) => {
                 (urgent, resting) = next(collector.drain());
+                collector.look_if_risen();
             }
             () = time::sleep(UNREAD), if may_be_left_out => {
                 collector.drain();
@@ -288,6 +305,15 @@ async fn trace(
                 }
                 Wish::Nothing => {}
             },
+            () = sleep_until(until.as_ref().map(until::Watch::next)), if !let_go => {
+                if let Some(until) = &mut until
+                    && let Some(held) = collector.look_until(until)
+                {
+                    reached = Some(until.words(held));
+                    let_go = true;
+                    tracer.detach_all();
+                }
+            }
             mark = marks.next() => {
                 let at_ns = collector.mark(mark.name);
                 mark.done.answer(at_ns.saturating_sub(started_ns));
@@ -297,6 +323,9 @@ async fn trace(
     }
     let pid = tracer.pid();
     let status = tracer.join()?;
+    // A command that goes on has its terminal as long as it does.
+    let goes_on = (mode == Mode::Run && status.is_none() && reached.is_some())
+        .then(|| GoesOn { pid, _terminal: terminal.take() });
     drop(terminal);
     traced();
     collector.drain();
@@ -309,8 +338,12 @@ async fn trace(
     let exit = status.map(exit_of);
     let pids = if mode == Mode::Run { vec![pid] } else { named };
     let found = collector.finish(words, pids, exit, ledger.map(Ledger::end));
-    let Found { report, peak, record_error, not_there } = found;
-    Ok(Outcome { report, peak, record_error, not_there, status })
+    let Found { mut report, mut peak, record_error, not_there } = found;
+    if let Some(reached) = reached {
+        peak.iter_mut().for_each(|peak| peak.session.notes.push(reached.clone()));
+        report.session.notes.push(reached);
+    }
+    Ok(Outcome { report, peak, record_error, not_there, status, goes_on })
 }
 
 /// Reads the last books, while the processes are there.

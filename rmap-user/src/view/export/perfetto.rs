@@ -11,7 +11,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::report::course::{Course, FaultAt, ProcessCourse, SizesAt};
-use crate::report::{Cause, Named, Process, Report, Segment, StackId};
+use crate::report::{Cause, Named, Process, Report, Segment, StackId, TimelinePoint};
 use crate::view::chain::{Key, Stacks};
 use crate::view::number;
 use crate::view::order::{Keys, Listing, Sort};
@@ -56,6 +56,14 @@ const COUNTERS: [Counter; 6] = [
     ("Dirty (at snapshots)", |s| s.dirty),
 ];
 
+/// The counters of a process's timeline, by name.
+type KindCounter = (&'static str, fn(&TimelinePoint) -> u64);
+const KINDS: [KindCounter; 3] = [
+    ("RSS: heap (brk)", |point| point.heap_bytes),
+    ("RSS: stack", |point| point.stack_bytes),
+    ("Dirty (by the events)", |point| point.dirty_bytes),
+];
+
 /// Writes the trace.
 ///
 /// # Errors
@@ -72,6 +80,7 @@ pub fn write(
     for (process, course) in report.processes.iter().zip(&course.processes) {
         let parent = trace.process(process)?;
         trace.counters(parent, course, step)?;
+        trace.timeline(parent, process)?;
         trace.segments(parent, process, course, &stacks, listing)?;
     }
     Ok(())
@@ -192,6 +201,22 @@ impl Trace<'_> {
                 event.number(30, value);
                 self.event(at_ns, track, kind::COUNTER, event)?;
                 told = Some((at_ns, value));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the timeline has beside them.
+    fn timeline(&mut self, parent: u64, process: &Process) -> io::Result<()> {
+        for (name, value) in KINDS {
+            if process.timeline.iter().all(|point| value(point) == 0) {
+                continue;
+            }
+            let track = self.child(parent, name, true)?;
+            for point in &process.timeline {
+                let mut event = Message::default();
+                event.number(30, value(point));
+                self.event(point.at_ns, track, kind::COUNTER, event)?;
             }
         }
         Ok(())

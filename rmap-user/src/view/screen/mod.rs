@@ -8,6 +8,7 @@ mod apart;
 mod heap;
 mod processes;
 mod rows;
+mod spark;
 mod tree;
 mod window;
 
@@ -23,6 +24,8 @@ use crate::report::{Report, SnapshotKind};
 
 use super::paint::{Line, Page, Paint};
 use super::{Style, number, rewrites, table, text};
+
+pub use spark::course;
 
 use super::unit::{self, Unit};
 use rows::Table;
@@ -43,6 +46,8 @@ pub struct Ask {
     pub top: Option<Option<usize>>,
     /// Without advice.
     pub no_advice: bool,
+    /// RSS through the session, of points evenly spread in time.
+    pub course: Vec<u64>,
     /// The report is that of the session's peak, and this was left at the end.
     pub end: Option<End>,
     /// What the heaps hold at the end, if they were read.
@@ -140,6 +145,7 @@ impl Screen<'_> {
             page.gap()?;
         }
         self.sizes(page)?;
+        spark::line(&self.ask.course, self.unit, page)?;
         if self.parts.all.is_empty() {
             return Ok(());
         }
@@ -160,6 +166,7 @@ impl Screen<'_> {
         let heaps = self.ask.held.is_some() || handed_on.is_some();
         let used = OTHER_LINES
             + if heaps { HEAP_LINES } else { 0 }
+            + usize::from(!self.ask.course.is_empty())
             + if spoken > 0 { 3 * spoken.min(MOST_ADVICE) + 2 } else { 0 }
             + extra.len()
             + if self.report.session.rewrites.is_some() { MOST_WRITERS + 4 } else { 0 }

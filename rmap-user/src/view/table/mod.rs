@@ -104,6 +104,20 @@ pub fn session(report: &Report, page: &mut Page<'_>) -> io::Result<()> {
         .and(format!(" {ended}"), Paint::Strong)
         .and(machine, Paint::Dim);
     page.prose(&line, 2)?;
+    for oom in &report.oom {
+        let at = number::duration(oom.at_ns);
+        let limit =
+            oom.limit_bytes.map(|limit| format!(" at its limit of {}", number::size(limit)));
+        let limit = limit.unwrap_or_default();
+        let whose = match &oom.cgroup {
+            Some(group) => {
+                format!("control group {} had no memory left{limit}", text::clean(group))
+            }
+            None => "the machine had no memory left".to_owned(),
+        };
+        let line = format!("The kernel killed process {} at {at}: {whose}.", oom.pid);
+        page.prose(&Line::of(line, Paint::Bad), 2)?;
+    }
     for note in &session.notes {
         page.prose(&Line::of(text::clean(note), Paint::Plain), 2)?;
     }
