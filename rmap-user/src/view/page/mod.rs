@@ -2,7 +2,7 @@
 //!
 //! Comes in: the reports of a session's moments, or a difference. Goes out: the built page of `rmap-user/page/built`
 //! with the reports embedded as JSON. The page computes every figure from that JSON; what it is not
-//! to decide by itself (owners, readable names) stands beside it, see [`answers`]. Stacks are there as
+//! to decide by itself (owners, readable names) stands beside it, see `answers`. Stacks are there as
 //! places in a list of functions: with all their frames they would be most of the page.
 
 mod answers;
