@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rmap_tests::attach::assert_free;
 use rmap_tests::process::{Running, eventually, program, run, status_bytes};
-use rmap_tests::rmap::{finish, rmap, rmap_run};
+use rmap_tests::rmap::{finish, reports, rmap};
 use rmap_tests::truth::Truth;
 use rmap_tests::{begin, workload};
 use serde_json::Value;
@@ -113,7 +113,7 @@ fn a_corrupt_heap_has_no_sums() {
 #[test]
 fn a_run_with_heap_says_who_touched_the_free_pages_first() {
     let machine = begin!();
-    let mut command = rmap_run(machine.scratch());
+    let mut command = reports(machine.scratch(), "run");
     command.args(["--heap", "--heap-limit", "60"]).arg("--").arg(workload::build("heap_held"));
     let (rmap, mut line) = Running::start_piped(command.arg("1"));
     let free = said(&rmap, "ready").number("free");
