@@ -45,7 +45,8 @@ fn this_process_finds_its_own_functions() {
     let found = frames(&map, &[address]);
     let frame = found.last().unwrap();
     let function = frame.function.as_deref().unwrap();
-    assert!(function.ends_with("tests::a_function_of_this_test"), "{function}");
+    // Line tables alone, of optimized code, name no paths.
+    assert!(function.ends_with("a_function_of_this_test"), "{function}");
     assert!(frame.file.as_deref().unwrap().ends_with("live/modules/tests.rs"));
     assert_eq!(frame.module, std::env::current_exe().unwrap().to_str().unwrap());
 }
