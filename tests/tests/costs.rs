@@ -40,7 +40,9 @@ fn a_run_of_true_takes_as_long_as_some_small_compilations() {
         })
         .unzip();
     let (traced, compiled) = (median(traced), median(compiled));
-    assert!(traced < 25 * compiled, "{traced:?} against {compiled:?}");
+    // 25 before the probes walked Python's frames: seven programs have them now, and the kernel verifies
+    // each on its own, which is nine tenths of the start.
+    assert!(traced < 40 * compiled, "{traced:?} against {compiled:?}");
 }
 
 /// 72 MiB (67 were measured for `true` since the probes walk Python's frames; before that 64 sufficed),
