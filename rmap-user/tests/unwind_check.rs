@@ -14,7 +14,6 @@ mod other;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::rc::Rc;
@@ -95,12 +94,12 @@ fn is_described(data: &[u8], address: u64) -> bool {
 
 impl Tally {
     fn known(&mut self, module: &Module) -> Option<Rc<Known>> {
-        let file = module.binary.as_ref()?.file.as_ref()?;
+        module.binary.as_ref()?;
         if let Some(known) = self.files.get(&module.path) {
             return Some(Rc::clone(known));
         }
-        let mut data = vec![0; usize::try_from(file.metadata().ok()?.len()).ok()?];
-        file.read_exact_at(&mut data, 0).ok()?;
+        // No file of a target is kept open; the programs here leave theirs as they are.
+        let data = std::fs::read(&module.path).ok()?;
         let table = Table::build(&data).ok();
         let known = Rc::new(Known { data: Rc::new(data), table });
         self.files.insert(module.path.clone(), Rc::clone(&known));

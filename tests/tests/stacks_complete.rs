@@ -22,6 +22,12 @@ const RUNS: u32 = 3;
 /// Checks the ends of all walks. What depends on how busy the machine is is an error.
 fn expect_complete(name: &str, traced: &Traced) -> Result<(), String> {
     facts::assert_sound(&traced.report);
+    // Tables of 150 MB of code may take longer than a thread that stands still waits for rmap, a second: then
+    // its snapshot is lost, and counted. The next run finds the tables.
+    let snapshots = traced.report.coverage.lost.snapshots;
+    if snapshots > 0 {
+        return Err(format!("{name}: {snapshots} snapshots were lost"));
+    }
     facts::assert_nothing_lost(&traced.report);
     let unwind = &traced.report.coverage.unwind;
     let all = unwind.complete + unwind.incomplete;
