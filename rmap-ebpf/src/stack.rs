@@ -51,7 +51,11 @@ pub fn capture(registers: UserRegisters, mm: u64, slot: u32, place: Place) -> u6
 /// before is not walked once more.
 #[inline(always)]
 pub fn capture_again(registers: UserRegisters, mm: u64, slot: u32) -> u64 {
-    let native = take(registers, mm, slot, unwind::start(registers, slot), Place::Classic);
+    // Not handed on as an option: the verifier would look at the whole walk for either case.
+    let Some(start) = unwind::start(registers, slot) else {
+        return send_raw(registers, mm, Place::Classic);
+    };
+    let native = take(registers, mm, slot, Some(start), Place::Classic);
     python::join(registers, native, mm, slot, Place::Classic)
 }
 
@@ -100,8 +104,7 @@ fn take(
             way += 1;
         }
     }
-    let runtime = python::is_active(slot);
-    unwind::walk(registers, slot, scratch, place, runtime);
+    unwind::walk(registers, slot, scratch, place, python::is_active(slot));
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
     // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
@@ -120,7 +123,7 @@ fn take(
     if hash != 0 {
         return hash;
     }
-    let (hash, known) = finish(walked, mm, place, runtime);
+    let (hash, known) = finish(walked, mm, place);
     // Not the first time: most stacks come once.
     if known
         && !unmapped
@@ -143,7 +146,7 @@ fn has_room() -> bool {
 /// Names a walked stack, and sends it if it is new. The second value is whether user space had it
 /// before.
 #[inline(always)]
-fn finish(scratch: &mut Scratch, mm: u64, place: Place, runtime: bool) -> (u64, bool) {
+fn finish(scratch: &mut Scratch, mm: u64, place: Place) -> (u64, bool) {
     let hash = hash::finish(scratch.sum, scratch.status as u16);
     let Some(seen) = seen(hash) else { return (hash, false) };
     if seen[0] == hash || seen[1] == hash || seen[2] == hash || seen[3] == hash {
@@ -155,7 +158,7 @@ fn finish(scratch: &mut Scratch, mm: u64, place: Place, runtime: bool) -> (u64, 
     record.status = scratch.status as u16;
     record.count = scratch.count as u16;
     record.reserved = 0;
-    if runtime {
+    if unwind::has_runtime(scratch) {
         send_pointers(scratch, hash, mm, place);
     }
     let record = &mut scratch.record;

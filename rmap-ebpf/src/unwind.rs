@@ -119,7 +119,10 @@ pub fn walk(
         copy_stack(registers, FIRST_BYTES, scratch);
     }
     start.sum = hash::START;
-    start.mask = if runtime { u64::MAX } else { 0 };
+    let mask = if runtime { u64::MAX } else { 0 };
+    // It lies in the map: in a register, the verifier would look at the whole walk for either case.
+    // SAFETY: a part of this CPU's own slot.
+    unsafe { (&raw mut start.mask).write_volatile(mask) };
     start.sp = registers.sp();
     start.status = u32::from(abi::STACK_NO_MAPPING);
     start.count = 0;
@@ -133,6 +136,13 @@ pub fn walk(
             bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
         };
     }
+}
+
+/// Whether the walked stack may have frames of a runtime, which need the places of all frames.
+#[inline(always)]
+pub fn has_runtime(scratch: &Scratch) -> bool {
+    // SAFETY: a plain field; as where it is written.
+    unsafe { (&raw const scratch.mask).read_volatile() != 0 }
 }
 
 /// One frame. Returns 1 to end the loop.

@@ -40,15 +40,12 @@ fn a_run_of_true_takes_as_long_as_some_small_compilations() {
         })
         .unzip();
     let (traced, compiled) = (median(traced), median(compiled));
-    // 25 before the probes walked Python's frames: seven programs have them now, and the kernel verifies
-    // each on its own, which is nine tenths of the start.
-    assert!(traced < 40 * compiled, "{traced:?} against {compiled:?}");
+    assert!(traced < 25 * compiled, "{traced:?} against {compiled:?}");
 }
 
-/// 72 MiB (67 were measured for `true` since the probes walk Python's frames; before that 64 sufficed),
-/// and 16 bytes for every page that the command touched.
+/// 64 MiB, and 16 bytes for every page that the command touched.
 const fn limit(pages: u64) -> u64 {
-    72 * MIB + 16 * pages
+    64 * MIB + 16 * pages
 }
 
 #[test]
