@@ -447,9 +447,11 @@ impl Processes {
     /// birth or of its exec was lost, the snapshot stands for it.
     fn place(&mut self, snapshot: &Snapshot) -> usize {
         let index = self.meet(snapshot.pid, snapshot.time_ns);
-        let fresh = self.own_space(index).is_some_and(|s| s.fresh_exec.is_some());
-        if snapshot.moment == Moment::Executed && !fresh {
-            self.drop_program(index);
+        if snapshot.moment == Moment::Executed {
+            let told = self.own_space_mut(index);
+            if !told.is_some_and(|space| std::mem::take(&mut space.stands_at_exec)) {
+                self.drop_program(index);
+            }
         }
         let process = &self.processes[index];
         if process.space.is_none() && process.ended_ns.is_none() {
@@ -750,6 +752,7 @@ impl Processes {
         self.drop_provisional_of(event.pid);
         self.by_mm.insert(event.mm, key);
         if let Some(space) = self.spaces.get_mut(&key) {
+            space.stands_at_exec = true;
             space.fresh_exec =
                 Some(Actor { pid: event.pid, tid: event.tid, time_ns: event.time_ns, stack: None });
         }

@@ -619,6 +619,29 @@ fn the_stack_grows_and_is_the_kernels_mapping() {
 }
 
 #[test]
+fn a_program_that_is_seen_before_its_turn_at_the_exec_is_the_same_one() {
+    let new = Who { mm: 0xb, ..A };
+    let mut sim = Sim::running(&Memory::default());
+    let mut memory = Memory::of(&[(pages(HEAP, 4), "rw-p", "/bin/new")]);
+    memory.set(pages(HEAP, 2), ANON);
+    sim.send(new, Body::Exec { old_tid: new.tid });
+    // Memory has risen elsewhere: all processes are looked at, also those that wait.
+    sim.snapshot(new, Moment::Risen, &memory);
+    sim.snapshot(new, Moment::Executed, &memory);
+    sim.exit(new, &memory);
+    let played = sim.finish();
+    assert_eq!(played.paths(100, HEAP), [short(0, "exec", [2, 2, 2], 0)]);
+    assert_eq!(played.released(100), []);
+
+    // Where the event of the next exec was lost, its snapshot stands for it.
+    let mut sim = Sim::running(&Memory::default());
+    sim.exec(new, &memory);
+    sim.snapshot(new, Moment::Executed, &memory);
+    sim.exit(new, &memory);
+    assert_eq!(sim.finish().released(100), [(0, "exec".to_owned(), 2)]);
+}
+
+#[test]
 fn forked_children_of_the_same_code_keep_equal_stacks_once() {
     let mut memory = Memory::default();
     let mut sim = Sim::new();

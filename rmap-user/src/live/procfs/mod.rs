@@ -16,6 +16,7 @@ mod folios;
 mod frame;
 mod mapped;
 mod pagemap;
+pub(super) mod pagemap_scan;
 mod pages;
 mod scan;
 mod smaps;
