@@ -16,7 +16,7 @@ use sources::files;
 /// Room by room: the other rooms that it may name. `*` is every room.
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("terms", &[]),
-    ("trace", &[]),
+    ("trace", &["terms"]),
     ("report", &["terms"]),
     ("output", &[]),
     ("input", &["report", "recording", "replay", "insight"]),

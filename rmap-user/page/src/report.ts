@@ -96,11 +96,10 @@ export interface Released {
   rss_bytes: number;
 }
 
-export interface Process extends Breakdown {
+/** What a process has, in full or as one of many that are alike. */
+interface ProcessFacts extends Breakdown {
   pid: number;
   parent_pid: number;
-  command: string;
-  exe: string;
   started_ns: number;
   ended_ns: number | null;
   snapshot: string;
@@ -109,6 +108,11 @@ export interface Process extends Breakdown {
   dirty_bytes: BeforeAfter;
   swap_bytes: BeforeAfter;
   peak_rss_bytes: number;
+}
+
+export interface Process extends ProcessFacts {
+  command: string;
+  exe: string;
   timeline?: TimelinePoint[];
   segments: Segment[];
   gone: Gone[];
@@ -140,20 +144,10 @@ export interface Advice {
 }
 
 /** A process of `rmap.report/2` that is stated by its likeness to another one. */
-interface Other extends Breakdown {
+interface Other extends ProcessFacts {
   place: number;
   like: number;
-  pid: number;
-  parent_pid: number;
   command?: string;
-  started_ns: number;
-  ended_ns: number | null;
-  snapshot: string;
-  snapshot_ns: number | null;
-  rss_bytes: BeforeAfter;
-  dirty_bytes: BeforeAfter;
-  swap_bytes: BeforeAfter;
-  peak_rss_bytes: number;
   starts: string[];
   shapes: number[];
   tail: number;
@@ -198,7 +192,7 @@ export interface Report {
 
 export interface Owner {
   name: string;
-  /** What tells it from others of that name, in every moment. */
+  /** What distinguishes it from others of that name, in every moment. */
   key?: string;
   place?: string;
   residual?: boolean;

@@ -469,21 +469,8 @@ fn hash(from: &mut Reader<'_>) -> Result<Option<StackHash>, Bad> {
 }
 
 fn end_number(end: StackEnd) -> u8 {
-    ENDS.iter().position(|known| *known == end).unwrap_or(0) as u8
+    StackEnd::ALL.iter().position(|known| *known == end).unwrap_or(0) as u8
 }
-
-const ENDS: [StackEnd; 10] = [
-    StackEnd::Complete,
-    StackEnd::Approximate,
-    StackEnd::Truncated,
-    StackEnd::Unreadable,
-    StackEnd::NoMapping,
-    StackEnd::NoRow,
-    StackEnd::Unsupported,
-    StackEnd::Inconsistent,
-    StackEnd::None,
-    StackEnd::Unknown,
-];
 
 const MOMENTS: [Moment; 9] = [
     Moment::Start,
@@ -720,7 +707,7 @@ impl<'a> Unbatch<'a> {
             EXIT => Body::Exit { group_dead: from.byte()? != 0, code: from.small_signed()? },
             STACK => {
                 let hash = StackHash(from.number()?);
-                let end = ENDS.get(usize::from(from.byte()?)).copied();
+                let end = StackEnd::ALL.get(usize::from(from.byte()?)).copied();
                 let count = from.count()?;
                 let mut ips = Vec::with_capacity(count);
                 let mut last = 0_u64;

@@ -143,20 +143,8 @@ fn other() -> impl Strategy<Value = Body> {
             Body::Fork(Fork { child_pid, child_tid, child_mm, thread, same_mm, stack })
         },
     );
-    let ends = [
-        StackEnd::Complete,
-        StackEnd::Approximate,
-        StackEnd::Truncated,
-        StackEnd::Unreadable,
-        StackEnd::NoMapping,
-        StackEnd::NoRow,
-        StackEnd::Unsupported,
-        StackEnd::Inconsistent,
-        StackEnd::None,
-        StackEnd::Unknown,
-    ];
     let ips = proptest::collection::vec(any::<u64>(), 0..255);
-    let walked = (1_u64.., proptest::sample::select(ends.to_vec()), ips)
+    let walked = (1_u64.., proptest::sample::select(StackEnd::ALL.to_vec()), ips)
         .prop_map(|(hash, end, ips)| Body::Stack(Stack { hash: StackHash(hash), end, ips }));
     let ranges = proptest::collection::vec(any::<(u64, u64)>(), 0..4);
     let rss = (any::<[Option<u32>; 2]>(), 0_u32..4, syscall(), any::<u64>(), ranges, stack())

@@ -2,6 +2,7 @@
 //!
 //! Comes in: nothing; [`crate::session`] fills it. Goes out: serde types. Sizes are bytes.
 
+pub use crate::terms::HeapState;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Host};
@@ -74,37 +75,6 @@ impl HeapBytes {
     }
 }
 
-/// Whether the sums of a heap can be believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub enum HeapState {
-    /// The allocator's lists and the chunks themselves agree.
-    Consistent,
-    /// They differ by at most one chunk a thread: the process was stopped inside the allocator.
-    InFlight,
-    /// Only a part could be walked; the sums are of that part.
-    PartlyWalked,
-    /// They differ by more, at each of several stops.
-    Changing,
-    /// A chunk's header is impossible: there are no sums.
-    Inconsistent,
-}
-
-impl HeapState {
-    /// The name in JSON.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Consistent => "consistent",
-            Self::InFlight => "in-flight",
-            Self::PartlyWalked => "partly-walked",
-            Self::Changing => "changing",
-            Self::Inconsistent => "inconsistent",
-        }
-    }
-}
-
 /// The document of `rmap heap`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -143,7 +113,7 @@ pub struct OtherAllocator {
     pub allocator: String,
     /// The file. Not safe to print as is.
     pub module: String,
-    /// What tells what is live.
+    /// What says how much is live.
     pub ask: String,
 }
 

@@ -6,9 +6,9 @@ use crate::report::heap::{
     HEAP_SCHEMA, HeapBytes, HeapReport, HeapSegment, HeapState, OtherAllocator, SegmentHeap,
 };
 use crate::report::{Address, Host};
-use crate::trace::{self, Allocator, Heap, HeapPart, ProcessFacts, Segment, Snapshot};
+use crate::trace::{Allocator, Heap, HeapPart, ProcessFacts, Segment, Snapshot};
 
-/// Allocators by their modules: how the file's name begins, the name, and who tells what is live.
+/// Allocators by their modules: how the file's name begins, the name, and who knows what is live.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("libjemalloc", "jemalloc", "MALLOC_CONF=stats_print:true, mallctl(\"stats.allocated\")"),
     ("libtcmalloc", "tcmalloc", "MALLOCSTATS=1, MallocExtension::GetStats"),
@@ -16,16 +16,6 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("libjvm.so", "the Java virtual machine", "jcmd PID GC.heap_info, VM.native_memory"),
     ("libmozjemalloc", "mozjemalloc", "about:memory"),
 ];
-
-const fn state(state: trace::HeapState) -> HeapState {
-    match state {
-        trace::HeapState::Consistent => HeapState::Consistent,
-        trace::HeapState::InFlight => HeapState::InFlight,
-        trace::HeapState::PartlyWalked => HeapState::PartlyWalked,
-        trace::HeapState::Changing => HeapState::Changing,
-        trace::HeapState::Inconsistent => HeapState::Inconsistent,
-    }
-}
 
 fn bytes(part: &HeapPart) -> HeapBytes {
     let sums = part.sums;
@@ -51,7 +41,7 @@ pub fn of_segment(heap: &Heap, segment: &Segment) -> Option<SegmentHeap> {
     let mut all = SegmentHeap {
         allocator: first.allocator.as_str().to_owned(),
         arena: (first.allocator == Allocator::Glibc).then_some(first.arena),
-        state: state(first.state),
+        state: first.state,
         stopped_at: first.stopped_at.map(Address),
         resident_bytes: first.resident,
         sums: Some(bytes(first)),
@@ -60,7 +50,7 @@ pub fn of_segment(heap: &Heap, segment: &Segment) -> Option<SegmentHeap> {
         if all.arena != Some(part.arena) {
             all.arena = None;
         }
-        all.state = all.state.max(state(part.state));
+        all.state = all.state.max(part.state);
         all.stopped_at = all.stopped_at.or(part.stopped_at.map(Address));
         all.resident_bytes += part.resident;
         if let Some(sums) = &mut all.sums {
@@ -76,7 +66,7 @@ pub fn of_segment(heap: &Heap, segment: &Segment) -> Option<SegmentHeap> {
 /// What trimming would return; nothing where no heap was read, or its sums cannot be believed.
 #[must_use]
 pub fn trim(heap: &Heap) -> Option<u64> {
-    let sound = heap.state().is_some_and(|state| state <= trace::HeapState::InFlight);
+    let sound = heap.state().is_some_and(|state| state <= HeapState::InFlight);
     sound.then(|| heap.trim.iter().map(|range| range.end - range.start).sum())
 }
 

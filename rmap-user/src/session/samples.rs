@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use crate::model::{AddressSpace, Call, Path, PathId, Place, Processes, Vma};
 use crate::report::TimelinePoint;
 
-/// Kinds of memory that a timeline tells apart.
+/// Kinds of memory that a timeline shows apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ByKind {
     /// The program's heap (`brk`).

@@ -7,6 +7,7 @@
 
 mod calls;
 mod causes;
+mod heap_states;
 mod kinds;
 mod patterns;
 mod reasons;
@@ -14,6 +15,7 @@ mod releases;
 
 pub use calls::MapCallKind;
 pub use causes::Cause;
+pub use heap_states::HeapState;
 pub use kinds::Kind;
 pub use patterns::Pattern;
 pub use reasons::Reason;

@@ -351,6 +351,22 @@ pub enum StackEnd {
     Unknown,
 }
 
+impl StackEnd {
+    /// Every one. Its place is its number in a recording.
+    pub const ALL: [Self; 10] = [
+        Self::Complete,
+        Self::Approximate,
+        Self::Truncated,
+        Self::Unreadable,
+        Self::NoMapping,
+        Self::NoRow,
+        Self::Unsupported,
+        Self::Inconsistent,
+        Self::None,
+        Self::Unknown,
+    ];
+}
+
 /// A counter of an address space moved while no fault was under way: memory came with no fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rss {

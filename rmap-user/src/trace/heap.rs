@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::terms::HeapState;
+
 /// The allocator's memory of one process at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heap {
@@ -87,28 +89,6 @@ impl Allocator {
             Self::Pymalloc => "pymalloc",
         }
     }
-}
-
-/// Whether the sums of a heap can be believed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum HeapState {
-    /// The lists of free chunks and the chunks themselves agree.
-    #[default]
-    Consistent,
-    /// They differ by at most one chunk a thread: malloc or free was at work.
-    InFlight,
-    /// Only a part could be walked; the sums are of that part.
-    PartlyWalked,
-    /// They differ by more, each time that they were read.
-    Changing,
-    /// A chunk's header is impossible: there are no sums.
-    Inconsistent,
-}
-
-impl HeapState {
-    /// Every state, the best first. Its place is its number in a recording.
-    pub const ALL: [Self; 5] =
-        [Self::Consistent, Self::InFlight, Self::PartlyWalked, Self::Changing, Self::Inconsistent];
 }
 
 /// Resident pages with equally many free bytes.

@@ -19,12 +19,13 @@ pub mod rewrites;
 pub mod snapshot;
 mod stack_hash;
 
+pub use crate::terms::HeapState;
 pub use decode::{DecodeError, fuzz_entry};
 pub use event::{
     Access, Body, Delta, Entry, Event, Fault, FaultRun, FileChange, FileId, Fork, MapCall, Missing,
     MissingPages, MmId, RawStack, Rewrite, Rss, Stack, StackEnd, StackHash,
 };
-pub use heap::{Allocator, FreeRun, Heap, HeapPart, HeapState, HeapSums};
+pub use heap::{Allocator, FreeRun, Heap, HeapPart, HeapSums};
 pub use python::{
     CodeId, PythonCode, PythonEnd, PythonFrame, PythonStack, PythonTable, Run, Runtime,
     StackPointers,

@@ -6,10 +6,10 @@
 use std::io;
 
 use super::grid::{Cell, Column, Grid, Row};
-use super::order::{Keys, Sort};
+use super::listed::{address, in_order, mode};
 use super::paint::{Line, Page, Paint};
 use super::samples::segment_name;
-use super::{Style, number, text};
+use super::{Style, text};
 use crate::report::{Breakdown, Report, Segment};
 
 /// A column that can be asked for.
@@ -115,7 +115,7 @@ fn table(segments: &[Segment], extras: &[Extra], page: &mut Page<'_>) -> io::Res
     let mut grid = Grid { columns: columns(extras), tail_head: "", rows: Vec::new() };
     let mut row = |cells| grid.rows.push(Row { cells, ..Row::default() });
     for segment in &order[..shown] {
-        row(cells(&[segment], format!("{:016x}", segment.start.0), segment_name(segment), extras));
+        row(cells(&[segment], address(segment.start), segment_name(segment), extras));
     }
     if shown < order.len() {
         let label = format!("{} more", order.len() - shown);
@@ -124,20 +124,6 @@ fn table(segments: &[Segment], extras: &[Extra], page: &mut Page<'_>) -> io::Res
     row(rule(extras));
     row(cells(&order, "total kB".to_owned(), String::new(), extras));
     grid.print(page)
-}
-
-fn in_order(segments: &[Segment], sort: Sort) -> Vec<&Segment> {
-    let mut order: Vec<&Segment> = segments.iter().collect();
-    let keys = Keys {
-        total: &|s: &&Segment| i128::from(s.rss_bytes.after) + i128::from(s.dirty_bytes.after),
-        rss: &|s| s.rss_bytes.after.into(),
-        dirty: &|s| s.dirty_bytes.after.into(),
-        growth: &|s| number::change(s.rss_bytes) + number::change(s.dirty_bytes),
-        address: Some(&|s| s.start.0),
-        name: &|s| segment_name(s),
-    };
-    sort.order(&mut order, &keys);
-    order
 }
 
 fn columns(extras: &[Extra]) -> Vec<Column> {
@@ -172,12 +158,6 @@ fn cells(segments: &[&Segment], first: String, name: String, extras: &[Extra]) -
     cells
 }
 
-/// `rwx`, then `s` for shared memory, as `pmap -x` has it.
-fn mode(perms: &str) -> String {
-    let shared = if perms.ends_with('s') { 's' } else { '-' };
-    format!("{}{shared}-", perms.get(..3).unwrap_or("---"))
-}
-
 fn rule(extras: &[Extra]) -> Vec<Cell> {
     let mut cells = vec![Cell::Rule; 4 + extras.len()];
     cells.extend([Cell::none(), Cell::none()]);
@@ -188,6 +168,7 @@ fn rule(extras: &[Extra]) -> Vec<Cell> {
 mod tests {
     use super::*;
     use crate::report::BeforeAfter;
+    use crate::view::order::Sort;
 
     fn segment(name: &str, rss: u64, pss: Option<u64>) -> Segment {
         Segment {

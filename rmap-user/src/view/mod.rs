@@ -14,6 +14,7 @@ pub mod flame;
 mod grid;
 pub mod heap;
 pub mod json;
+mod listed;
 pub mod number;
 pub mod order;
 pub mod page;

@@ -165,7 +165,7 @@ impl<'a> Engine<'a> {
         let mut new: Vec<u32> = now.difference(&self.found).copied().collect();
         new.sort_unstable();
         self.found = now;
-        // Those that followed ones made are tracees already, or are about to be told of.
+        // Those that followed ones made are tracees already, or their events are about to come.
         let own = sys::own_tid().unsigned_abs();
         new.retain(|pid| {
             self.table.process(*pid).is_none() && task::tracer(*pid, *pid) != Some(own)

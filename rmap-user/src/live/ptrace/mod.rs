@@ -201,9 +201,9 @@ pub fn wait_for(pid: u32) -> Option<Status> {
     }
 }
 
-/// Attaches to processes that run (each named once); returns when the observer was told of each, or
-/// with the reason why there is no tracer thread. A process that cannot be traced, or is gone, is
-/// told to the observer too. `find` finds others that belong to them.
+/// Attaches to processes that run (each named once); returns when the observer knows of each, or
+/// with the reason why there is no tracer thread. The observer also learns of a process that cannot
+/// be traced, or is gone. `find` finds others that belong to them.
 ///
 /// # Errors
 /// [`Error::Thread`].

@@ -9,7 +9,7 @@ use std::ops::Range;
 pub(super) struct Mapping {
     /// Its addresses.
     pub(super) range: Range<u64>,
-    /// What tells it from another one at the same place: offset, device, inode and name.
+    /// What differs in another one at the same place: offset, device, inode and name.
     pub(super) identity: String,
 }
 

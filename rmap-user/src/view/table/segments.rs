@@ -3,10 +3,10 @@
 
 use std::io;
 
-use crate::report::{Address, Process, Segment};
+use crate::report::{Process, Segment};
 use crate::view::chain::Stacks;
 use crate::view::grid::{Cell, Column, Fluid, Grid, Row};
-use crate::view::order::{Keys, Sort};
+use crate::view::listed::{address, in_order, mode};
 use crate::view::paint::{Line, Page, Paint};
 use crate::view::samples::segment_name;
 use crate::view::{number, text};
@@ -79,20 +79,6 @@ pub fn table(process: &Process, stacks: &Stacks<'_>, page: &mut Page<'_>) -> io:
         }
     }
     grid.print(page)
-}
-
-fn in_order(segments: &[Segment], sort: Sort) -> Vec<&Segment> {
-    let mut order: Vec<&Segment> = segments.iter().collect();
-    let keys = Keys {
-        total: &|s: &&Segment| i128::from(s.rss_bytes.after) + i128::from(s.dirty_bytes.after),
-        rss: &|s| s.rss_bytes.after.into(),
-        dirty: &|s| s.dirty_bytes.after.into(),
-        growth: &|s| number::change(s.rss_bytes) + number::change(s.dirty_bytes),
-        address: Some(&|s| s.start.0),
-        name: &|s| segment_name(s),
-    };
-    sort.order(&mut order, &keys);
-    order
 }
 
 fn columns(swap: bool) -> Vec<Column> {
@@ -191,20 +177,9 @@ fn explained(sums: &Sums, paint: Paint) -> Cell {
     Cell::Text(sums.share(), paint)
 }
 
-/// As `pmap -x` prints addresses: 16 digits without `0x`.
-fn address(start: Address) -> String {
-    format!("{:016x}", start.0)
-}
-
 /// The name of a segment's pattern.
 fn pattern(segment: &Segment) -> Option<String> {
     segment.pattern.as_ref().map(|pattern| text::clean(pattern.as_str()))
-}
-
-/// As `pmap -x` prints permissions: `rw-p` is `rw---`, `rw-s` is `rw-s-`.
-fn mode(perms: &str) -> String {
-    let known = perms.len() == 4 && perms.chars().all(|c| "rwxsp-".contains(c));
-    if known { format!("{}-", perms.replace('p', "-")) } else { text::clean(perms) }
 }
 
 /// The code path that holds most of the segment, and how many others there are.
