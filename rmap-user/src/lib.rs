@@ -26,5 +26,7 @@ pub mod session;
 pub mod symbol;
 pub mod terms;
 pub mod trace;
+#[cfg(feature = "live")]
+pub mod tui;
 pub mod unwind;
 pub mod view;

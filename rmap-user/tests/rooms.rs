@@ -33,6 +33,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("replay", &["trace", "model", "recording", "session", "symbol", "report"]),
     ("insight", &["report"]),
     ("view", &["report", "insight"]),
+    ("tui", &["report", "insight", "view"]),
     (
         "live",
         &[

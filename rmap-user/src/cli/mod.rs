@@ -29,6 +29,7 @@ pub mod save;
 mod seconds;
 pub mod select;
 pub mod size;
+pub mod view;
 pub mod watch;
 
 use std::io::{self, Write as _};
@@ -47,7 +48,7 @@ use crate::view::text;
     long_about = "Tells why memory is resident, and which code path made it dirty: per memory \
                   segment of a program, with the figures of the kernel's own accounting, to the \
                   byte.",
-    after_help = "Start with:  rmap run -- CMD [ARG…]     More:  rmap COMMAND --help",
+    after_help = "Start with: rmap run -- CMD   Also: man, completions   More: rmap COMMAND --help",
     subcommand_required = true,
     arg_required_else_help = true,
     disable_help_subcommand = true,
@@ -82,6 +83,12 @@ pub enum Command {
                   this machine or another one. What was recorded up to a crash is shown too."
     )]
     Report(report::ReportOptions),
+    /// Look at a recording in the terminal, moment by moment
+    #[command(
+        long_about = "Look at a recording or a JSON report in the terminal: owners, segments, \
+                  processes and the tree of calls, at any moment of the session."
+    )]
+    View(view::ViewOptions),
     /// Tell the story of one segment in time
     #[command(
         long_about = "Tell the story of one segment: who mapped it, what happened to its pages in \
@@ -116,8 +123,10 @@ pub enum Command {
     /// Give the present moment of a running session a name
     Mark(mark::MarkOptions),
     /// Print the completions for a shell
+    #[command(hide = true)]
     Completions(manual::CompletionsOptions),
     /// Print the manual page (rmap man | man -l -)
+    #[command(hide = true)]
     Man,
 }
 
@@ -136,6 +145,7 @@ impl Cli {
             Command::Run(options) => run::run(&options),
             Command::Attach(options) => attach::attach(&options),
             Command::Report(options) => report::run(&options),
+            Command::View(options) => view::view(&options),
             Command::Explain(options) => explain::explain(&options),
             Command::Mark(options) => mark::mark(&options),
             Command::Diff(options) => diff::diff(&options),

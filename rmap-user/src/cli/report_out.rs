@@ -202,9 +202,7 @@ impl OutputOptions {
         }
         let width = terminal_size::terminal_size_of(stream).map_or(0, |(width, _)| width.0);
         let width = if width == 0 { USUAL_WIDTH } else { width.into() };
-        let no_color = std::env::var_os("NO_COLOR");
-        let term = std::env::var_os("TERM");
-        self.style(Some(width), wants_colour(no_color.as_deref(), term.as_deref()))
+        self.style(Some(width), colour_is_wanted())
     }
 
     fn style(&self, width: Option<usize>, colour: bool) -> Style {
@@ -236,6 +234,13 @@ fn height(stream: Stream) -> Option<usize> {
         Stream::Stdout => terminal_size::terminal_size_of(io::stdout()),
     };
     size.map(|(_, height)| usize::from(height.0)).filter(|height| *height > 0)
+}
+
+/// Whether the environment of a terminal asks for colours.
+pub(super) fn colour_is_wanted() -> bool {
+    let no_color = std::env::var_os("NO_COLOR");
+    let term = std::env::var_os("TERM");
+    wants_colour(no_color.as_deref(), term.as_deref())
 }
 
 /// <https://no-color.org>: set and not empty means no. Terminals without escapes call themselves

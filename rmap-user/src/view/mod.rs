@@ -10,6 +10,7 @@ pub mod columns;
 pub mod diff;
 pub mod explain;
 pub mod export;
+pub mod facets;
 pub mod flame;
 mod grid;
 pub mod heap;
@@ -25,7 +26,7 @@ pub mod screen;
 pub mod select;
 pub mod table;
 pub mod text;
-mod unit;
+pub mod unit;
 pub mod words;
 
 /// How a table is laid out.

@@ -28,6 +28,7 @@ fn help_fits_and_is_as_it_was() {
         Some("run"),
         Some("attach"),
         Some("report"),
+        Some("view"),
         Some("explain"),
         Some("diff"),
         Some("flame"),
@@ -227,7 +228,8 @@ fn wrong_usage_exits_2() {
 #[test]
 fn the_manual_and_the_completions_know_every_command() {
     let manual = String::from_utf8(rmap::cli::manual::manual().unwrap()).unwrap();
-    for name in ["run", "attach", "report", "explain", "flame", "export", "pmap", "doctor"] {
+    for name in ["run", "attach", "report", "view", "explain", "flame", "export", "pmap", "doctor"]
+    {
         assert!(manual.contains(&format!("RMAP {}", name.to_uppercase())), "{name}");
         for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {
             let text = String::from_utf8(rmap::cli::manual::completions(*shell)).unwrap();

@@ -21,6 +21,8 @@ mod recorded;
 mod screen;
 mod select;
 mod table;
+#[cfg(feature = "live")]
+mod tui;
 
 /// Compares with a golden file, or writes it if `RMAP_BLESS` is set.
 fn assert_golden(name: &str, got: &str) {

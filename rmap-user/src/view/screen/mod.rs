@@ -25,6 +25,7 @@ use crate::report::{Report, SnapshotKind};
 use super::paint::{Line, Page, Paint};
 use super::{Style, number, rewrites, table, text};
 
+pub use apart::{Text, fit};
 pub use spark::course;
 
 use super::unit::{self, Unit};

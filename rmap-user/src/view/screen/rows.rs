@@ -6,8 +6,8 @@
 use std::io;
 
 use crate::insight::group::{By, Group};
-use crate::insight::kind;
 use crate::insight::part::{Bytes, Parts};
+use crate::view::facets;
 use crate::view::number;
 use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
@@ -145,63 +145,23 @@ impl Table<'_> {
         }
         let of_frames = matches!(by, By::Owner | By::Path | By::Function | By::Line);
         if by != By::Cause {
-            row.cause = self.facet(group, By::Cause);
+            row.cause = facets::largest(self.parts, group, By::Cause);
         }
         if of_frames {
-            row.via =
-                if matches!(by, By::Owner | By::Line) { self.via(group) } else { String::new() };
-            row.place = if by == By::Path { String::new() } else { self.place(group) };
+            row.via = if matches!(by, By::Owner | By::Line) {
+                facets::via(self.parts, group)
+            } else {
+                String::new()
+            };
+            row.place =
+                if by == By::Path { String::new() } else { facets::place(self.parts, group) };
         } else if by != By::Module {
-            let owner = self.facet(group, By::Owner);
+            let owner = facets::largest(self.parts, group, By::Owner);
             row.via = if owner.is_empty() { owner } else { format!("by {owner}") };
         } else {
-            row.place = self.place(group);
+            row.place = facets::place(self.parts, group);
         }
         row
-    }
-
-    /// The largest of a group's parts by another key, and how many others there are.
-    fn facet(&self, group: &Group, by: By) -> String {
-        let found = self.parts.group(group.parts.clone(), &[by]);
-        let Some(first) = found.iter().find(|found| !found.label.residual) else {
-            return String::new();
-        };
-        let name = text::clean(&first.label.name);
-        let more = found.len() - 1;
-        if more > 0 { format!("{name} +{more}") } else { name }
-    }
-
-    /// Where most of a group is, in few letters.
-    fn place(&self, group: &Group) -> String {
-        let mut names: Vec<(String, Bytes)> = Vec::new();
-        for part in group.parts.iter().filter_map(|at| self.parts.all.get(*at)) {
-            let whole = kind::short_name(part.segment);
-            let name = &*whole;
-            // The version of a library says little here.
-            let name = name.find(".so.").map_or(name, |at| name.get(..at + 3).unwrap_or(name));
-            let name = text::clean(name);
-            match names.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, bytes)) => *bytes += part.bytes,
-                None => names.push((name, part.bytes)),
-            }
-        }
-        let more = names.len().saturating_sub(1);
-        let first = names.into_iter().max_by_key(|(_, bytes)| bytes.weight());
-        match (first, more) {
-            (None, _) => String::new(),
-            (Some((name, _)), 0) => name,
-            (Some((name, _)), more) => format!("{name} +{more}"),
-        }
-    }
-
-    /// What was skipped from the owner to the page, of the largest part.
-    fn via(&self, group: &Group) -> String {
-        let parts = group.parts.iter().filter_map(|at| self.parts.all.get(*at));
-        let largest = parts.max_by_key(|part| part.bytes.weight());
-        let via = largest.and_then(|part| part.stack).map(|stack| self.parts.owners.via(stack));
-        let via: Vec<String> =
-            via.unwrap_or_default().iter().take(2).map(|name| text::clean(name)).collect();
-        if via.is_empty() { String::new() } else { format!("via {}", via.join(", ")) }
     }
 
     fn head(&self, inclusive: bool, widths: &Widths) -> Line {
