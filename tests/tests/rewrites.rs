@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use ::rmap::report::{Process, Report, Rewritten, Segment};
+use ::rmap::terms::Reason;
 use nix::sys::signal::Signal;
 use rmap_tests::attach::{assert_free, rmap_attach};
 use rmap_tests::facts;
@@ -59,6 +60,12 @@ fn trace(mode: &str, dir: &Path, options: &[&str]) -> (Truth, Traced) {
     assert_eq!((traced.ended.code(), traced.ended.err().as_str()), (0, ""));
     facts::assert_sound(&traced.report);
     facts::assert_nothing_lost(&traced.report);
+    let processes = traced.report.processes.iter();
+    for segment in processes.flat_map(|process| &process.segments) {
+        let unknown = segment.unexplained.iter().any(|rest| rest.reason == Reason::Unknown);
+        // To watch a program is to bring nothing into it.
+        assert!(!unknown, "{}", facts::show(&traced.report, segment));
+    }
     (Truth::parse(&ended.stdout), traced)
 }
 

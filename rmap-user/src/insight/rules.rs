@@ -152,8 +152,13 @@ impl Rules {
         // What an interpreter runs is what people wrote, whatever its functions are called; but who
         // imports is the line that says so, and not the importer.
         if frame.language.is_some() {
-            let importer = frame.module.starts_with("<frozen importlib");
-            return if importer { Class::Loader } else { Class::Application };
+            return if frame.module.starts_with("<frozen importlib") {
+                Class::Loader
+            } else if frame.module.starts_with("node:") {
+                Class::Runtime
+            } else {
+                Class::Application
+            };
         }
         self.class_of(&frame.module, frame.function.as_deref().unwrap_or_default())
     }
@@ -272,6 +277,8 @@ mod tests {
         };
         assert_eq!(class("/srv/app.py", "malloc"), Class::Application);
         assert_eq!(class("<frozen importlib._bootstrap>", "_load_unlocked"), Class::Loader);
+        assert_eq!(class("/srv/app.js", "remember"), Class::Application);
+        assert_eq!(class("node:buffer", "alloc"), Class::Runtime);
     }
 
     #[test]

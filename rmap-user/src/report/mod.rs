@@ -541,8 +541,9 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The function was inlined into the next frame's.
     pub inlined: bool,
-    /// The language, where a runtime says it: `python`. Then `module` is the source file, and
-    /// `offset` the instruction's place in the function's bytecode.
+    /// The language, where a runtime says it: `python` or `javascript`. Then `module` is the source
+    /// file. In Python `offset` is the instruction's place in the function's bytecode; in JavaScript
+    /// it is the address in the process, and `line` is where the function begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
 }

@@ -19,6 +19,7 @@
 //! * [`perf_map`]: names that a program writes for code made at run time;
 //! * `resolve`: one file's offsets → frames, through blazesym;
 //! * `runtimes`: runs of frames of language runtimes among the others;
+//! * `script_names`: V8's names of functions of JavaScript;
 //! * `stacks`: many stacks → frames, markers, counts.
 
 mod debug_file;
@@ -33,6 +34,7 @@ pub mod parts;
 pub mod perf_map;
 mod resolve;
 mod runtimes;
+mod script_names;
 mod stacks;
 #[cfg(test)]
 mod tests;

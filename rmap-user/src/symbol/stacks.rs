@@ -25,6 +25,7 @@ use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, Resolver};
 use super::runtimes::{self, Runs};
+use super::script_names;
 use crate::report::{Frame, Stack, StackId};
 use crate::runtime::python::Definitions;
 use crate::trace::{Run, StackEnd};
@@ -38,6 +39,8 @@ const PARSERS: usize = 4;
 const LONG_NAMES_MAX: usize = 64 << 20;
 const LONG_NAME: usize = 1024;
 
+/// [`Frame::language`] of JavaScript's frames.
+const JAVASCRIPT: &str = "javascript";
 /// The module of frames whose name the program itself wrote (see [`super::perf_map`]).
 pub const PERF_MAP: &str = "[perf map]";
 
@@ -208,8 +211,7 @@ pub fn symbolize_keeping<'a>(
                     }
                     Place::Written(name, _) if runs.name_again(places.names[name]) => {}
                     Place::Written(name, address) => {
-                        let function = Some(places.names[name].to_owned());
-                        frames.push(Frame { function, ..Frame::at(PERF_MAP, address) });
+                        frames.push(written(places.names[name], address));
                     }
                 }
             }
@@ -233,6 +235,20 @@ pub fn symbolize_keeping<'a>(
         names[*file].2.trampolines.insert(*offset);
     }
     (Symbolized { stacks, stats }, names)
+}
+
+/// A frame whose name the program itself wrote.
+fn written(name: &str, address: u64) -> Frame {
+    match script_names::parse(name) {
+        Some(found) => Frame {
+            function: Some(found.name.to_owned()),
+            file: Some(found.script.to_owned()),
+            line: Some(found.line),
+            language: Some(JAVASCRIPT.to_owned()),
+            ..Frame::at(found.script, address)
+        },
+        None => Frame { function: Some(name.to_owned()), ..Frame::at(PERF_MAP, address) },
+    }
 }
 
 /// How long names may be so that those of all stacks together stay within a budget: a file may have

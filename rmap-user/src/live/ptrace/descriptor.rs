@@ -137,18 +137,29 @@ impl Facts {
             return Err(Refusal::Never(why.to_owned()));
         }
         let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
-        let vdso = maps.lines().find(|line| line.ends_with(" [vdso]")).and_then(range);
-        let call = vdso.and_then(|vdso| {
-            let image = sys::memory(pid, &vdso).ok()?;
-            let place = image.windows(2).position(|bytes| bytes == sys::SYSCALL)?;
-            Some(vdso.start + place as u64)
-        });
+        let call = find_vdso(&maps).and_then(|vdso| find_call(&vdso));
         Ok(Self {
             // In the middle of an exec there is none yet.
             call: call.ok_or(Refusal::NotNow)?,
             seccomp: seccomp.is_some_and(|mode| mode.trim() != "0"),
         })
     }
+}
+
+/// The address of the first `syscall` instruction of a process's vDSO. All 64-bit processes have the same
+/// one, so rmap reads its own: what it reads of another's becomes resident there, and nobody there has
+/// touched it.
+fn find_call(vdso: &Range<u64>) -> Option<u64> {
+    let own = read_text("/proc/self/maps").ok()?;
+    let own = find_vdso(&own).filter(|own| own.end - own.start == vdso.end - vdso.start)?;
+    let image = sys::memory(std::process::id(), &own).ok()?;
+    let place = image.windows(2).position(|bytes| bytes == sys::SYSCALL)?;
+    Some(vdso.start + place as u64)
+}
+
+/// Where the vDSO lies, by the lines of maps.
+fn find_vdso(maps: &str) -> Option<Range<u64>> {
+    maps.lines().find(|line| line.ends_with(" [vdso]")).and_then(range)
 }
 
 /// Whether a process has a userfaultfd open.

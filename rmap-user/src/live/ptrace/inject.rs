@@ -106,8 +106,9 @@ fn check(tid: u32, at: u64, own: &Registers) -> Result<(), Refusal> {
     if own.cs != CODE_64 {
         return Err(Refusal::Never("it runs 32-bit code".to_owned()));
     }
-    let word = sys::peek_word(tid, at).unwrap_or(0);
-    if word.to_le_bytes()[..2] != sys::SYSCALL {
+    // A page that is not resident is as the kernel made it, and to look at it would bring it in.
+    let is_call = |word: u64| word.to_le_bytes()[..2] == sys::SYSCALL;
+    if sys::is_resident(tid, at) && !sys::peek_word(tid, at).is_some_and(is_call) {
         return Err(Refusal::Never("its vDSO has been replaced".to_owned()));
     }
     // A restartable sequence would go on as if nothing had happened between: the kernel looks at

@@ -505,6 +505,17 @@ pub(super) fn memory(pid: u32, range: &Range<u64>) -> io::Result<Vec<u8>> {
     Ok(memory)
 }
 
+/// Whether a page of a thread's memory is resident: bit 63 of its entry in `pagemap` (kernel
+/// `Documentation/admin-guide/mm/pagemap.rst`). True where nobody can say.
+pub(super) fn is_resident(tid: u32, address: u64) -> bool {
+    use std::os::unix::fs::FileExt as _;
+    let mut entry = [0; 8];
+    let at = address / 4096 * 8;
+    let read = std::fs::File::open(format!("/proc/{tid}/pagemap"))
+        .and_then(|pagemap| pagemap.read_exact_at(&mut entry, at));
+    read.is_err() || u64::from_ne_bytes(entry) >> 63 == 1
+}
+
 /// A copy of a descriptor of another process.
 pub(super) fn descriptor_of(pid: u32, number: u32) -> io::Result<OwnedFd> {
     // SAFETY: pidfd_open takes numbers only.

@@ -12,11 +12,13 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
-use super::{feed::Feed, losses::LossCounter, written::WrittenNames};
+use super::{feed::Feed, losses::LossCounter, made_code::MadeCode, written::WrittenNames};
 use crate::{
     live::{modules::Catalogue, probes::Probes, procfs, unwind::Fresh, worker::Worker},
+    session::Session,
     symbol::{Binary, Module, ModuleMap, Stamp},
     trace::{Event, Input, MapCall, MmKey},
 };
@@ -40,6 +42,8 @@ pub(super) struct CodeTracker {
     predicted: HashMap<u32, (MmKey, Vec<Arc<Binary>>)>,
     /// Processes that have run code which no file holds: they alone may have written its names.
     makers: HashSet<u32>,
+    /// Those among them whose mappings are to be read again.
+    made: MadeCode,
 }
 
 /// What the tracker works on.
@@ -67,6 +71,7 @@ impl CodeTracker {
             written: WrittenNames::default(),
             predicted: HashMap::new(),
             makers: HashSet::new(),
+            made: MadeCode::default(),
         }
     }
 
@@ -194,9 +199,29 @@ impl CodeTracker {
         }
     }
 
-    /// A call may have made code that no file holds.
-    pub(super) fn made(&mut self, pid: u32) {
+    /// A call may have made code that no file holds. Where it lies is read when the events of now are
+    /// taken, unless it is known: programs change between writing and running the same memory.
+    pub(super) fn made(&mut self, session: &mut Session, pid: u32, call: &MapCall) {
         self.makers.insert(pid);
+        let start = if call.syscall == libc::SYS_mmap { call.result as u64 } else { call.args[0] };
+        let known = session.code_of(pid).is_some_and(|code| {
+            let end = start.saturating_add(call.args[1]);
+            code.living().any(|module| module.range.start <= start && end <= module.range.end)
+        });
+        if !known {
+            self.made.note(pid);
+        }
+    }
+
+    /// Reads the mappings of processes that have made code.
+    pub(super) fn read_made(&mut self, to: To<'_>) {
+        let To { probes, feed, losses } = to;
+        for pid in self.made.take_due(Instant::now()) {
+            let begun = Instant::now();
+            let to = To { probes: &mut *probes, feed: &mut *feed, losses: &mut *losses };
+            self.scan(to, pid, pid, Image::MayBeAnother);
+            self.made.read(pid, Instant::now(), begun.elapsed());
+        }
     }
 
     /// The same of a process that ran before: the file that is there is its own.
@@ -238,6 +263,7 @@ impl CodeTracker {
     pub(super) fn ended(&mut self, pid: u32) {
         self.predicted.remove(&pid);
         self.makers.remove(&pid);
+        self.made.forget(pid);
     }
 }
 

@@ -202,6 +202,8 @@ impl Collector {
         for event in self.stream.rest() {
             self.event(event);
         }
+        let (code, to) = self.code();
+        code.read_made(to);
         Drained { raw, behind: left == 0 }
     }
 
@@ -248,7 +250,9 @@ impl Collector {
                 let (code, to) = self.code();
                 code.mapped(to, event, call);
             }
-            Body::Map(call) if makes_code(call) => self.code.made(event.pid),
+            Body::Map(call) if makes_code(call) => {
+                self.code.made(self.feed.session(), event.pid, call)
+            }
             Body::Fork(fork) if !fork.thread => {
                 self.snapshots.forked(event.pid, fork.child_pid, fork.child_mm);
                 self.parents.insert(fork.child_pid, event.pid);

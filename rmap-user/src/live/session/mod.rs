@@ -15,6 +15,7 @@ mod ledger;
 mod log;
 mod look;
 mod losses;
+mod made_code;
 pub mod marks;
 mod members;
 mod observer;

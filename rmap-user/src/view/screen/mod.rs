@@ -404,7 +404,8 @@ fn advice(parts: &Parts<'_>, page: &mut Page<'_>) -> io::Result<()> {
     page.heading("Advice")?;
     let room = page.style.width.unwrap_or(200);
     for advice in found.iter().take(MOST_ADVICE) {
-        let evidence = text::cut_middle(&text::clean(&advice.evidence), room - 2);
+        // Names of templates alone are longer than that, and they stand at the end.
+        let evidence = text::cut(&text::clean(&advice.evidence), 3 * room);
         let line = Line::of(format!("  {evidence}: "), Paint::Plain)
             .and(advice.remedy, Paint::Strong)
             .and(format!(". Harmless when {}.", advice.harmless_when), Paint::Dim);
