@@ -86,6 +86,8 @@ pub fn bare(name: &str) -> &str {
         previous = c;
     }
     match name.get(from..end) {
+        // What begins with arguments is no name (`StubRoutines (1)` of a Java virtual machine).
+        Some(inner) if inner.starts_with('(') && !inner.starts_with("(anonymous") => name,
         Some(inner) if !inner.is_empty() => inner,
         _ => name,
     }
@@ -160,6 +162,7 @@ mod tests {
             ("sort.constprop.0", "sort"),
             ("fill.part.3.cold", "fill"),
             ("malloc@GLIBC_2.2.5", "malloc"),
+            ("StubRoutines (1)", "StubRoutines (1)"),
             ("bytes.(*Buffer).grow", "bytes.(*Buffer).grow"),
             (
                 "<alloc::vec::Vec<T> as core::clone::Clone>::clone",

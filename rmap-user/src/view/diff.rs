@@ -8,6 +8,7 @@
 
 mod alike;
 mod chance;
+mod owners;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -44,11 +45,12 @@ impl Sizes {
 /// A segment, or a code path, whose sizes differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// The program.
+    /// The program; empty for owners, whose memory is that of all programs.
     pub program: String,
-    /// Segments: the name. Code paths: the functions, the innermost first.
+    /// Segments: the name. Code paths: the functions, the innermost first. Owners: the name.
     pub names: Vec<String>,
-    /// Segments: permissions. Code paths: the cause, or `not explained: ` and the reason.
+    /// Segments: permissions. Code paths: the cause, or `not explained: ` and the reason. Owners: the
+    /// place in the source.
     pub kind: String,
     /// Segments: the call and the functions that mapped it, if they are known.
     pub mapped_by: Vec<String>,
@@ -71,6 +73,8 @@ pub struct Difference {
     pub segments: Vec<Change>,
     /// Code paths that differ, over all segments of a program.
     pub paths: Vec<Change>,
+    /// Owners that differ, over all programs.
+    pub owners: Vec<Change>,
 }
 
 /// What is compared: equal keys are the same thing in both reports.
@@ -123,6 +127,7 @@ impl Difference {
             dirty_bytes: whole[1],
             segments: changes(segments),
             paths: changes(paths),
+            owners: ordered(owners::changes(a, b)),
         }
     }
 }
@@ -184,6 +189,11 @@ fn changes(sums: Sums) -> Vec<Change> {
             Change { program, names, kind, mapped_by, rss_bytes, dirty_bytes }
         })
         .collect();
+    ordered(changes)
+}
+
+/// The largest change first.
+fn ordered(changes: Vec<Change>) -> Vec<Change> {
     let mut order: Vec<&Change> = changes.iter().collect();
     in_order(&mut order, Sort::Total);
     order.into_iter().cloned().collect()
@@ -210,6 +220,8 @@ pub fn write(difference: &Difference, style: Style, out: &mut dyn io::Write) -> 
     list("Segments that differ", "Mode", &difference.segments, &mut page)?;
     page.gap()?;
     list("Code paths that differ", "Cause", &difference.paths, &mut page)?;
+    page.gap()?;
+    list("Owners that differ", "Where", &difference.owners, &mut page)?;
     page.gap()?;
     let change = |sizes: Sizes| signed(sizes.change());
     let (rss, dirty) = (change(difference.rss_bytes), change(difference.dirty_bytes));
@@ -258,7 +270,9 @@ fn list(head: &str, kind: &'static str, all: &[Change], page: &mut Page<'_>) -> 
         if !change.mapped_by.is_empty() {
             what.push_str(&format!(" (by {})", change.mapped_by.join(" ← ")));
         }
-        what.push_str(&format!("  {}", base_name(&change.program)));
+        if !change.program.is_empty() {
+            what.push_str(&format!("  {}", base_name(&change.program)));
+        }
         grid.rows.push(Row {
             cells: vec![
                 Cell::plain(signed(change.rss_bytes.change())),

@@ -22,6 +22,7 @@ fn a_report_does_not_differ_from_itself_wherever_it_was_loaded() {
         moved.processes.iter_mut().for_each(|process| process.pid += 1000);
         let difference = Difference::of(&report, &moved);
         assert!(difference.segments.is_empty() && difference.paths.is_empty(), "{name}");
+        assert!(difference.owners.is_empty(), "{name}");
         assert_eq!(render(&difference, None), "No difference.\n");
     }
 }
@@ -40,7 +41,7 @@ fn what_grew_and_what_came_is_told() {
     let back = Difference::of(&b, &a);
     assert_eq!(difference.rss_bytes.a, back.rss_bytes.b);
     assert_eq!(difference.segments.len(), back.segments.len());
-    for changes in [&difference.segments, &difference.paths] {
+    for changes in [&difference.segments, &difference.paths, &difference.owners] {
         let rss: i64 = changes.iter().map(|c| c.rss_bytes.b - c.rss_bytes.a).sum();
         assert_eq!(rss, difference.rss_bytes.b - difference.rss_bytes.a);
     }
