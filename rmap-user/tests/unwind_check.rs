@@ -249,6 +249,7 @@ fn compare(name: &str, program: &str, args: &[&str]) {
         command: [program].iter().chain(args).map(|&part| part.into()).collect(),
         credentials: None,
         watch: Watch { follow: true, ..Watch::default() },
+        output: None,
     };
     let tally = Rc::new(RefCell::new(Tally::default()));
     let shared = Rc::clone(&tally);

@@ -25,10 +25,12 @@ pub mod report;
 pub mod report_out;
 pub mod rewrites;
 pub mod run;
+mod said;
 pub mod save;
 mod seconds;
 pub mod select;
 pub mod size;
+pub mod top;
 pub mod view;
 pub mod watch;
 
@@ -83,6 +85,12 @@ pub enum Command {
                   this machine or another one. What was recorded up to a crash is shown too."
     )]
     Report(report::ReportOptions),
+    /// Look at processes in the terminal, live
+    #[command(
+        long_about = "Look at processes that run, or at a command, in the terminal, once a second: who \
+                  holds their memory, what grows, what nobody explains."
+    )]
+    Top(top::TopOptions),
     /// Look at a recording in the terminal, moment by moment
     #[command(
         long_about = "Look at a recording or a JSON report in the terminal: owners, segments, \
@@ -145,6 +153,7 @@ impl Cli {
             Command::Run(options) => run::run(&options),
             Command::Attach(options) => attach::attach(&options),
             Command::Report(options) => report::run(&options),
+            Command::Top(options) => top::top(&options),
             Command::View(options) => view::view(&options),
             Command::Explain(options) => explain::explain(&options),
             Command::Mark(options) => mark::mark(&options),

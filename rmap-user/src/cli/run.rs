@@ -71,7 +71,8 @@ pub fn run(options: &RunOptions) -> anyhow::Result<ExitCode> {
     let marker = std::env::var("SUDO_UID").ok().and_then(|user| user.parse().ok());
     let marker = marker.or(credentials.as_ref().map(|credentials| credentials.uid));
     let watch = Watch { marker, ..options.watch.watch() };
-    let settings = RunSettings { command: options.command.clone(), credentials, watch };
+    let settings =
+        RunSettings { command: options.command.clone(), credentials, watch, output: None };
     let mut outcome = match options.watch.trace(|traced| session::run(&settings, traced)) {
         Ok(outcome) => outcome,
         Err(error) => {

@@ -180,6 +180,7 @@ impl WatchOptions {
             marker: None,
             rewrites: self.rewrites.settings(),
             heap: self.heap.then(|| self.heap_limit.unwrap_or(LIMIT)),
+            onlooker: None,
         }
     }
 

@@ -262,6 +262,13 @@ impl View<'_> {
 }
 
 impl State {
+    /// The same, of a time at which nothing had changed since.
+    #[must_use]
+    pub const fn at(mut self, time_ns: u64) -> Self {
+        self.place.time_ns = time_ns;
+        self
+    }
+
     /// Whether a report should lead with this state: little of it is left at the end.
     #[must_use]
     pub fn leads(&self, end: &report::Report) -> bool {

@@ -3,12 +3,16 @@
 //! Comes in: [`Findings`], and the code that was mapped. Goes out: the report with its frames, and what
 //! was found for which file, so that a recording can keep it.
 
+use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::modules::Modules;
 use super::{Findings, RawStack};
-use crate::report::Report;
+use crate::report::{Report, Stack};
+use crate::runtime::python::Definitions;
 use crate::symbol::{self, Binary, ModuleMap, Resolver};
+use crate::trace::MmKey;
 
 /// Reports with names.
 pub struct Named {
@@ -22,6 +26,32 @@ pub struct Named {
     pub notes: Vec<String>,
 }
 
+/// Gives some stacks their frames, by the code of the address spaces that they are in.
+#[must_use]
+pub fn name_stacks<S: BuildHasher>(
+    stacks: &[&RawStack],
+    modules: &HashMap<MmKey, ModuleMap, S>,
+    definitions: &Definitions,
+    resolver: &impl Resolver,
+) -> Vec<Stack> {
+    let none = ModuleMap::new();
+    let all: Vec<_> = stacks.iter().map(|stack| raw(stack)).collect();
+    let all = all.iter().map(|(raw, key)| (raw, modules.get(key).unwrap_or(&none)));
+    symbol::symbolize_keeping(all, definitions, resolver).0.stacks
+}
+
+fn raw(stack: &RawStack) -> (symbol::RawStack, MmKey) {
+    let raw = symbol::RawStack {
+        id: stack.id,
+        time_ns: stack.first_ns,
+        end: stack.end,
+        ips: stack.ips.clone(),
+        runs: stack.runs.clone(),
+        cut: stack.cut,
+    };
+    (raw, stack.instance)
+}
+
 /// Gives the stacks of a report their frames, and those of another moment of the same session. `more`:
 /// stacks that neither names and of which the names are wanted too.
 #[must_use]
@@ -33,17 +63,6 @@ pub fn name(
     resolver: &impl Resolver,
 ) -> Named {
     let none = ModuleMap::new();
-    let raw = |stack: &RawStack| {
-        let raw = symbol::RawStack {
-            id: stack.id,
-            time_ns: stack.first_ns,
-            end: stack.end,
-            ips: stack.ips.clone(),
-            runs: stack.runs.clone(),
-            cut: stack.cut,
-        };
-        (raw, stack.instance)
-    };
     let of_peak = peak.as_ref().map_or(&[][..], |peak| &peak.stacks);
     let all: Vec<_> = findings.stacks.iter().chain(of_peak).chain(more).map(raw).collect();
     let (named, names) = symbol::symbolize_keeping(

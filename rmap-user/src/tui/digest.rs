@@ -8,9 +8,12 @@ use std::collections::HashMap;
 use crate::insight::group::{By, Group, Label};
 use crate::insight::tree::{Direction, Node, tree};
 use crate::insight::{Bytes, Parts, Rules, kind};
-use crate::report::{Process, Report, Segment};
+use crate::report::{Process, Reason, Report, Segment};
 use crate::view::screen::Text;
 use crate::view::{facets, text};
+
+/// The reason of what was there when rmap came.
+const BEFORE: &str = Reason::BeforeAttach.as_str();
 
 /// Which rows there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,8 @@ pub struct Row {
     pub weight: Weight,
     /// What is in it.
     pub children: Vec<Self>,
+    /// There is something in it that was not asked for.
+    pub more: bool,
 }
 
 /// Where a segment is.
@@ -91,8 +96,10 @@ pub struct Summary {
     pub total: Bytes,
     /// Swap of all processes.
     pub swap: u64,
-    /// What no call path explains.
+    /// What no call path explains, but for what was there before rmap came.
     pub unattributed: Bytes,
+    /// What was there before rmap came.
+    pub before: Bytes,
     /// Events, stacks and snapshots that were lost.
     pub lost: [u64; 3],
     /// Processes, and how many of them have ended.
@@ -111,13 +118,14 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// Makes the rows of a tab.
+    /// Makes the rows of a tab. Of segments, which can be thousands, those alone have what is in them
+    /// whose key is `open`.
     #[must_use]
-    pub fn of(report: &Report, rules: &Rules, tab: Tab) -> Self {
+    pub fn of(report: &Report, rules: &Rules, tab: Tab, open: &dyn Fn(&str) -> bool) -> Self {
         let parts = Parts::of(report, rules);
         let rows = match tab {
             Tab::Owners => groups(&parts, parts.by(&[By::Owner, By::Path]), &[By::Owner, By::Path]),
-            Tab::Segments => segments(&parts),
+            Tab::Segments => segments(&parts, open),
             Tab::Processes => processes(&parts),
             Tab::Tree => tree(&parts, Direction::FromRoot).iter().map(of_node).collect(),
         };
@@ -129,13 +137,16 @@ impl Summary {
     fn of(parts: &Parts<'_>) -> Self {
         let report = parts.report;
         let lost = report.coverage.lost;
+        let old = parts.all.iter().filter(|part| !part.attributed && part.why == BEFORE);
+        let before: Bytes = old.map(|part| part.bytes).sum();
         let troubles = report.coverage.probes.iter().filter(|probe| !probe.attached);
         Self {
             what: text::clean(&what(report)),
             at_ns: report.session.at_ns.unwrap_or(report.session.duration_ns),
             total: parts.total(),
             swap: report.totals.swap_bytes,
-            unattributed: parts.unattributed(),
+            unattributed: parts.unattributed() - before,
+            before,
             lost: [lost.events, lost.stacks, lost.snapshots],
             processes: [
                 report.processes.len(),
@@ -182,6 +193,7 @@ fn of_group(parts: &Parts<'_>, mut group: Group, by: By, inner: &[By]) -> Row {
         // One call path of the same name says nothing more.
         children: if residual { Vec::new() } else { children },
         range: None,
+        more: false,
     }
 }
 
@@ -209,15 +221,17 @@ fn text_of(label: &Label) -> Text {
     Text { name, apart: label.apart.iter().map(|apart| text::clean(apart)).collect() }
 }
 
-const fn weight(label: &Label) -> Weight {
+fn weight(label: &Label) -> Weight {
     match (label.residual, label.background) {
+        // Nobody who looks on has missed it.
+        (true, _) if label.name.ends_with(BEFORE) => Weight::Background,
         (true, _) => Weight::Residual,
         (false, true) => Weight::Background,
         (false, false) => Weight::Plain,
     }
 }
 
-fn segments(parts: &Parts<'_>) -> Vec<Row> {
+fn segments(parts: &Parts<'_>, open: &dyn Fn(&str) -> bool) -> Vec<Row> {
     let mut of_segment: HashMap<*const Segment, Vec<usize>> = HashMap::new();
     for (at, part) in parts.all.iter().enumerate() {
         of_segment.entry(std::ptr::from_ref(part.segment)).or_default().push(at);
@@ -228,7 +242,13 @@ fn segments(parts: &Parts<'_>) -> Vec<Row> {
     let mut rows: Vec<Row> = all
         .map(|(process, segment)| {
             let some = of_segment.remove(&std::ptr::from_ref(segment)).unwrap_or_default();
-            of_one_segment(parts, process, segment, some, several)
+            let row = of_one_segment(parts, process, segment, some.clone(), several);
+            if !row.more || !open(&row.key) {
+                return row;
+            }
+            let owners = parts.group(some, &[By::Owner, By::Path]);
+            let children = groups(parts, owners, &[By::Owner, By::Path]);
+            Row { children, more: false, ..row }
         })
         .collect();
     rows.sort_by_key(|row| std::cmp::Reverse(row.bytes.weight()));
@@ -242,13 +262,8 @@ fn of_one_segment(
     some: Vec<usize>,
     several: bool,
 ) -> Row {
-    let owners = parts.group(some, &[By::Owner, By::Path]);
-    let largest = owners.iter().find(|group| !group.label.residual);
-    let why = largest.map_or_else(String::new, |group| {
-        let more = owners.len() - 1;
-        let more = if more > 0 { format!(" +{more}") } else { String::new() };
-        format!("{}{more}", text::clean(&group.label.name))
-    });
+    let more = !some.is_empty();
+    let why = facets::largest_of(parts, some, By::Owner);
     let bytes =
         Bytes { rss: segment.rss_bytes.after.into(), dirty: segment.dirty_bytes.after.into() };
     Row {
@@ -267,7 +282,8 @@ fn of_one_segment(
         why,
         place: if several { process.pid.to_string() } else { String::new() },
         weight: Weight::Plain,
-        children: groups(parts, owners, &[By::Owner, By::Path]),
+        children: Vec::new(),
+        more,
     }
 }
 
@@ -296,7 +312,7 @@ fn processes(parts: &Parts<'_>) -> Vec<Row> {
                 place: if process.ended_ns.is_some() { "ended".into() } else { String::new() },
                 weight: Weight::Plain,
                 children: groups(parts, owners, &[By::Owner, By::Path]),
-                range: None,
+                ..Row::default()
             }
         })
         .collect();

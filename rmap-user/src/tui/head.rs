@@ -114,6 +114,10 @@ fn rest(state: &State, canvas: &mut Canvas<'_>) {
     let much =
         rss.unsigned_abs().max(dirty.unsigned_abs()) * 1000 > summary.total.rss.unsigned_abs();
     put(canvas, &unattributed, bad(much));
+    if summary.before.rss > 0 {
+        let before = format!(" Before attach {}.", unit::size(summary.before.rss));
+        put(canvas, &before, Ink::Plain);
+    }
     let [events, stacks, snapshots] = summary.lost;
     let lost = match summary.lost {
         [0, 0, 0] => " Lost 0.".to_owned(),

@@ -88,7 +88,20 @@ fn gather(rows: &[Row], above: &str, all: &mut HashMap<String, Bytes>) {
 }
 
 fn path(above: &str, row: &Row) -> String {
-    format!("{above}\u{1}{}", row.key)
+    path_of(above, &row.key)
+}
+
+fn path_of(above: &str, key: &str) -> String {
+    format!("{above}\u{1}{key}")
+}
+
+impl View {
+    /// Whether what is in the row of the first level with this key is to be seen.
+    #[must_use]
+    pub fn wants(&self, key: &str) -> bool {
+        let fold = self.folds.get(&path_of("", key)).copied().or(self.all);
+        fold.unwrap_or(self.filter.is_some())
+    }
 }
 
 fn add<'a>(
@@ -112,7 +125,8 @@ fn add<'a>(
                 let then = base.get(&path).copied().unwrap_or_default();
                 row.bytes - then
             });
-            let open = (!row.children.is_empty()).then(|| is_open(row, &path, view, own));
+            let some = row.more || !row.children.is_empty();
+            let open = some.then(|| is_open(row, &path, view, own));
             Some((Line { row, path, depth, open, since }, own))
         })
         .collect();

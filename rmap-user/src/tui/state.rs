@@ -48,6 +48,8 @@ pub enum Update {
     Text(String, Vec<String>),
     /// The session is over, in one line.
     Ended(String),
+    /// There is no more to be shown.
+    Quit,
     /// What share of a processor rmap itself takes, in thousandths.
     Cost(u32),
     /// The last line of what the command has written.
@@ -93,8 +95,8 @@ pub(super) struct Base {
     pub(super) at_ns: u64,
     /// RSS and Dirty then.
     pub(super) total: Bytes,
-    /// Its rows on the tab that is shown.
-    rows: Vec<Row>,
+    /// Its rows on a tab, that which was shown last.
+    rows: Option<(Tab, Vec<Row>)>,
 }
 
 /// Lines over the picture.
@@ -139,6 +141,7 @@ pub struct State {
     pub(super) cost: Option<u32>,
     pub(super) output: String,
     pub(super) overlay: Option<Overlay>,
+    over: bool,
     rules: Rules,
 }
 
@@ -173,8 +176,15 @@ impl State {
             cost: None,
             output: String::new(),
             overlay: None,
+            over: false,
             rules,
         }
+    }
+
+    /// Whether it was said that there is no more to be shown.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.over
     }
 
     /// The report that is shown.
@@ -206,6 +216,7 @@ impl State {
                 self.message = None;
             }
             Update::Ended(how) => self.ended = Some(text::clean(&how)),
+            Update::Quit => self.over = true,
             Update::Cost(share) => self.cost = Some(share),
             Update::Output(line) => self.output = text::clean(&line),
         }
@@ -235,20 +246,30 @@ impl State {
     /// Makes the rows anew: the report, the tab or the mark is another one.
     fn digest(&mut self) {
         let Some(report) = &self.report else { return };
-        let Digest { summary, mut rows } = Digest::of(report, &self.rules, self.tab);
+        let (tab, view) = (self.tab, &self.view);
+        let wants = |key: &str| view.wants(key);
+        let Digest { summary, mut rows } = Digest::of(report, &self.rules, tab, &wants);
         (self.view.base, self.view.open_from) = (None, None);
         if self.tab == Tab::Tree {
             self.view.open_from = Some(summary.total.rss.unsigned_abs() / 10 + 1);
         }
         if let Some(base) = &mut self.base {
-            base.rows = Digest::of(&base.report, &self.rules, self.tab).rows;
-            self.view.base = Some(by_path(&base.rows));
+            let known = base.rows.take().filter(|(of, _)| *of == tab).map(|(_, rows)| rows);
+            let all = || Digest::of(&base.report, &self.rules, tab, &|_| true).rows;
+            let old = known.unwrap_or_else(all);
+            self.view.base = Some(by_path(&old));
             // What nothing is left of has gone since.
-            let gone = base.rows.iter().filter(|old| rows.iter().all(|row| row.key != old.key));
+            let gone = old.iter().filter(|old| rows.iter().all(|row| row.key != old.key));
             let gone: Vec<Row> = gone
-                .map(|old| Row { bytes: Bytes::default(), children: Vec::new(), ..old.clone() })
+                .map(|old| Row {
+                    bytes: Bytes::default(),
+                    children: Vec::new(),
+                    more: false,
+                    ..old.clone()
+                })
                 .collect();
             rows.extend(gone);
+            base.rows = Some((tab, old));
         }
         (self.summary, self.rows) = (summary, rows);
     }
@@ -317,6 +338,7 @@ impl State {
             Act::FoldAll => {
                 self.view.folds.clear();
                 self.view.all = if self.view.all == Some(true) { Some(false) } else { Some(true) };
+                self.digest();
             }
             Act::Right | Act::Left if self.mode == Mode::Live => {
                 self.fold(Some(act == Act::Right));
@@ -364,7 +386,10 @@ impl State {
         let want = open.unwrap_or(line.open == Some(false));
         let (path, depth) = (line.path.clone(), line.depth);
         match line.open {
-            Some(is) if is != want => drop(self.view.folds.insert(path, want)),
+            Some(is) if is != want => {
+                self.view.folds.insert(path, want);
+                self.digest();
+            }
             // Folding what is folded goes to the row that it is in.
             _ if !want && depth > 0 => {
                 let above = lines.iter().take(cursor).rposition(|line| line.depth < depth);
@@ -391,7 +416,7 @@ impl State {
     fn mark(&mut self) -> Option<Ask> {
         let report = Arc::clone(self.report.as_ref()?);
         let (at_ns, total) = (self.summary.at_ns, self.summary.total);
-        self.base = Some(Base { report, at_ns, total, rows: Vec::new() });
+        self.base = Some(Base { report, at_ns, total, rows: None });
         self.view.order = Order::Since;
         self.digest();
         if self.mode == Mode::File {
@@ -484,6 +509,7 @@ impl State {
             Ok(found) => {
                 (self.view.filter, self.filter) = (found, filter.to_owned());
                 (self.cursor, self.top, self.chosen) = (0, 0, None);
+                self.digest();
             }
             Err(why) => self.message = Some((text::clean(&why), true)),
         }

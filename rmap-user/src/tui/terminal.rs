@@ -44,13 +44,19 @@ pub struct Screen {
     terminal: Terminal<CrosstermBackend<io::Stdout>>,
 }
 
+/// Whether stdin and stdout are a terminal.
+#[must_use]
+pub fn is_there() -> bool {
+    io::stdin().is_terminal() && io::stdout().is_terminal()
+}
+
 impl Screen {
     /// Takes the terminal on stdin and stdout.
     ///
     /// # Errors
     /// There is none, or it refuses.
     pub fn enter() -> io::Result<Self> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        if !is_there() {
             return Err(io::Error::other("stdin and stdout are not both a terminal"));
         }
         HOOK.call_once(|| {
@@ -85,8 +91,8 @@ impl Screen {
                 state.take(update);
                 due = true;
             }
-            if !ENTERED.load(Ordering::SeqCst) {
-                // A panic of another thread has given the terminal back.
+            // A panic of another thread gives the terminal back.
+            if state.is_over() || !ENTERED.load(Ordering::SeqCst) {
                 return Ok(());
             }
             if due {
@@ -110,6 +116,8 @@ impl Screen {
             }
             if turned.elapsed() >= TURN {
                 turned = Instant::now();
+                #[cfg(debug_assertions)]
+                assert!(std::env::var_os("RMAP_TEST_PANIC").is_none(), "a test asks for a panic");
                 driver.turn(state);
                 due = true;
             }

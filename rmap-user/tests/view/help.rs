@@ -28,6 +28,7 @@ fn help_fits_and_is_as_it_was() {
         Some("run"),
         Some("attach"),
         Some("report"),
+        Some("top"),
         Some("view"),
         Some("explain"),
         Some("diff"),
@@ -210,6 +211,11 @@ fn wrong_usage_exits_2() {
         &["rmap", "explain", "FILE", "[heap]", "-d", "1"],
         &["rmap", "explain", "FILE", "-d", "1"],
         &["rmap", "explain", "FILE", "[heap]", "--record", "x"],
+        &["rmap", "top"],
+        &["rmap", "top", "-p", "0"],
+        &["rmap", "top", "-p", "1", "--tree", "2"],
+        &["rmap", "top", "-p", "1", "-o", "FILE"],
+        &["rmap", "view"],
         &["rmap", "pmap"],
         &["rmap", "pmap", "0"],
         &["rmap", "pmap", "x"],
@@ -228,7 +234,8 @@ fn wrong_usage_exits_2() {
 #[test]
 fn the_manual_and_the_completions_know_every_command() {
     let manual = String::from_utf8(rmap::cli::manual::manual().unwrap()).unwrap();
-    for name in ["run", "attach", "report", "view", "explain", "flame", "export", "pmap", "doctor"]
+    for name in
+        ["run", "attach", "report", "top", "view", "explain", "flame", "export", "pmap", "doctor"]
     {
         assert!(manual.contains(&format!("RMAP {}", name.to_uppercase())), "{name}");
         for shell in <clap_complete::Shell as clap::ValueEnum>::value_variants() {

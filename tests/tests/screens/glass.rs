@@ -6,13 +6,16 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::num::NonZero;
 use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{Winsize, openpty};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::termios::{Termios, tcgetattr};
+use nix::unistd::Pid;
 use rmap_tests::process::patience;
 
 fn cells(number: u16) -> NonZero<u16> {
@@ -43,6 +46,7 @@ impl Glass {
         leader.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         leader.env_remove("NO_COLOR").env("TERM", "xterm-256color");
         leader.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        leader.current_dir(command.get_current_dir().unwrap_or(Path::new("/")));
         let end = || slave.try_clone().unwrap();
         let child = leader.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let screen = vt100::Parser::new(cells(rows), cells(columns), 0);
@@ -52,6 +56,11 @@ impl Glass {
     /// Types.
     pub fn keys(&mut self, keys: &str) {
         self.terminal.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Sends rmap a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().cast_signed()), signal).unwrap();
     }
 
     /// Another size, as a window gets it.
@@ -135,8 +144,7 @@ impl Glass {
 
 impl Drop for Glass {
     fn drop(&mut self) {
-        let session = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = nix::sys::signal::killpg(session, nix::sys::signal::Signal::SIGKILL);
+        let _ = killpg(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGKILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

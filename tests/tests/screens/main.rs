@@ -4,4 +4,5 @@
 #![expect(clippy::unwrap_used, reason = "a failed expectation is the message")]
 
 mod glass;
+mod top;
 mod view;

@@ -44,6 +44,8 @@ pub(super) struct Plan {
     terminal: RefCell<Option<Arc<OwnedFd>>>,
     /// Which descriptors the terminal becomes.
     standard: Vec<RawFd>,
+    /// What it reads and where it writes, where that is not rmap's own.
+    streams: Option<(File, Arc<OwnedFd>)>,
 }
 
 /// The forked child, waiting to be told to exec.
@@ -76,7 +78,10 @@ impl Plan {
         let credentials = launch.credentials.clone();
         let environment = credentials.as_ref().map(environment).transpose().map_err(nul)?;
         let terminal = launch.terminal.clone();
+        let null = |output| File::open("/dev/null").map(|null| (null, output));
+        let streams = launch.output.clone().map(null).transpose();
         Ok(Self {
+            streams: streams.map_err(|source| Error::Fork { source })?,
             program: program.clone(),
             candidates,
             args,
@@ -142,6 +147,14 @@ impl Plan {
         sys::set_blocked_signals(inherited::blocked());
         if self.own_session {
             self.leave_session(terminal);
+        }
+        if let Some((null, output)) = &self.streams {
+            // SAFETY: the calls take numbers only.
+            unsafe {
+                libc::dup2(null.as_raw_fd(), 0);
+                libc::dup2(output.as_raw_fd(), 1);
+                libc::dup2(output.as_raw_fd(), 2);
+            }
         }
         if let Some(errno) = self.become_user() {
             give_up(failure, CREDENTIALS, errno);

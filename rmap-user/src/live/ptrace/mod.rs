@@ -72,6 +72,8 @@ pub struct Launch {
     /// The terminal of that session. The standard descriptors that are rmap's own terminal are this
     /// one then.
     pub terminal: Option<Arc<OwnedFd>>,
+    /// What it writes goes here, and it has nothing to read.
+    pub output: Option<Arc<OwnedFd>>,
 }
 
 /// How a process ended.

@@ -17,6 +17,7 @@ use std::{
 
 use aya::maps::{MapData, RingBuf};
 use rmap_ebpf::abi;
+use rustc_hash::{FxHashMap, FxHashSet};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
@@ -24,10 +25,11 @@ use crate::{
     live::{heap, probes::Probes, procfs, rewrite::Watch},
     recording::Recorder,
     report::{Asked, Cgroup, Exit, Mode},
-    session::Closing,
+    session::{Closing, Findings},
+    symbol::ModuleMap,
     trace::{
-        Body, Event, Fork, Input, MapCall, MmId, Moment, ProcessFacts, RawStack, Runtime, Snapshot,
-        Stack, StackEnd, StackPointers,
+        Body, Event, Fork, Input, MapCall, MmId, MmKey, Moment, ProcessFacts, RawStack, Runtime,
+        Snapshot, Stack, StackEnd, StackPointers,
     },
 };
 
@@ -647,6 +649,38 @@ impl Collector {
     fn count_lost(&mut self) {
         let losses = self.losses.count(&self.probes, self.stream.unreadable());
         self.feed.apply(&Input::Lost(losses));
+    }
+
+    /// Somebody looks on: nothing is kept for moments before the end.
+    pub(super) const fn looked_on(&mut self) {
+        self.feed.looked_on();
+    }
+
+    /// The report of this moment; its stacks have no frames yet.
+    pub(super) fn glimpse(&mut self, command: Option<Vec<String>>, pids: Vec<u32>) -> Findings {
+        self.drain();
+        self.count_lost();
+        let ended_ns = procfs::monotonic_ns();
+        let mut probes = self.probes.probes().to_vec();
+        probes.extend(self.losses.noted());
+        let closing = Closing {
+            host: facts::host(),
+            command,
+            pids,
+            started_at: self.started_at.format(&Rfc3339).unwrap_or_default(),
+            ended_ns,
+            probes,
+            ..Closing::default()
+        };
+        let session = self.feed.session();
+        let state = session.state().at(ended_ns);
+        session.report_at(&state, closing)
+    }
+
+    /// The code of some address spaces.
+    pub(super) fn modules_of(&mut self, spaces: &FxHashSet<MmKey>) -> FxHashMap<MmKey, ModuleMap> {
+        let modules = self.feed.session().modules();
+        spaces.iter().filter_map(|key| Some((*key, modules.of(*key)?.clone()))).collect()
     }
 
     /// Ends the session: the report, with names for all that it mentions.

@@ -40,6 +40,8 @@ pub(super) struct Feed {
     spool: Spool,
     files: Files,
     asked: Asked,
+    /// It is looked at while it runs, and its moments are not kept.
+    looked_on: bool,
 }
 
 impl Feed {
@@ -52,7 +54,21 @@ impl Feed {
     ) -> Self {
         let files = Files::default();
         let session = session(mode, started_ns, Question::default(), &files);
-        Self { session, mode, started_ns, recorder, spool: Spool::default(), files, asked }
+        Self {
+            session,
+            mode,
+            started_ns,
+            recorder,
+            spool: Spool::default(),
+            files,
+            asked,
+            looked_on: false,
+        }
+    }
+
+    /// Keeps nothing for moments before the end, from the start.
+    pub(super) const fn looked_on(&mut self) {
+        self.looked_on = true;
     }
 
     /// Hands an input to all.
@@ -60,7 +76,9 @@ impl Feed {
         if let Some(recorder) = &self.recorder {
             recorder.add(input);
         }
-        self.spool.add(input);
+        if !self.looked_on {
+            self.spool.add(input);
+        }
         self.session.apply(input);
     }
 
@@ -81,6 +99,7 @@ impl Feed {
         let (question, not_there) = self.question(closing.ended_ns);
         let is_end = not_there.is_some() || self.asked == Asked::default();
         let mut again = match self.play_again(question) {
+            _ if self.looked_on => None,
             Ok(session) => Some(session),
             Err(why) => {
                 closing.probes.push(Probe {

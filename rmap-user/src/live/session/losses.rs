@@ -52,6 +52,11 @@ impl LossCounter {
         troubles.join("; ")
     }
 
+    /// What was noted so far, as rows beside the probes.
+    pub(super) fn noted(&self) -> Vec<Probe> {
+        self.troubles.iter().map(|(name, why)| row((name, why.clone()))).collect()
+    }
+
     /// Everything that was noted, as rows beside the probes.
     pub(super) fn rows(mut self, probes: &Probes) -> Vec<Probe> {
         if self.failed_tables > 0 {
@@ -61,13 +66,12 @@ impl LossCounter {
         if let Some(why) = left_out(probes.left_out()) {
             self.note("preemption", why);
         }
-        let row = |(name, why): (&str, String)| Probe {
-            name: name.to_owned(),
-            attached: false,
-            why_not: Some(why),
-        };
         self.troubles.into_iter().map(row).collect()
     }
+}
+
+fn row((name, why): (&str, String)) -> Probe {
+    Probe { name: name.to_owned(), attached: false, why_not: Some(why) }
 }
 
 /// What to say of programs that the kernel left out, if it left any out.

@@ -20,6 +20,7 @@ pub mod marks;
 mod members;
 mod observer;
 mod obstacle;
+pub mod onlooker;
 mod oom;
 mod positions;
 mod pulse;
@@ -35,7 +36,7 @@ mod trace;
 pub mod until;
 mod written;
 
-use std::{ffi::OsString, io, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use crate::{
     live::{
@@ -52,6 +53,7 @@ pub use attach::{AttachSettings, Target, attach};
 pub use check::{Check, Checked};
 pub use facts::facts_of;
 pub use look::look;
+pub use onlooker::{Onlooker, Wishes};
 pub use rewrites::RewriteSettings;
 use trace::Subject;
 
@@ -81,6 +83,8 @@ pub struct Watch {
     /// Read the structures of allocators at the last snapshot of each process, and how long a process
     /// may stand for it.
     pub heap: Option<Duration>,
+    /// Who looks on while it runs. Then nothing is kept for moments before the end.
+    pub onlooker: Option<Arc<Onlooker>>,
 }
 
 /// What `rmap run` runs, and how.
@@ -92,6 +96,9 @@ pub struct RunSettings {
     pub credentials: Option<Credentials>,
     /// How it is watched.
     pub watch: Watch,
+    /// Where its output goes; `None`: where rmap's own goes. With it, it has a session of its own, and
+    /// no input.
+    pub output: Option<Arc<OwnedFd>>,
 }
 
 /// What a session found.
@@ -107,7 +114,7 @@ pub struct Outcome {
     pub not_there: Option<String>,
     /// How the command ended; `None` if rmap let go of it before.
     pub status: Option<Status>,
-    /// The command goes on, because the session was to end before it.
+    /// The command goes on, because the session ended before it.
     pub goes_on: Option<GoesOn>,
 }
 
@@ -232,8 +239,9 @@ fn launch(settings: &RunSettings) -> Result<(Launch, Option<Terminal>), Error> {
         args: args.to_vec(),
         credentials,
         follow: settings.watch.follow,
-        own_session: other.is_some(),
+        own_session: other.is_some() || settings.output.is_some(),
         terminal: slave.map(Arc::new),
+        output: settings.output.clone(),
     };
     Ok((launch, terminal))
 }

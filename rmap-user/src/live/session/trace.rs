@@ -25,6 +25,7 @@ use super::{
     marks::Marks,
     members::Members,
     observer::{Forwarder, Message},
+    onlooker::{Gaze, Wish as Wished},
     pulse::Pulse,
     signals::{self, First, Signals, Wish},
     stream::Stream,
@@ -205,6 +206,7 @@ async fn trace(
     if let Err(error) = listens {
         collector.note("marks", format!("rmap mark does not reach this session: {error}"));
     }
+    let mut gaze = Gaze::of(watch, &mut collector).map_err(system("start a thread"))?;
     let may_grow = subject.may_grow();
     let mut ledger = subject.take_group().map(|group| Ledger::open(group, started_ns));
     let pulse = Pulse::start().map_err(system("start a thread"))?;
@@ -240,7 +242,8 @@ async fn trace(
             return Err(error);
         }
     };
-    let mut reached = None;
+    let (mut reached, mut left) = (None, false);
+    let of_report = if mode == Mode::Run { vec![tracer.pid()] } else { named.clone() };
     let end = duration.and_then(|duration| time::Instant::now().checked_add(duration));
     let may_be_left_out = release::may_be_preempted();
     let (mut stops, mut let_go) = (true, false);
@@ -318,13 +321,30 @@ async fn trace(
                 let at_ns = collector.mark(mark.name);
                 mark.done.answer(at_ns.saturating_sub(started_ns));
             }
+            () = sleep_until(gaze.as_ref().map(Gaze::next)), if !let_go => {
+                if let Some(gaze) = &mut gaze {
+                    gaze.look(&mut collector, words.as_deref(), &of_report);
+                }
+            }
+            wished = Gaze::wish(&mut gaze) => match wished {
+                Wished::Mark(name) => {
+                    collector.mark(name);
+                }
+                Wished::LetGo => {
+                    if !let_go {
+                        close(&mut ledger, &collector);
+                    }
+                    (let_go, left) = (true, true);
+                    tracer.detach_all();
+                }
+            },
             () = log::flush(&mut logs) => {}
         }
     }
     let pid = tracer.pid();
     let status = tracer.join()?;
     // A command that goes on has its terminal as long as it does.
-    let goes_on = (mode == Mode::Run && status.is_none() && reached.is_some())
+    let goes_on = (mode == Mode::Run && status.is_none() && (reached.is_some() || left))
         .then(|| GoesOn { pid, _terminal: terminal.take() });
     drop(terminal);
     traced();

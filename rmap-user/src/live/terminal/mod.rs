@@ -26,7 +26,7 @@ use nix::unistd::pipe2;
 
 use relay::Relay;
 
-pub use restore::restore;
+pub use restore::{at_restore, restore};
 
 /// Bits of the terminal's file for its owner and the group `tty`, as login sets them.
 const MODE: u32 = 0o620;

@@ -93,7 +93,15 @@ pub(super) fn launch<S: Into<OsString> + Clone>(words: &[S]) -> Launch {
     let mut words = words.iter().cloned().map(Into::into);
     let program = words.next().unwrap();
     let args = words.collect();
-    Launch { program, args, credentials: None, follow: true, own_session: false, terminal: None }
+    Launch {
+        program,
+        args,
+        credentials: None,
+        follow: true,
+        own_session: false,
+        terminal: None,
+        output: None,
+    }
 }
 
 pub(super) fn start(launch: Launch) -> Result<Running, Error> {
