@@ -12,6 +12,9 @@ use crate::report::{Process, Reason, Report, Segment};
 use crate::view::screen::Text;
 use crate::view::{facets, text};
 
+/// What joins the keys of rows that are in each other.
+pub(super) const WITHIN: &str = "\u{1}";
+
 /// The reason of what was there when rmap came.
 const BEFORE: &str = Reason::BeforeAttach.as_str();
 
@@ -52,7 +55,8 @@ pub enum Weight {
 /// One row.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
-    /// What it is known by in every report of a session.
+    /// What it is known by in every report of a session. A row that stands for several, each of which is
+    /// in the one before, has the keys of all.
     pub key: String,
     /// Its name, and what tells it from others of that name. Clean.
     pub text: Text,
@@ -197,13 +201,28 @@ fn of_group(parts: &Parts<'_>, mut group: Group, by: By, inner: &[By]) -> Row {
     }
 }
 
+/// A function that called only one that holds all of its bytes is one row with that: an interpreter has
+/// dozens of them.
 fn of_node(node: &Node) -> Row {
+    let mut keys = vec![key(&node.label)];
+    let mut last = node;
+    while let [only] = &last.children[..]
+        && only.bytes == node.bytes
+    {
+        keys.push(key(&only.label));
+        last = only;
+    }
+    let mut text = text_of(&last.label);
+    if keys.len() > 1 {
+        let arrow = if keys.len() == 2 { "→" } else { "→ … →" };
+        text.name = format!("{} {arrow} {}", text::clean(&node.label.name), text.name);
+    }
     Row {
-        key: key(&node.label),
-        text: text_of(&node.label),
+        key: keys.join(WITHIN),
+        text,
         bytes: node.bytes,
         weight: weight(&node.label),
-        children: node.children.iter().map(of_node).collect(),
+        children: last.children.iter().map(of_node).collect(),
         ..Row::default()
     }
 }

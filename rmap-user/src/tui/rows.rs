@@ -9,7 +9,7 @@ use regex_lite::Regex;
 
 use crate::insight::Bytes;
 
-use super::digest::{Row, Weight};
+use super::digest::{Row, WITHIN, Weight};
 
 /// What stands first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,9 @@ pub struct View {
 pub struct Line<'a> {
     /// The row.
     pub row: &'a Row,
-    /// Its keys from the top, which name it in every report.
+    /// The keys of what it is in, from the top.
+    pub above: String,
+    /// The same with its own, which name it in every report.
     pub path: String,
     /// How many rows it is in.
     pub depth: usize,
@@ -81,9 +83,12 @@ pub fn by_path(rows: &[Row]) -> HashMap<String, Bytes> {
 
 fn gather(rows: &[Row], above: &str, all: &mut HashMap<String, Bytes>) {
     for row in rows {
-        let path = path(above, row);
+        let mut path = above.to_owned();
+        for key in row.key.split(WITHIN) {
+            path = path_of(&path, key);
+            *all.entry(path.clone()).or_default() += row.bytes;
+        }
         gather(&row.children, &path, all);
-        *all.entry(path).or_default() += row.bytes;
     }
 }
 
@@ -92,7 +97,7 @@ fn path(above: &str, row: &Row) -> String {
 }
 
 fn path_of(above: &str, key: &str) -> String {
-    format!("{above}\u{1}{key}")
+    format!("{above}{WITHIN}{key}")
 }
 
 impl View {
@@ -122,12 +127,13 @@ fn add<'a>(
             }
             let path = path(above, row);
             let since = view.base.as_ref().map(|base| {
-                let then = base.get(&path).copied().unwrap_or_default();
+                let first = row.key.split(WITHIN).next().unwrap_or_default();
+                let then = base.get(&path_of(above, first)).copied().unwrap_or_default();
                 row.bytes - then
             });
             let some = row.more || !row.children.is_empty();
             let open = some.then(|| is_open(row, &path, view, own));
-            Some((Line { row, path, depth, open, since }, own))
+            Some((Line { row, above: above.to_owned(), path, depth, open, since }, own))
         })
         .collect();
     found.sort_by(|(a, _), (b, _)| {
@@ -187,5 +193,28 @@ fn compare(a: &Line<'_>, b: &Line<'_>, order: Order) -> Ordering {
             .cmp(&background(b))
             .then_with(|| weight(b).cmp(&weight(a)))
             .then_with(by_name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(key: &str, rss: i128, children: Vec<Row>) -> Row {
+        Row { key: key.to_owned(), bytes: Bytes { rss, dirty: 0 }, children, ..Row::default() }
+    }
+
+    #[test]
+    fn growth_of_rows_that_stand_for_several_is_that_of_the_first() {
+        let since = |then: &[Row], now: &[Row]| -> Vec<i128> {
+            let view = View { base: Some(by_path(then)), all: Some(true), ..View::default() };
+            let lines = visible(now, &view);
+            lines.iter().map(|line| line.since.unwrap().rss).collect()
+        };
+        let one = [row("a\u{1}b\u{1}c", 10, vec![])];
+        let two = [row("a", 14, vec![row("b\u{1}c", 10, vec![]), row("d", 4, vec![])])];
+        assert_eq!(since(&one, &two), [4, 0, 4]);
+        assert_eq!(since(&two, &one), [-4]);
+        assert_eq!(since(&two, &two), [0, 0, 0]);
     }
 }

@@ -114,18 +114,22 @@ fn columns(lines: &[Line<'_>], figures: usize, width: u16) -> Columns {
     Columns { figures, name: room.saturating_sub(taken(why) + taken(place)), why, place }
 }
 
+/// Blanks in front of a name, so that something is left for it.
+fn indent(depth: usize, room: usize) -> usize {
+    (depth * 2).min(room.saturating_sub(NAME))
+}
+
 /// The names of lines, those in one row told apart.
 fn names(lines: &[Line<'_>], room: usize, with_address: bool) -> Vec<String> {
     let mut names = vec![String::new(); lines.len()];
     let mut siblings: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (at, line) in lines.iter().enumerate() {
-        let above = line.path.rsplit_once('\u{1}').map_or("", |(above, _)| above);
-        siblings.entry(above).or_default().push(at);
+        siblings.entry(&line.above).or_default().push(at);
     }
     for places in siblings.into_values() {
         let some: Vec<&Line<'_>> = places.iter().filter_map(|at| lines.get(*at)).collect();
         let depth = some.first().map_or(0, |line| line.depth);
-        let room = room.saturating_sub(depth * 2 + 2);
+        let room = room.saturating_sub(indent(depth, room) + 2);
         let texts = some.iter().map(|line| line.row.text.clone());
         let told_apart = with_address && some.iter().any(|line| line.row.range.is_some());
         let fitting: Vec<String> = if told_apart {
@@ -189,7 +193,7 @@ fn row(
         Some(false) => "▸ ",
         None => "  ",
     };
-    let name = format!("{}{mark}{name}", " ".repeat(line.depth * 2));
+    let name = format!("{}{mark}{name}", " ".repeat(indent(line.depth, columns.name)));
     let from = columns.figures + 2;
     canvas.put(at(from), y, &name, ink, at(columns.name));
     let mut from = from + columns.name;
