@@ -228,11 +228,14 @@ impl State {
                 let living = report.processes.iter().filter(|process| process.ended_ns.is_none());
                 living.map(of).fold(0, u64::saturating_add)
             };
-            self.course.push(Point {
-                at_ns: report.session.at_ns.unwrap_or(report.session.duration_ns),
-                rss: sizes(|process| process.rss_bytes.after),
-                dirty: sizes(|process| process.dirty_bytes.after),
-            });
+            // Where all have ended the figures are those of their ends, and nothing moves any more.
+            if report.processes.iter().any(|process| process.ended_ns.is_none()) {
+                self.course.push(Point {
+                    at_ns: report.session.at_ns.unwrap_or(report.session.duration_ns),
+                    rss: sizes(|process| process.rss_bytes.after),
+                    dirty: sizes(|process| process.dirty_bytes.after),
+                });
+            }
         }
         if self.paused && self.report.is_some() {
             self.waiting = Some(report);

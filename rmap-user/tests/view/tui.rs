@@ -24,6 +24,13 @@ fn case(name: &str) -> Report {
     report
 }
 
+/// The same of processes that go on.
+fn living(name: &str) -> Report {
+    let mut report = case(name);
+    report.processes.iter_mut().for_each(|process| process.ended_ns = None);
+    report
+}
+
 fn state(mode: Mode, report: Report) -> State {
     let mut state = State::new(mode, false, Rules::built_in());
     state.take(Update::Report(Arc::new(report)));
@@ -173,8 +180,8 @@ fn moments_are_gone_to_one_by_one_and_by_name() {
 
 #[test]
 fn growth_since_a_mark_has_a_column_and_what_has_gone_stays_with_its_loss() {
-    let mut more = case("article");
-    let mut state = state(Mode::Live, case("article"));
+    let mut more = living("article");
+    let mut state = state(Mode::Live, living("article"));
     assert_eq!(press(&mut state, "m"), Some(Ask::Mark("top-1".to_owned())));
     more.session.duration_ns += 2_000_000_000;
     for segment in more.processes.iter_mut().flat_map(|process| &mut process.segments) {

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 use rmap_tests::attach::assert_free;
+use rmap_tests::cgroup::{Group, await_members};
 use rmap_tests::process::{Running, eventually, run};
 use rmap_tests::rmap::rmap;
 use rmap_tests::{begin, workload};
@@ -149,6 +150,32 @@ fn a_command_goes_on_when_the_screen_is_left() {
     assert_free(pid);
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.cast_signed()), Signal::SIGTERM).unwrap();
     eventually("it is gone", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+}
+
+#[test]
+fn a_group_is_looked_at_with_those_that_join_it() {
+    let machine = begin!();
+    let group = match Group::make("rmap-test-top") {
+        Ok(group) => group,
+        Err(why) => return machine.skip(&why),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let program = workload::build("steady");
+    let words = [program, dir.path().join("stop"), dir.path().join("done")];
+    let words: Vec<&str> = words.iter().map(|word| word.to_str().unwrap()).collect();
+    let first = Running::start(&mut Group::command(group.path(), &words), None);
+    await_members(&group, 1);
+    let mut command = rmap(["top", "--cgroup"]);
+    let mut glass = Glass::start(command.arg(group.path()), 24, 80);
+    glass.shows(" 1 process.");
+    let second = Running::start(&mut Group::command(group.path(), &words), None);
+    glass.shows(" 2 processes.");
+    glass.keys("3");
+    glass.shows(&format!("▸ {} ", second.pid()));
+    glass.keys("q");
+    assert!(glass.ends().success());
+    stops_in_good_health(first, dir.path());
+    assert_eq!(second.wait().code(), 7);
 }
 
 #[test]
