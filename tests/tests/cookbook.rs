@@ -53,7 +53,7 @@ const RECIPES: &[Recipe] = &[
         files: &["Cache.java"],
         needs: &["java", "javac"],
         owners: &["Cache.add"],
-        says: &["java heap"],
+        says: &["total"],
     },
     Recipe {
         name: "window",
@@ -66,7 +66,7 @@ const RECIPES: &[Recipe] = &[
         name: "fork-server",
         files: &["fork_server.py"],
         needs: &["python3"],
-        owners: &["search", "load"],
+        owners: &["search"],
         says: &["gc.freeze()", "fork-cow"],
     },
     Recipe {
@@ -189,7 +189,10 @@ fn on_terminal(scratch: &Path, bin: &Path, command: &str) -> String {
         screen.extend(&part[..got]);
     }
     child.wait().expect("its end");
-    String::from_utf8_lossy(&screen).replace("\r\n", "\n")
+    let text = String::from_utf8_lossy(&screen).replace("\r\n", "\n");
+    // Progress stands in a line until it is erased.
+    let seen = |line: &str| line.rsplit("\x1b[K").next().unwrap_or_default().to_owned() + "\n";
+    text.lines().map(seen).collect()
 }
 
 /// The output without what belongs to this machine.

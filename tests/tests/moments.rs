@@ -43,6 +43,8 @@ fn the_first_screen_leads_with_the_peak_and_moments_add_up() {
     assert!(row.contains("build") && row.contains("100.0"), "{shown}");
     let end = run(rmap(["report", "--at", "end"]).arg(&recording)).out();
     assert!(!end.contains("At its peak"), "{end}");
+    let live = run(rmap(["run", "--at", "end", "--"]).arg(build("rise_and_fall"))).err();
+    assert!(!live.contains("At its peak") && live.contains("Held at exit"), "{live}");
     let exit = job.traced.report.processes[0].ended_ns.expect("an end") as f64 / 1e9;
     for share in [0.25, 0.5, 0.75] {
         let at = format!("{:.6}", exit * share);
@@ -96,8 +98,10 @@ fn a_window_between_marks_has_what_came_in_it_and_what_was_given_back() {
     let of = |name: &str| held(&window, name);
     assert_eq!((of("load"), of("serve"), of("after")), (0.0, 24.0, 0.0));
     let shown = window.processes[0].window.as_ref().expect("a window");
+    // A snapshot of the running program may see a page before its event: a residual goes then.
+    let paths = shown.given_back.iter().filter(|back| back.reason.is_none());
+    assert_eq!(paths.map(|back| back.rss_bytes).sum::<u64>(), 4 * MIB, "{:?}", shown.given_back);
     let back: u64 = shown.given_back.iter().map(|back| back.rss_bytes).sum();
-    assert_eq!(back, 4 * MIB, "{:?}", shown.given_back);
     let came = window.processes[0].rss_bytes.after;
     assert_eq!(shown.rss_bytes.before + came, shown.rss_bytes.after + back);
     let released = window.processes[0].released.iter().map(|released| released.rss_bytes);

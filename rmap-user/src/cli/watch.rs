@@ -227,7 +227,9 @@ impl WatchOptions {
         let judge = |rules| self.budget.judge(&outcome.report, outcome.peak.as_ref(), &rules);
         let verdict = rules.map(judge).unwrap_or_default();
         let output = OutputOptions { source: self.look.record.clone(), ..self.output.clone() };
-        if let Err(error) = output.print(&outcome.report, outcome.peak.as_ref(), stream) {
+        // Whoever names a moment, be it the end, means that one.
+        let peak = outcome.peak.as_ref().filter(|_| !self.moments.is_given());
+        if let Err(error) = output.print(&outcome.report, peak, stream) {
             super::complain(&error);
             whole = false;
         }

@@ -13,7 +13,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::foreign::{self, Foreign, Root};
-use super::procfs::read_text;
+use super::procfs::Status;
 use crate::symbol::Stamp;
 
 /// A perf map file.
@@ -31,8 +31,7 @@ pub struct Found {
 /// # Errors
 /// One line that says which file is not used, and why.
 pub fn find(tid: u32) -> Result<Option<Found>, String> {
-    let process = format!("/proc/{tid}");
-    let Ok(status) = read_text(format!("{process}/status")) else { return Ok(None) };
+    let Ok(status) = Status::of(tid) else { return Ok(None) };
     let Some((pid, user)) = identity(&status) else { return Ok(None) };
     let Ok(root) = Root::of(tid) else { return Ok(None) };
     let path = format!("/tmp/perf-{pid}.map");
@@ -68,10 +67,9 @@ impl Found {
 }
 
 /// The process id in the innermost PID namespace, and the effective user, of `/proc/PID/status`.
-fn identity(status: &str) -> Option<(u32, u32)> {
-    let line = |key: &str| status.lines().find_map(|line| line.strip_prefix(key));
-    let pid = line("NStgid:")?.split_ascii_whitespace().next_back()?.parse().ok()?;
-    let user = line("Uid:")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
+fn identity(status: &Status) -> Option<(u32, u32)> {
+    let pid = status.field("NStgid")?.split_ascii_whitespace().next_back()?.parse().ok()?;
+    let user = status.field("Uid")?.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some((pid, user))
 }
 
@@ -84,8 +82,8 @@ mod tests {
     #[test]
     fn a_process_is_known_by_its_innermost_id_and_its_effective_user() {
         let status = "Name:\ta\nTgid:\t70\nUid:\t1\t2\t3\t4\nNStgid:\t70\t5\nNSpid:\t71\t6\n";
-        assert_eq!(identity(status), Some((5, 2)));
-        assert_eq!(identity("Name:\ta\n"), None);
+        assert_eq!(identity(&status.into()), Some((5, 2)));
+        assert_eq!(identity(&"Name:\ta\n".into()), None);
     }
 
     #[test]

@@ -210,6 +210,20 @@ pub(super) fn of_data(place: &Place<'_>, at: usize) -> Option<Finding> {
     None
 }
 
+/// Memory that the kernel has joined with threads' stacks, most of which is none: the allocator's, if the
+/// process has one that maps memory like that.
+pub(super) fn beside_stacks(place: &Place<'_>) -> Finding {
+    let loaded = |start: &str| {
+        place.process.segments.iter().any(|segment| names::base(&segment.name).starts_with(start))
+    };
+    let known = RULES.iter().filter(|rule| rule.kind == Kind::MallocArena);
+    let found = known.filter_map(|rule| Some((rule.modules.first()?, rule.label?)));
+    match found.into_iter().find(|(module, _)| loaded(module)) {
+        Some((_, label)) => Finding::sure(Kind::MallocArena).named(label).inferred(),
+        None => Finding::sure(Kind::Anonymous).inferred(),
+    }
+}
+
 /// Whether no segment that the same file mapped has more bytes.
 fn is_largest_of(place: &Place<'_>, at: usize, module: &str) -> bool {
     let made = |other: usize| {

@@ -142,9 +142,15 @@ fn finding(place: &Place<'_>, at: usize) -> Finding {
     if segment.perms.contains('x') {
         return makers::of_code(place, at);
     }
-    makers::of_data(place, at)
-        .or_else(|| shape::of_data(place, at))
-        .unwrap_or_else(|| Finding::sure(Kind::Anonymous))
+    match makers::of_data(place, at).or_else(|| shape::of_data(place, at)) {
+        Some(found)
+            if found.kind == Kind::ThreadStack && shape::is_the_first_threads(place, at) =>
+        {
+            makers::beside_stacks(place)
+        }
+        Some(found) => found,
+        None => Finding::sure(Kind::Anonymous),
+    }
 }
 
 /// The addresses of a segment.

@@ -79,6 +79,17 @@ fn threads_in<'a>(place: &'a Place<'_>, at: usize) -> impl Iterator<Item = u32> 
     threads.filter(on_it).map(|thread| thread.tid)
 }
 
+/// Whether most of a segment was written by the process's first thread, whose stack is never in it. The
+/// kernel makes one mapping of neighbours that are alike: a thread's stack and what lies beside it, such
+/// as an allocator's memory. Less than this is what the maker of a thread puts on its stack.
+pub(super) fn is_the_first_threads(place: &Place<'_>, at: usize) -> bool {
+    const LEAST: u64 = 64 << 10;
+    let (segment, first) = (place.segment(at), place.process.pid);
+    let own = segment.paths.iter().filter(|path| path.tids == [first]);
+    let own: u64 = own.map(|path| path.rss_bytes).sum();
+    own >= LEAST && own.saturating_mul(2) > segment.rss_bytes.after
+}
+
 /// The stack of the thread with this id.
 pub(super) fn stack_of(place: &Place<'_>, tid: u32) -> Finding {
     let thread = place.process.threads.iter().find(|thread| thread.tid == tid);

@@ -139,6 +139,25 @@ fn arenas_are_known_by_who_made_them_and_else_by_their_shape() {
     assert_eq!(alone(segment(at, 768 << 10, "rw-p", ""), Vec::new()), "anonymous");
 }
 
+/// A path of these threads.
+fn written_by(bytes: u64, tids: Vec<u32>) -> Vec<Path> {
+    vec![Path {
+        stack: None,
+        cause: Cause::FirstWrite.into(),
+        rss_bytes: bytes,
+        dirty_bytes: bytes,
+        touched_bytes: bytes,
+        faults: 1,
+        first_ns: 0,
+        last_ns: 0,
+        tids,
+        retained_bytes: None,
+        growth: None,
+        rewrites: 0,
+        rewritten_bytes: 0,
+    }]
+}
+
 #[test]
 fn stacks_are_those_of_the_threads_that_run_on_them() {
     let at = 0x7f00_0000_0000_u64;
@@ -163,27 +182,25 @@ fn stacks_are_those_of_the_threads_that_run_on_them() {
     assert_eq!(named(guarded(2), vec![thread(9, inside)], Vec::new()), sure);
     // Its thread has ended; who wrote it is the likeliest.
     let mut written = guarded(1);
-    written[1].paths = vec![Path {
-        stack: None,
-        cause: Cause::FirstWrite.into(),
-        rss_bytes: 4096,
-        dirty_bytes: 4096,
-        touched_bytes: 4096,
-        faults: 1,
-        first_ns: 0,
-        last_ns: 0,
-        tids: vec![9],
-        retained_bytes: None,
-        growth: None,
-        rewrites: 0,
-        rewritten_bytes: 0,
-    }];
+    written[1].paths = written_by(4096, vec![9]);
     assert_eq!(named(written, vec![thread(9, None)], by_create()), format!("{sure}?"));
     assert_eq!(named(guarded(1), Vec::new(), by_create()), "thread stack [thread stack]");
     let unseen = vec![segment(at, 4, "---p", ""), segment(at + 4096, 8188, "rw-p", "")];
     assert_eq!(named(unseen, Vec::new(), Vec::new()), "thread stack [thread stack]?");
     let two = vec![thread(9, inside), thread(10, Some(at + 8192))];
     assert_eq!(named(guarded(1), two, by_create()), "thread stack [2 thread stacks]");
+    // The kernel has joined it with an allocator's memory, which the first thread has filled.
+    let mut joined = guarded(1);
+    joined[1].rss_bytes.after = 1 << 20;
+    joined[1].paths = written_by(1 << 20, vec![1]);
+    assert_eq!(named(joined.clone(), vec![thread(9, inside)], by_create()), "anonymous?");
+    let mut allocator = segment(at - (1 << 20), 4, "r-xp", "/usr/lib/libjemalloc.so.2");
+    allocator.inode = 1;
+    joined.insert(0, allocator);
+    let found = named(joined.clone(), vec![thread(9, inside)], by_create());
+    assert_eq!(found, "malloc arena [jemalloc]?");
+    joined[2].paths = written_by(1 << 20, vec![9]);
+    assert_eq!(named(joined, vec![thread(9, inside)], by_create()), sure);
 }
 
 #[test]

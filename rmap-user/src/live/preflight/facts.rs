@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use crate::live::procfs::Status;
 use crate::live::release::version;
 use crate::live::{btf, detached, procfs as snapshots, tracefs};
 
@@ -143,9 +144,7 @@ fn number(path: &str) -> Option<i32> {
 }
 
 fn capabilities() -> Option<u64> {
-    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
+    Status::own().ok()?.bits("CapEff")
 }
 
 /// In the initial user namespace every id stands for itself.

@@ -20,6 +20,7 @@ pub(super) mod pagemap_scan;
 mod pages;
 mod scan;
 mod smaps;
+mod status;
 mod threads;
 
 use std::fs::File;
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use folios::KnownFolios;
 pub use mapped::{frames, page_bytes};
 pub use scan::is_supported as pagemap_scan_is_supported;
+pub use status::Status;
 
 /// How often smaps is read again if the segments of a running process moved meanwhile.
 const ATTEMPTS: u32 = 4;
@@ -221,14 +223,9 @@ fn has_memory(task: &Task) -> bool {
     read_file(task.path("statm")).is_ok_and(|text| !text.starts_with(b"0 "))
 }
 
-/// `VmHWM` of `status`, 0 where it is missing: the process may have ended since.
+/// `VmHWM` of `status`, in bytes, 0 where it is missing: the process may have ended since.
 fn peak_rss(task: &Task) -> u64 {
-    let Ok(status) = read_file(task.path("status")) else { return 0 };
-    status
-        .split(|b| *b == b'\n')
-        .find_map(|line| line.strip_prefix(b"VmHWM:"))
-        .and_then(smaps::kilobytes)
-        .unwrap_or(0)
+    Status::of_thread(task.pid, task.tid).ok().and_then(|s| s.bytes("VmHWM")).unwrap_or(0)
 }
 
 #[cfg(test)]

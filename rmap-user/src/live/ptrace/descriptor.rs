@@ -18,7 +18,7 @@ use std::time::Instant;
 use super::engine::{Engine, options};
 use super::inject::{Caller, Refusal};
 use super::sys::{self, Stop};
-use crate::live::procfs::read_text;
+use crate::live::procfs::{Status, read_text};
 
 /// What came of a request.
 #[derive(Debug)]
@@ -130,18 +130,17 @@ struct Facts {
 impl Facts {
     fn read(pid: u32) -> Result<Self, Refusal> {
         let gone = |source: io::Error| Refusal::Never(format!("it has ended ({source})"));
-        let status = read_text(format!("/proc/{pid}/status")).map_err(gone)?;
+        let status = Status::of(pid).map_err(gone)?;
         let maps = read_text(format!("/proc/{pid}/maps")).map_err(gone)?;
         if uses_userfaultfd(pid) {
             let why = "it uses userfaultfd itself, and a mapping can have only one";
             return Err(Refusal::Never(why.to_owned()));
         }
-        let seccomp = status.lines().find_map(|line| line.strip_prefix("Seccomp:"));
         let call = find_vdso(&maps).and_then(|vdso| find_call(&vdso));
         Ok(Self {
             // In the middle of an exec there is none yet.
             call: call.ok_or(Refusal::NotNow)?,
-            seccomp: seccomp.is_some_and(|mode| mode.trim() != "0"),
+            seccomp: status.field("Seccomp").is_some_and(|mode| mode != "0"),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Comes in: a tid. Goes out: whose thread it is, who traces it, and whether it still comes to its
 //! exit stop.
 
-use crate::live::procfs::read_text;
+use crate::live::procfs::{Status, read_text};
 
 /// Whose thread a new tracee is.
 pub(super) struct Kin {
@@ -13,14 +13,9 @@ pub(super) struct Kin {
 
 impl Kin {
     pub(super) fn read(tid: u32) -> Option<Self> {
-        let status = read_text(format!("/proc/{tid}/status")).ok()?;
-        Some(Self { pid: number(&status, "Tgid:")?, parent: number(&status, "PPid:")? })
+        let status = Status::of(tid).ok()?;
+        Some(Self { pid: status.number("Tgid")?, parent: status.number("PPid")? })
     }
-}
-
-fn number(status: &str, name: &str) -> Option<u32> {
-    let mut values = status.lines().filter_map(|line| line.strip_prefix(name));
-    values.next()?.trim().parse().ok()
 }
 
 /// The threads of a process, zombies too; none of one that is gone.
@@ -31,16 +26,13 @@ pub(super) fn threads(pid: u32) -> Vec<u32> {
 
 /// Whether a SIGSTOP to the thread itself is pending: the probes have just stopped it.
 pub(super) fn is_being_stopped(pid: u32, tid: u32) -> bool {
-    let status = read_text(format!("/proc/{pid}/task/{tid}/status")).unwrap_or_default();
-    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
-    let pending = pending.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    let pending = Status::of_thread(pid, tid).ok().and_then(|status| status.bits("SigPnd"));
     pending.is_some_and(|bits| bits & 1 << (libc::SIGSTOP - 1) != 0)
 }
 
 /// The thread that traces a thread, 0 for nobody; `None` if the thread is gone.
 pub(super) fn tracer(pid: u32, tid: u32) -> Option<u32> {
-    let status = read_text(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    number(&status, "TracerPid:")
+    Status::of_thread(pid, tid).ok()?.number("TracerPid")
 }
 
 /// Whether a thread has ended, its memory given up: it is a zombie or gone.

@@ -6,7 +6,7 @@ use procfs as procfs_crate;
 
 use crate::{
     live::{
-        procfs::read_text,
+        procfs::{Status, read_text},
         worker::{Worker, protocol::Request},
     },
     report,
@@ -39,11 +39,8 @@ pub(super) fn read_executed(pid: u32) -> ProcessFacts {
 
 fn with_line(pid: u32, line: &[u8]) -> ProcessFacts {
     let text = |name: &str| read_text(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let parent_pid = text("status")
-        .lines()
-        .find_map(|line| line.strip_prefix("PPid:"))
-        .and_then(|value| value.trim().parse().ok())
-        .filter(|parent| *parent != 0);
+    let parent_pid = Status::of(pid).ok().and_then(|status| status.number("PPid"));
+    let parent_pid = parent_pid.filter(|parent| *parent != 0);
     let parts: Vec<_> = line
         .split(|byte| *byte == 0)
         .filter(|part| !part.is_empty())

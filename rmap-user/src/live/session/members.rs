@@ -81,8 +81,7 @@ fn is_own(mut pid: u32) -> bool {
 }
 
 fn parent(pid: u32) -> Option<u32> {
-    let status = procfs::read_text(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
+    procfs::Status::of(pid).ok()?.number("PPid")
 }
 
 /// The parent of each process that there is.

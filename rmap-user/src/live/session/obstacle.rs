@@ -2,31 +2,28 @@
 //!
 //! Comes in: a process id. Goes out: one line that says why, and what to do; or nothing.
 
-use std::fs;
-
 use procfs::process::{Process, StatFlags};
+
+use crate::live::procfs::Status;
 
 /// Why there is nothing to attach to, and what to do.
 pub(super) fn obstacle(pid: u32) -> Option<String> {
     if pid == std::process::id() {
         return Some("it is rmap itself; name another process".to_owned());
     }
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+    let Ok(status) = Status::of(pid) else {
         return Some(
             "there is no such process; look for it with `ps -e` or `pgrep NAME`".to_owned(),
         );
     };
-    let field = |name: &str| {
-        let value = status.lines().find_map(|line| line.strip_prefix(name));
-        value.map(str::trim).unwrap_or_default()
-    };
-    let process = field("Tgid:");
+    let field = |name: &str| status.field(name).unwrap_or_default();
+    let process = field("Tgid");
     if process != pid.to_string() {
         return Some(format!("it is a thread of process {process}; name that one"));
     }
     // A leader that ended before its threads is a zombie too, and the process goes on.
-    let alone = field("Threads:").parse().unwrap_or(1_u32) <= 1;
-    if field("State:").starts_with(['Z', 'X']) && alone {
+    let alone = status.number("Threads").unwrap_or(1) <= 1;
+    if field("State").starts_with(['Z', 'X']) && alone {
         return Some(
             "it has ended and waits for its parent to take notice (a zombie), so its memory is \
              gone; name one that runs"
@@ -35,7 +32,7 @@ pub(super) fn obstacle(pid: u32) -> Option<String> {
     }
     // A kernel thread has no such line, and neither has who has given up his memory and is not yet
     // a zombie (kernel `do_exit`).
-    if !status.contains("\nVmSize:") && alone {
+    if status.field("VmSize").is_none() && alone {
         let why = match is_kernel_thread(pid) {
             Some(true) => "is a thread of the kernel, which has no memory of its own",
             Some(false) => "is about to end, and its memory is gone",
