@@ -13,7 +13,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::insight::naming;
+use crate::insight::{Rules, growth, naming};
 use crate::recording;
 use crate::replay::{self, Loaded, Reading};
 use crate::report::course::Course;
@@ -40,6 +40,7 @@ pub fn load(path: &Path, reading: &Reading) -> Result<Loaded> {
             for report in [Some(&mut loaded.report), loaded.peak.as_mut()].into_iter().flatten() {
                 report::merge_stacks(report);
                 naming::name_segments(report);
+                growth::judge(report, &Rules::built_in());
             }
             return Ok(loaded);
         }
@@ -84,6 +85,7 @@ pub fn load_course(path: &Path, reading: &Reading) -> Result<(Loaded, Course)> {
         let (mut loaded, mut course) = replay::load_course(path, reading)?;
         course.rename(&report::merge_stacks(&mut loaded.report));
         naming::name_segments(&mut loaded.report);
+        growth::judge(&mut loaded.report, &Rules::built_in());
         Ok((loaded, course))
     };
     read().with_context(|| format!("cannot read a recording from {}", path.display()))
@@ -163,7 +165,8 @@ fn check(report: &Report) -> Result<()> {
         let mapped = process.segments.iter().filter_map(|s| s.mapped_by.as_ref()?.stack.into());
         let others = process.gone.iter().map(|g| g.stack);
         let released = process.released.iter().map(|r| r.stack);
-        for id in paths.chain(mapped).chain(others).chain(released).flatten() {
+        let grew = process.growth.iter().flat_map(|grew| &grew.stacks).map(|stack| Some(*stack));
+        for id in paths.chain(mapped).chain(others).chain(released).chain(grew).flatten() {
             ensure!(ids.contains(&id), "process {} names stack {id}, which it lacks", process.pid);
         }
         for segment in &process.segments {

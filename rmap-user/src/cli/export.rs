@@ -12,7 +12,7 @@ use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::{save, select::SelectOptions};
 use crate::input;
-use crate::insight::By;
+use crate::insight::{By, growth};
 use crate::report::{Asked, Report};
 use crate::view::export::{folded, perfetto, pprof, speedscope};
 use crate::view::flame::Boxes;
@@ -151,7 +151,11 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
         return source.trace();
     }
     source.convert(|report, out| match options.format {
-        Format::Json => json::write(report, &rules, schema, out),
+        Format::Json => {
+            let mut report = report.clone();
+            growth::judge(&mut report, &rules);
+            json::write(&report, &rules, schema, out)
+        }
         Format::Folded => folded::write(report, of, listing, out),
         Format::Pprof => pprof::write(report, listing, out),
         Format::Speedscope => speedscope::write(report, listing, out),

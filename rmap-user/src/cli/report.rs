@@ -12,7 +12,7 @@ use super::moments::MomentOptions;
 use super::progress::Progress;
 use super::reading::{self, ReadingOptions};
 use super::report_out::{OutputOptions, Stream};
-use crate::insight::naming;
+use crate::insight::{growth, naming};
 use crate::replay;
 use crate::report::{Asked, At, Report, merge_stacks};
 
@@ -59,6 +59,7 @@ pub struct ReportOptions {
 /// What is wrong with the file, and where.
 pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     options.output.check()?;
+    let rules = options.output.answer.json.rules()?;
     let path = options.file.display();
     let reading = options.reading.reading(options.moments.asked())?;
     let progress = Progress::start("reading the recording");
@@ -67,6 +68,7 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     for report in [Some(&mut loaded.report), loaded.peak.as_mut()].into_iter().flatten() {
         merge_stacks(report);
         naming::name_segments(report);
+        growth::judge(report, &rules);
     }
     let between = between(options, &loaded.report);
     drop(progress);
@@ -74,7 +76,6 @@ pub fn run(options: &ReportOptions) -> anyhow::Result<ExitCode> {
     let peak = loaded.peak.as_ref().filter(|_| !options.moments.is_given());
     let output = OutputOptions { source: Some(options.file.clone()), ..options.output.clone() };
     output.print_with_moments(&loaded.report, peak, &between, Stream::Stdout)?;
-    let rules = options.output.answer.json.rules()?;
     let verdict = options.budget.judge(&loaded.report, loaded.peak.as_ref(), &rules);
     verdict.complain();
     Ok(verdict.exit())

@@ -14,7 +14,7 @@ use super::report_out::{OutputOptions, Stream};
 use super::rewrites::RewriteOptions;
 use super::seconds::seconds;
 use super::size::size;
-use crate::insight::naming;
+use crate::insight::{Rules, growth, naming};
 use crate::live::heap::LIMIT;
 use crate::live::probes::Choice;
 use crate::live::session::until::{Above, Figure, Until};
@@ -194,9 +194,12 @@ impl WatchOptions {
     ) -> Result<Outcome, Error> {
         let mut progress = None;
         let mut outcome = session(&mut || progress = Some(Progress::start("naming code paths")))?;
+        // The file of rules was read before the session; if it is gone, owners are not lost with it.
+        let rules = self.output.answer.json.rules().unwrap_or_else(|_| Rules::built_in());
         for report in [Some(&mut outcome.report), outcome.peak.as_mut()].into_iter().flatten() {
             merge_stacks(report);
             naming::name_segments(report);
+            growth::judge(report, &rules);
         }
         Ok(outcome)
     }

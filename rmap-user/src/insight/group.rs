@@ -298,17 +298,7 @@ impl<'a> Parts<'a> {
             .filter_map(|at| self.all.get(*at)?.stack)
             .flat_map(|stack| self.lines(by, stack, number))
             .collect();
-        let place = frame.file.as_deref().map(|file| {
-            let mut place = names::base(file).to_owned();
-            for (n, line) in lines.iter().take(LINES_NAMED).enumerate() {
-                place.push(if n == 0 { ':' } else { ',' });
-                place.push_str(&line.to_string());
-            }
-            if lines.len() > LINES_NAMED {
-                place.push_str(",…");
-            }
-            place
-        });
+        let place = frame.file.as_deref().map(|file| names::place(file, &lines));
         Label { name, place, apart, ..Label::default() }
     }
 
@@ -380,9 +370,6 @@ pub fn apart(frame: &Frame) -> Vec<String> {
 
 /// What joins the frames of a call path, the innermost first.
 pub const CALLER: &str = " ← ";
-
-/// Most lines that are named for one function.
-const LINES_NAMED: usize = 3;
 
 /// What the kernel did with no code of the process to name.
 fn of_kernel(cause: &str) -> String {

@@ -3,12 +3,13 @@
 //!
 //! Comes in: a report, and rules for frames. Goes out: the class of each frame ([`rules`]), the
 //! owner frame of each call path ([`owner`]), the bytes of a report in groups ([`group`]) and as
-//! a tree ([`tree`]), and what its segments are ([`naming`]). Pure: it opens no file and changes
+//! a tree ([`tree`]), who holds more and more ([`growth`]), and what its segments are ([`naming`]). Pure: it opens no file and changes
 //! no figure. Every grouping adds up to the
 //! report's own totals, residuals included.
 
 pub mod advice;
 pub mod group;
+pub mod growth;
 pub mod heap;
 pub mod json;
 pub mod kind;

@@ -1,7 +1,26 @@
 //! Names of functions as rules match them and as people read them.
 //!
 //! Comes in: a demangled name. Goes out: the same without what a compiler or a library appended
-//! to it.
+//! to it; and places in the source.
+
+use std::collections::BTreeSet;
+
+/// Most lines that are named for one function.
+const LINES_NAMED: usize = 3;
+
+/// Lines of a source file: `app.py:12,40`.
+#[must_use]
+pub fn place(file: &str, lines: &BTreeSet<u32>) -> String {
+    let mut place = base(file).to_owned();
+    for (n, line) in lines.iter().take(LINES_NAMED).enumerate() {
+        place.push(if n == 0 { ':' } else { ',' });
+        place.push_str(&line.to_string());
+    }
+    if lines.len() > LINES_NAMED {
+        place.push_str(",…");
+    }
+    place
+}
 
 /// The name that people know a function of libc by. It has its string functions once for each kind
 /// of processor (`__memset_avx2_unaligned_erms` is `memset`), and its public functions under names

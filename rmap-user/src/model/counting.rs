@@ -74,6 +74,8 @@ impl Sum {
 pub(super) struct PageCount {
     counts: Counts,
     peak: Peak,
+    /// Pages that became resident, those too that are not there any more.
+    came: u64,
     /// Changes whenever pages come or go.
     changes: u64,
     sum: Option<Sum>,
@@ -102,6 +104,7 @@ impl PageCount {
             counts.dirty = counts.dirty.saturating_add_signed(dirty);
         };
         by(&mut self.counts);
+        self.came = self.came.saturating_add(resident.max(0).unsigned_abs());
         self.changes += 1;
         let Some(sum) = &self.sum else { return };
         let mut totals = sum.0.borrow_mut();
@@ -121,6 +124,10 @@ impl PageCount {
         self.peak
     }
 
+    pub(super) const fn came(&self) -> u64 {
+        self.came
+    }
+
     pub(super) const fn changes(&self) -> u64 {
         self.changes
     }
@@ -129,7 +136,8 @@ impl PageCount {
 impl Clone for PageCount {
     /// A copy counts in no sum: it is a second view of the same pages.
     fn clone(&self) -> Self {
-        Self { counts: self.counts, peak: self.peak, changes: self.changes, sum: None }
+        let Self { counts, peak, came, changes, sum: _ } = *self;
+        Self { counts, peak, came, changes, sum: None }
     }
 }
 

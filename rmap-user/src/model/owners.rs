@@ -91,6 +91,12 @@ impl PageOwners {
         self.count.counts()
     }
 
+    /// How many pages became resident, those too that are not there any more.
+    #[must_use]
+    pub const fn came(&self) -> u64 {
+        self.count.came()
+    }
+
     /// When most pages had a resident owner.
     #[must_use]
     pub const fn peak(&self) -> Peak {

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, BeforeAfter, Gone, MappedBy, Path, Process, Released, Segment, SnapshotKind};
+use super::{
+    Address, BeforeAfter, Curves, Gone, MappedBy, Path, Process, Released, Segment, SnapshotKind,
+};
 
 /// The `schema` of a report whose like processes are stated once.
 pub const SCHEMA_2: &str = "rmap.report/2";
@@ -231,6 +233,8 @@ pub fn unfold(grouped: Grouped) -> Result<Vec<Process>, UnfoldError> {
             // What is stated of the first one alone.
             peak: None,
             timeline: Vec::new(),
+            growth: Vec::new(),
+            curves: Curves::default(),
             threads: Vec::new(),
             ..like.clone()
         };

@@ -27,7 +27,10 @@ use serde::{Deserialize, Serialize};
 pub use breakdown::{Breakdown, Totals};
 pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
-pub use moments::{GivenBack, Growth, Mark, Oom, Peak, SessionPeak, Span, TimelinePoint, Window};
+pub use moments::{
+    Curves, GivenBack, GrowingOwner, Growth, Mark, Oom, Pace, PathCurve, Peak, ProcessPoint,
+    SessionPeak, Span, TimelinePoint, Window,
+};
 pub use named::{Address, Named, NotAnAddress, StackId};
 pub use rewrites::{CurvePoint, Rewrites, Rewritten, Unattributed};
 pub use stacks::merge_stacks;
@@ -314,6 +317,12 @@ pub struct Process {
     /// Its sizes through the session, at most 1,000 points.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timeline: Vec<TimelinePoint>,
+    /// Owners that held more and more and still did at the end, the fastest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub growth: Vec<GrowingOwner>,
+    /// What `growth` is judged from.
+    #[serde(skip)]
+    pub curves: Curves,
     /// In the order of their addresses.
     pub segments: Vec<Segment>,
     /// Code paths that touched memory of which nothing is left.
@@ -459,7 +468,7 @@ pub struct Path {
     /// Bytes of `rss_bytes` that the allocator has free; missing without `--heap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retained_bytes: Option<u64>,
-    /// Whether the call path holds more and more, over all segments of the process.
+    /// Only of an owner's that holds more and more: how the call path did, over all segments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
     /// How often it wrote again to a page that was watched; of drawn pages, faults on them.

@@ -67,7 +67,7 @@ impl TimelinePoint {
     }
 }
 
-/// A call path that held more and more.
+/// How something held more and more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Growth {
@@ -77,6 +77,74 @@ pub struct Growth {
     pub since_ns: u64,
     /// It still grew at the end.
     pub still: bool,
+}
+
+/// An owner that held more and more: one function, over all call paths of which it is the owner frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct GrowingOwner {
+    /// Its name, as the rows of a report show it. Not safe to print as is.
+    pub owner: String,
+    /// Its source file and the lines at which it allocates, `app.py:12,40`. Not safe to print as is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The program or library, or the source file of an interpreted one. Not safe to print as is.
+    pub module: String,
+    /// Its call paths, as far as they changed in the time that was judged.
+    pub stacks: Vec<StackId>,
+    /// What it held at the end, or before the process gave its memory back to exit.
+    pub bytes: u64,
+    /// How fast, since when.
+    #[serde(flatten)]
+    pub growth: Growth,
+    /// What it held at the points of `timeline`.
+    pub curve: Vec<u64>,
+}
+
+/// What call paths and segments held at the points of a process's timeline, from which growth is judged
+/// when functions have names. It is in no JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Curves {
+    /// The points: those of the timeline.
+    pub points: Vec<ProcessPoint>,
+    /// The process has ended within the session, so it may have given memory back to exit.
+    pub ended: bool,
+    /// Call paths of which the bytes changed; over all segments.
+    pub paths: Vec<PathCurve>,
+    /// Of each segment of the process in their order; empty where nothing changed.
+    pub segments: Vec<Vec<u64>>,
+}
+
+/// A point of a process's timeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessPoint {
+    /// When.
+    pub at_ns: u64,
+    /// RSS then.
+    pub rss_bytes: u64,
+    /// From the process's start up to then.
+    pub pace: Pace,
+}
+
+/// What a call path held at the points of a timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathCurve {
+    /// The call path.
+    pub stack: Option<StackId>,
+    /// Why the pages had become resident.
+    pub cause: Cause,
+    /// Bytes at each point.
+    pub bytes: Vec<u64>,
+}
+
+/// How busy a process was touching new memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// The time that its threads did little else: of each pause before a page came what a rate of
+    /// 64 MiB a second would need.
+    pub touching_ns: u64,
+    /// Bytes that became resident, those too that are not there any more.
+    pub came_bytes: u64,
 }
 
 /// A moment that was given a name while the session went on.

@@ -78,6 +78,9 @@ fn each_id(process: &mut Process, change: &mut dyn FnMut(&mut StackId)) {
     let released = process.released.iter_mut().filter_map(|released| released.stack.as_mut());
     let went = process.window.iter_mut().flat_map(|window| &mut window.given_back);
     let went = went.filter_map(|went| went.stack.as_mut());
+    let grew = process.growth.iter_mut().flat_map(|grew| &mut grew.stacks);
+    let curves = process.curves.paths.iter_mut().filter_map(|curve| curve.stack.as_mut());
+    let gone = gone.chain(grew).chain(curves);
     peak.chain(gone).chain(released).chain(went).for_each(change);
 }
 

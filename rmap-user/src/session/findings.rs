@@ -85,6 +85,7 @@ impl Session {
     pub fn report(&mut self, closing: Closing) -> Findings {
         self.last_ns = self.last_ns.max(closing.ended_ns);
         let last_ns = self.last_ns;
+        self.sample_before(last_ns.saturating_add(1));
         let all = self.model.processes().all().len();
         let last = |session: &mut Self, index: usize| {
             let case = session.cases.get(&index);
@@ -139,12 +140,14 @@ impl Session {
                     window_report(process, case, (begun, index), last, &relative, &mut numbers)
                 }
             };
+            if begun.is_none() {
+                let whole = at_ns.is_none();
+                let number = &mut |stack| numbers.of(stack);
+                self.moments.add_to(index, whole, &mut shown, &relative, number);
+            }
             // What came later is none of that moment's business.
             shown.ended_ns =
                 shown.ended_ns.filter(|ended| at_ns.is_none_or(|at| *ended <= relative(at)));
-            if at_ns.is_none() && begun.is_none() {
-                self.moments.add_to(index, &mut shown, &relative, &mut |stack| numbers.of(stack));
-            }
             processes.push(shown);
         }
         let stories = self.histories.as_ref().map_or_else(Vec::new, |histories| {
@@ -285,6 +288,8 @@ fn process_report(
         peak_rss_bytes: case.peak_rss.max(rss_bytes.after),
         peak: None,
         timeline: Vec::new(),
+        growth: Vec::new(),
+        curves: report::Curves::default(),
         window: None,
         gone: gone(past, &ledger, numbers),
         released: released(past, &ledger, numbers),

@@ -7,16 +7,16 @@
 //!
 //! * `process`: what is kept of each process; [`modules`]: which code is mapped where;
 //! * `when`: where in the stream a moment is; [`moments`]: states before the end; `window`: what came
-//!   between two of them; `samples` and `growth`: sizes through the session;
+//!   between two of them; `samples` and `curves`: sizes through the session;
 //! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
 //! * `rewrites`: memory that is watched for writes;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
 mod breakdown;
+mod curves;
 #[cfg(test)]
 mod file_tests;
 pub mod findings;
-mod growth;
 pub mod heap;
 pub mod history;
 #[cfg(test)]
@@ -216,8 +216,16 @@ impl Session {
     }
 
     fn event(&mut self, event: &Event) {
+        self.sample_before(event.time_ns);
         self.last_ns = self.last_ns.max(event.time_ns);
         self.model.event(event);
+        let who = (event.pid, event.tid);
+        self.moments.pace(
+            self.model.processes(),
+            who,
+            &[event.time_ns],
+            matches!(event.body, Body::Fault(_)),
+        );
         if let Body::Runtime(runtime) = &event.body
             && let Some(joined) = self.runtimes.take(runtime)
         {
@@ -245,6 +253,8 @@ impl Session {
         }
         self.last_ns = run.times_ns.iter().fold(self.last_ns, |last, time_ns| last.max(*time_ns));
         self.model.faults(run);
+        let who = (run.first.pid, run.first.tid);
+        self.moments.pace(self.model.processes(), who, &run.times_ns, true);
     }
 
     fn forked(&mut self, parent: u32, fork: &Fork) {
@@ -253,6 +263,7 @@ impl Session {
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot) {
+        self.sample_before(snapshot.time_ns);
         self.last_ns = self.last_ns.max(snapshot.time_ns);
         let heap = self.heap.take();
         let heap = heap.filter(|heap| heap.pid == snapshot.pid && heap.time_ns == snapshot.time_ns);

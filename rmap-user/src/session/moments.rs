@@ -8,17 +8,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use rustc_hash::FxHashMap;
-
-use super::growth::growth;
+use super::curves::curves;
 use super::process::{AtSnapshot, Case};
-use super::samples::{ProcessSample, Sample};
+use super::samples::{Paces, ProcessSample, Sample};
 use super::segments::report_path;
 use super::window::{Begun, joined};
 use super::{FileNames, Question, Session};
 use crate::attribution::{Context, PathShare, Segment, attribute, by_events, carry};
-use crate::model::{Counts, Ledger, Path, Peak, Place, Processes, StackRef};
-use crate::report::{self, Growth, SnapshotKind, StackId};
+use crate::model::{Counts, Ledger, Peak, Place, Processes, StackRef};
+use crate::report::{self, Curves, SnapshotKind, StackId};
 use crate::terms::Cause;
 
 /// The end is below this share of the peak, in percent: then the peak leads.
@@ -65,6 +63,7 @@ pub(super) struct Moments {
     pub(super) samples: Vec<Sample>,
     /// The time of the next sample, and from one to the next, ns.
     next_sample: Option<(u64, u64)>,
+    paces: Paces,
     /// Where a window is to begin, and where one has.
     window: Option<Place>,
     pub(super) begun: Option<Begun>,
@@ -91,8 +90,24 @@ impl Moments {
     /// Whether something is wanted at a place.
     pub(super) fn wants(&self, place: Place) -> bool {
         self.next_number().is_some_and(|number| number <= place.number)
-            || self.next_sample.is_some_and(|(at_ns, _)| at_ns <= place.time_ns)
+            || self.wants_sample(place.time_ns)
             || self.window.is_some_and(|window| window.number <= place.number)
+    }
+
+    /// Whether a sample is wanted from before a time.
+    fn wants_sample(&self, time_ns: u64) -> bool {
+        self.next_sample.is_some_and(|(at_ns, _)| at_ns < time_ns)
+    }
+
+    /// Nothing comes from where the stream stands until a time: takes the samples from before it. A long
+    /// silence is many equal ones.
+    fn sample(&mut self, time_ns: u64, processes: &Processes, place: Place) {
+        let Some((at_ns, every_ns)) = &mut self.next_sample else { return };
+        let sample = Sample::of(processes, place, &self.paces);
+        while *at_ns < time_ns && self.samples.len() < SAMPLES_MAX {
+            self.samples.push(Sample { at_ns: *at_ns, ..sample.clone() });
+            *at_ns += (*every_ns).max(1);
+        }
     }
 
     /// A window is to begin where the stream stands. It is asked for once.
@@ -100,32 +115,44 @@ impl Moments {
         self.window.take_if(|window| window.number <= place.number)
     }
 
-    /// Adds to a process of the report what its peak and its samples show.
+    /// Threads of a process did something at these times.
+    pub(super) fn pace(
+        &mut self,
+        processes: &Processes,
+        who: (u32, u32),
+        times_ns: &[u64],
+        faults: bool,
+    ) {
+        if self.next_sample.is_some() {
+            self.paces.add(processes, who, times_ns, faults);
+        }
+    }
+
+    /// Adds to a process of the report what its peak and its samples show. `whole`: the report is of the
+    /// session's end; else it gets what growth is judged from alone.
     pub(super) fn add_to(
         &self,
         index: usize,
+        whole: bool,
         shown: &mut report::Process,
         relative: &dyn Fn(u64) -> u64,
         number: &mut dyn FnMut(StackRef) -> StackId,
     ) {
-        if let Some((place, process)) = self.peaks.get(&index) {
+        if whole && let Some((place, process)) = self.peaks.get(&index) {
             shown.peak =
                 Some(peak_of(process, relative(place.time_ns), shown.peak_rss_bytes, number));
         }
-        let samples = || {
-            let of =
-                |sample: &'_ Sample| Some((sample.at_ns, sample.processes.get(&index)?.clone()));
-            self.samples.iter().filter_map(of)
-        };
-        shown.timeline = samples().map(|(at, sample)| sample.kinds.point(relative(at))).collect();
-        let grown: FxHashMap<(Option<StackId>, Cause), Growth> = growing(samples(), relative)
-            .into_iter()
-            .map(|(path, growth)| ((path.stack.map(&mut *number), path.cause), growth))
-            .collect();
-        for path in shown.segments.iter_mut().flat_map(|segment| &mut segment.paths) {
-            let cause = path.cause.known();
-            path.growth = cause.and_then(|cause| grown.get(&(path.stack, cause))).copied();
+        let samples = self.samples.iter();
+        let samples = samples
+            .filter_map(|sample| Some((relative(sample.at_ns), sample.processes.get(&index)?)));
+        let samples: Vec<(u64, &ProcessSample)> = samples.collect();
+        if whole {
+            shown.timeline = samples.iter().map(|(at, sample)| sample.kinds.point(*at)).collect();
         }
+        let segments: Vec<_> =
+            shown.segments.iter().map(|segment| segment.start.0..segment.end.0).collect();
+        shown.curves =
+            Curves { ended: shown.ended_ns.is_some(), ..curves(&samples, &segments, number) };
     }
 
     /// The next place that is wanted, in inputs from the start.
@@ -150,16 +177,6 @@ impl Moments {
                         self.peaks.insert(index, (place, process));
                     }
                 }
-            }
-        }
-        // Nothing has changed in between: a long silence is many equal samples.
-        if let Some((at_ns, every_ns)) = &mut self.next_sample
-            && *at_ns <= place.time_ns
-        {
-            let sample = Sample::of(session.processes, place);
-            while *at_ns <= place.time_ns && self.samples.len() < SAMPLES_MAX {
-                self.samples.push(Sample { at_ns: *at_ns, ..sample.clone() });
-                *at_ns += (*every_ns).max(1);
             }
         }
     }
@@ -190,30 +207,6 @@ fn peak_of(
     let between_snapshots_bytes = vm_hwm_bytes.saturating_sub(rss_bytes);
     let paths = paths.collect();
     report::Peak { at_ns, rss_bytes, dirty_bytes, vm_hwm_bytes, between_snapshots_bytes, paths }
-}
-
-/// The call paths whose curve grows.
-fn growing(
-    samples: impl Iterator<Item = (u64, ProcessSample)>,
-    relative: &dyn Fn(u64) -> u64,
-) -> Vec<(Path, Growth)> {
-    let mut curves: FxHashMap<Path, Vec<(u64, u64)>> = FxHashMap::default();
-    let mut times = Vec::new();
-    for (at, sample) in samples {
-        times.push(relative(at));
-        for (path, bytes) in sample.paths {
-            let curve = curves.entry(path).or_default();
-            // It held nothing before it is first seen, and nothing where it is not.
-            curve.extend(times[curve.len()..times.len() - 1].iter().map(|at| (*at, 0)));
-            curve.push((relative(at), bytes));
-        }
-    }
-    let full = |mut curve: Vec<(u64, u64)>| {
-        curve.extend(times[curve.len()..].iter().map(|at| (*at, 0)));
-        curve
-    };
-    let judged = curves.into_iter().map(|(path, curve)| (path, growth(&full(curve))));
-    judged.filter_map(|(path, growth)| Some((path, growth?))).collect()
 }
 
 /// A session, to be looked at.
@@ -356,6 +349,14 @@ impl Session {
             lost: self.losses.events > 0,
             files: &self.files,
         })
+    }
+
+    /// What comes next comes at a time: takes the samples from before it.
+    pub(super) fn sample_before(&mut self, time_ns: u64) {
+        if self.moments.wants_sample(time_ns) {
+            let place = self.model.place();
+            self.moments.sample(time_ns, self.model.processes(), place);
+        }
     }
 
     /// Takes the states that are wanted where the stream stands.

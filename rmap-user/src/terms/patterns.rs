@@ -9,7 +9,7 @@ super::terms! {
             "";
         Reserved: "reserved", "RSS far below the size",
             "";
-        Growing: "growing", "RSS or Dirty rose through the snapshots",
+        Growing: "growing", "RSS rose through the session and still did at its end",
             "the latest size is the highest";
     }
 }

@@ -54,6 +54,11 @@ impl Selection {
                 process.dirty_bytes = sum(process, |s| s.dirty_bytes);
                 process.swap_bytes = sum(process, |s| s.swap_bytes);
                 process.sum_up();
+                // Owners that grow elsewhere are left out with the memory that they grow in.
+                let paths = process.segments.iter().flat_map(|segment| &segment.paths);
+                let left: HashSet<StackId> = paths.filter_map(|path| path.stack).collect();
+                process.growth.iter_mut().for_each(|g| g.stacks.retain(|id| left.contains(id)));
+                process.growth.retain(|grown| !grown.stacks.is_empty());
             }
             report.processes.retain(|process| !process.segments.is_empty());
             if report.processes.is_empty() {
@@ -113,7 +118,8 @@ fn named_stacks(report: &Report) -> impl Iterator<Item = StackId> + '_ {
         let paths = segments.flat_map(|s| &s.paths).filter_map(|path| path.stack);
         let gone = process.gone.iter().filter_map(|gone| gone.stack);
         let released = process.released.iter().filter_map(|released| released.stack);
-        mapped.chain(paths).chain(gone).chain(released)
+        let grew = process.growth.iter().flat_map(|grown| &grown.stacks).copied();
+        mapped.chain(paths).chain(gone).chain(released).chain(grew)
     })
 }
 

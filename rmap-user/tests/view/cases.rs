@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rmap::report::{
-    Address, BeforeAfter, Breakdown, Coverage, Exit, Frame, Gone, Host, Lost, MapCallKind,
+    Address, BeforeAfter, Breakdown, Coverage, Curves, Exit, Frame, Gone, Host, Lost, MapCallKind,
     MappedBy, Mode, Path, Pattern, Probe, Process, Released, Report, SCHEMA, Segment, Session,
     SnapshotKind, Stack, StackId, Totals, Unexplained, Unwind,
 };
@@ -136,6 +136,8 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         peak: None,
         window: None,
         timeline: Vec::new(),
+        growth: Vec::new(),
+        curves: Curves::default(),
         segments,
         gone: Vec::new(),
         released: Vec::new(),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use rmap::report::{
-    Address, BeforeAfter, Breakdown, Frame, Gone, Path, Process, Released, Report, Segment,
+    Address, BeforeAfter, Breakdown, Curves, Frame, Gone, Path, Process, Released, Report, Segment,
     SnapshotKind, Stack, StackId, Unexplained, check_identity,
 };
 use rmap::view::order::Sort;
@@ -220,6 +220,8 @@ fn process() -> impl Strategy<Value = Process> {
             peak: None,
             window: None,
             timeline: Vec::new(),
+            growth: Vec::new(),
+            curves: Curves::default(),
             segments,
             gone: more
                 .iter()

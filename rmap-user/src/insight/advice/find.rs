@@ -10,7 +10,7 @@ use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
 use crate::insight::rewrites::{self, Again};
 use crate::insight::rules::Rules;
-use crate::report::{Kind, Pattern};
+use crate::report::{GrowingOwner, Kind, Pattern};
 
 use super::Evidence;
 
@@ -212,29 +212,43 @@ pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
     still_growing(parts).or_else(|| rising(parts))
 }
 
-/// The call path that grows fastest of those that still did at the end, by the events.
+/// So many owners that still grew are named.
+const GROWING_NAMED: usize = 2;
+
+/// What gives functions of Node's programs names.
+const NODE_NAMES: &str =
+    " (node --perf-basic-prof --interpreted-frames-native-stack names its functions)";
+
+/// The owners that grow fastest of those that still did at the end, by the events.
 fn still_growing(parts: &Parts<'_>) -> Option<Evidence> {
-    let processes = parts.report.processes.iter().enumerate();
-    let paths = processes.flat_map(|(process, found)| {
-        let paths = found.segments.iter().flat_map(|segment| &segment.paths);
-        paths.filter_map(move |path| Some((process, path, path.growth?)))
-    });
-    let still = paths.filter(|(.., growth)| growth.still);
-    let (process, path, growth) = still.max_by_key(|(.., growth)| growth.bytes_per_s)?;
-    let chosen = those(parts, |part| {
-        part.attributed
-            && (part.process, part.stack, part.why) == (process, path.stack, path.cause.as_str())
-    });
-    let bytes = parts.sum(&chosen).rss;
+    let processes = parts.report.processes.iter();
+    let mut still: Vec<&GrowingOwner> =
+        processes.flat_map(|process| &process.growth).filter(|grown| grown.growth.still).collect();
+    still.sort_by_key(|grown| std::cmp::Reverse(grown.growth.bytes_per_s));
+    let bytes = still.iter().map(|grown| i128::from(grown.bytes)).sum();
     let tenths = |ns: u64| format!("{}.{}", ns / 1_000_000_000, ns / 100_000_000 % 10);
-    let text = format!(
-        "growing: {} holds {}, {} a second more since {} s, and still grew at the end",
-        owner(parts, &chosen),
-        mib(bytes),
-        mib(i128::from(growth.bytes_per_s)),
-        tenths(growth.since_ns)
-    );
-    Some(evidence(bytes, text))
+    let said = still.iter().take(GROWING_NAMED).map(|grown| {
+        let place = grown.place.as_ref().map_or(String::new(), |place| format!(" ({place})"));
+        format!(
+            "{}{place} holds {}, {} a second more since {} s, and still grew at the end",
+            grown.owner,
+            mib(grown.bytes.into()),
+            mib(i128::from(grown.growth.bytes_per_s)),
+            tenths(grown.growth.since_ns)
+        )
+    });
+    let said: Vec<String> = said.collect();
+    let unnamed = parts.report.processes.iter().any(|process| {
+        names::base(&process.exe).starts_with("node")
+            && !process.growth.is_empty()
+            && process.growth.iter().all(|grown| grown.place.is_none())
+    });
+    let hint = if unnamed { NODE_NAMES } else { "" };
+    let more = match still.len().saturating_sub(GROWING_NAMED) {
+        0 => String::new(),
+        more => format!("; {}", many(more, "more owner grew", "more owners grew")),
+    };
+    (!said.is_empty()).then(|| evidence(bytes, format!("growing: {}{more}{hint}", said.join("; "))))
 }
 
 /// The segment that rose most through the snapshots.

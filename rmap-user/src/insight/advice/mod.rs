@@ -113,11 +113,12 @@ pub const RULES: &[Rule] = &[
     },
     Rule {
         name: "growth",
-        threshold: "a call path still holds more and more in the last third of the session, or a segment \
+        threshold: "an owner still holds more and more in the last third of the session, or a segment \
                     rose by 8 MiB or more through the snapshots",
         remedy: "look at the owner: if nothing frees what it allocates, that is a leak; --window A..B \
                  shows what came and stayed",
-        harmless_when: "a cache fills up to its limit, or the program has just begun",
+        harmless_when: "a cache fills up to its limit, a collector has not run yet, or the program \
+                        has just begun",
         find: find::growth,
     },
     Rule {

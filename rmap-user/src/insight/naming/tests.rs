@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::{Address, Cause, MappedBy, Path, SnapshotKind, Stack, Thread};
+use crate::report::{Address, Cause, Curves, MappedBy, Path, SnapshotKind, Stack, Thread};
 
 /// A segment of so many KiB.
 fn segment(start: u64, kib: u64, perms: &str, name: &str) -> Segment {
@@ -54,6 +54,8 @@ fn named(segments: Vec<Segment>, threads: Vec<Thread>, stacks: Vec<Stack>) -> Ve
         peak: None,
         window: None,
         timeline: Vec::new(),
+        growth: Vec::new(),
+        curves: Curves::default(),
         segments,
         gone: Vec::new(),
         released: Vec::new(),

@@ -3,6 +3,7 @@
 //! Comes in: groups of parts. Goes out: lines that fit the width, no two rows of one text. What
 //! is not shown is one row, so the rows add up to the total.
 
+use std::collections::BTreeSet;
 use std::io;
 
 use crate::insight::group::{By, Group};
@@ -13,7 +14,7 @@ use crate::view::paint::{Line, Page, Paint};
 use crate::view::text;
 
 use super::apart::{Text, fit};
-use crate::view::unit::Unit;
+use crate::view::unit::{self, Unit};
 
 /// How many rows, of what.
 pub struct Table<'a> {
@@ -42,6 +43,8 @@ struct Row {
     via: String,
     cause: String,
     place: String,
+    /// How fast an owner grows.
+    grows: String,
     paint: Option<Paint>,
 }
 
@@ -155,6 +158,9 @@ impl Table<'_> {
             };
             row.place =
                 if by == By::Path { String::new() } else { facets::place(self.parts, group) };
+            if by == By::Owner {
+                row.grows = self.grows(group);
+            }
         } else if by != By::Module {
             let owner = facets::largest(self.parts, group, By::Owner);
             row.via = if owner.is_empty() { owner } else { format!("by {owner}") };
@@ -162,6 +168,23 @@ impl Table<'_> {
             row.place = facets::place(self.parts, group);
         }
         row
+    }
+
+    /// How fast an owner grows, in all processes of the group.
+    fn grows(&self, group: &Group) -> String {
+        let parts = group.parts.iter().filter_map(|at| self.parts.all.get(*at));
+        let mut speed = 0;
+        let mut known = BTreeSet::new();
+        for (part, stack) in parts.filter_map(|part| Some((part, part.stack?))) {
+            let grown = self.parts.process(part).map_or(&[][..], |process| &process.growth);
+            let at = grown.iter().position(|grown| grown.stacks.contains(&stack));
+            if let Some((at, grown)) = at.and_then(|at| Some((at, grown.get(at)?)))
+                && known.insert((part.process, at))
+            {
+                speed += grown.growth.bytes_per_s;
+            }
+        }
+        if speed > 0 { format!("{}/s", unit::size(speed.into())) } else { String::new() }
     }
 
     fn head(&self, inclusive: bool, widths: &Widths) -> Line {
@@ -174,7 +197,12 @@ impl Table<'_> {
         line.push(format!("  {name}"), Paint::Dim);
         let used = text::width(&name);
         let mut pad = widths.name.saturating_sub(used);
-        for (head, width) in [("", widths.via), ("Cause", widths.cause), ("Where", widths.place)] {
+        for (head, width) in [
+            ("Grows", widths.grows),
+            ("", widths.via),
+            ("Cause", widths.cause),
+            ("Where", widths.place),
+        ] {
             if width > 0 {
                 line.push(format!("{}  {head}", " ".repeat(pad)), Paint::Dim);
                 pad = width.saturating_sub(text::width(head));
@@ -205,6 +233,7 @@ impl Table<'_> {
         let mut used = text::width(name);
         let mut column = widths.name;
         for (cell, width, paint) in [
+            (&row.grows, widths.grows, Paint::Bad),
             (&row.via, widths.via, Paint::Dim),
             (&row.cause, widths.cause, Paint::Cause),
             (&row.place, widths.place, Paint::Plain),
@@ -224,6 +253,7 @@ impl Table<'_> {
 /// Columns of the texts.
 struct Widths {
     name: usize,
+    grows: usize,
     via: usize,
     cause: usize,
     place: usize,
@@ -236,6 +266,7 @@ impl Widths {
         let name = widest(|row| row.depth * 2 + text::width(&row.text.name));
         let mut widths = Self {
             name,
+            grows: widest(|row| text::width(&row.grows)),
             via: widest(|row| text::width(&row.via)),
             cause: widest(|row| text::width(&row.cause)),
             place: widest(|row| text::width(&row.place)),
@@ -265,13 +296,17 @@ impl Widths {
     }
 
     fn others(&self) -> usize {
-        [self.via, self.cause, self.place].iter().filter(|w| **w > 0).map(|w| w + 2).sum()
+        [self.grows, self.via, self.cause, self.place]
+            .iter()
+            .filter(|w| **w > 0)
+            .map(|w| w + 2)
+            .sum()
     }
 
     /// The names of all rows, those of one level told apart.
     fn names(&self, rows: &[Row]) -> Vec<String> {
         let mut names = vec![String::new(); rows.len()];
-        let depths: std::collections::BTreeSet<usize> = rows.iter().map(|row| row.depth).collect();
+        let depths: BTreeSet<usize> = rows.iter().map(|row| row.depth).collect();
         for depth in depths {
             let places: Vec<usize> = (0..rows.len())
                 .filter(|at| rows.get(*at).is_some_and(|r| r.depth == depth))

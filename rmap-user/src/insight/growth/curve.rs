@@ -1,24 +1,28 @@
-//! Whether a call path still holds more and more.
+//! Whether a curve still rises at its end.
 //!
-//! Comes in: the bytes of a call path at places spread over a session. Goes out: a [`Growth`], or
-//! nothing. A cache that fills and stops, and an allocator whose size goes up and down, do not grow: what
-//! counts is what is left at the lowest points.
+//! Comes in: bytes at places spread evenly over a session. Goes out: a [`Growth`], or nothing. A cache
+//! that fills and stops, one that fills ever more slowly, and an allocator whose size goes up and down, do
+//! not grow: what counts is what is left at the lowest points.
 
 use crate::report::Growth;
 
 /// Fewer points say nothing.
-const POINTS_MIN: usize = 12;
+pub const POINTS_MIN: usize = 12;
 /// The last third is cut into so many parts, each of which must hold more at its lowest point than the
 /// one before. Of huge pages one part may have got none, but not the last.
-const PARTS: usize = 4;
+pub const PARTS: usize = 4;
 /// Growth of the last third below this many bytes is not worth a word.
-const BYTES_MIN: u64 = 256 << 10;
-/// Nor is growth below this share of what the path holds, in percent.
-const SHARE_MIN: u64 = 5;
+pub const BYTES_MIN: u64 = 256 << 10;
+/// Nor is growth below this share of what is held, in percent.
+pub const SHARE_MIN: u64 = 5;
+/// Whatever grew for less than this may have been a start, ns.
+pub const SHORTEST_NS: u64 = 1_000_000_000;
+/// In the last sixth it must have grown by this share of its rate since its beginning, in percent.
+pub const LEVEL_PERCENT: u64 = 33;
 
 /// Judges a curve of (ns since the start, bytes), in the order of time, evenly spread.
 #[must_use]
-pub(super) fn growth(curve: &[(u64, u64)]) -> Option<Growth> {
+pub fn growth(curve: &[(u64, u64)]) -> Option<Growth> {
     if curve.len() < POINTS_MIN {
         return None;
     }
@@ -30,13 +34,41 @@ pub(super) fn growth(curve: &[(u64, u64)]) -> Option<Growth> {
     if fell || !at_last || risen + 2 < PARTS {
         return None;
     }
-    let (first, last) = (lowest.first()?, lowest.last()?);
+    let (first, last) = (*lowest.first()?, *lowest.last()?);
     let rise = last - first;
-    let held = curve.last()?.1;
+    let (ended_ns, held) = *curve.last()?;
     if rise < BYTES_MIN || rise * 100 < held * SHARE_MIN {
         return None;
     }
-    Some(Growth { bytes_per_s: slope(third), since_ns: since(curve), still: true })
+    let since = since(curve);
+    let (since_ns, before) = *curve.get(since)?;
+    if ended_ns - since_ns < SHORTEST_NS {
+        return None;
+    }
+    // From the middle of the first part to that of the last one are three of four parts of a third.
+    let (lasted, sixth) = (curve.len() - since, third.len() / 2);
+    let recent = last.saturating_sub(*lowest.get(PARTS / 2 - 1)?);
+    let whole = last.saturating_sub(before);
+    let fair = u128::from(whole) * (sixth as u128) / (lasted as u128).max(1);
+    if u128::from(recent) * 100 < fair * u128::from(LEVEL_PERCENT) {
+        return None;
+    }
+    Some(Growth { bytes_per_s: slope(third), since_ns, still: true })
+}
+
+/// By how much it rose in its last third, as it is left at the lowest points.
+#[must_use]
+pub fn rise(curve: &[(u64, u64)]) -> u64 {
+    let third = &curve[curve.len() - curve.len() / 3..];
+    let mut lowest = parts(third).map(lowest);
+    let first = lowest.next().unwrap_or(0);
+    lowest.last().unwrap_or(0).saturating_sub(first)
+}
+
+/// Bytes a second in the last third, by least squares.
+#[must_use]
+pub fn last_slope(curve: &[(u64, u64)]) -> u64 {
+    slope(&curve[curve.len() - curve.len() / 3..])
 }
 
 fn parts(points: &[(u64, u64)]) -> impl Iterator<Item = &[(u64, u64)]> {
@@ -48,7 +80,6 @@ fn lowest(points: &[(u64, u64)]) -> u64 {
     points.iter().map(|(_, bytes)| *bytes).min().unwrap_or(0)
 }
 
-/// Bytes a second by least squares.
 fn slope(points: &[(u64, u64)]) -> u64 {
     let count = points.len() as f64;
     let seconds = |ns: u64| ns as f64 / 1e9;
@@ -63,15 +94,15 @@ fn slope(points: &[(u64, u64)]) -> u64 {
     if below > 0.0 { (above / below).max(0.0) as u64 } else { 0 }
 }
 
-/// The last time at which it held no more than it did at any later time: from there on it grew.
-fn since(curve: &[(u64, u64)]) -> u64 {
+/// The last point at which it held no more than it did at any later one: from there on it grew.
+fn since(curve: &[(u64, u64)]) -> usize {
     let mut floor = u64::MAX;
-    let mut since = curve.last().map_or(0, |(t, _)| *t);
+    let mut since = curve.len().saturating_sub(1);
     let mut flat = 0;
-    for (t, bytes) in curve.iter().rev() {
+    for (at, (_, bytes)) in curve.iter().enumerate().rev() {
         if *bytes < floor {
             (floor, flat) = (*bytes, 0);
-            since = *t;
+            since = at;
         } else {
             flat += 1;
         }
@@ -110,6 +141,18 @@ mod tests {
         assert_eq!(growth(&curve(|n| 100 * MIB + n * 4096)), None, "a trickle");
         assert_eq!(growth(&curve(|n| 200 * MIB - n * MIB)), None, "it shrinks");
         assert_eq!(growth(&curve(|n| n * MIB)[..8]), None, "too few points");
+    }
+
+    #[test]
+    fn what_fills_ever_more_slowly_does_not_grow() {
+        let full = |n: u64| (100.0 * MIB as f64 * (1.0 - (-(n as f64) / 15.0).exp())) as u64;
+        assert_eq!(growth(&curve(full)), None);
+    }
+
+    #[test]
+    fn what_grew_for_less_than_a_second_was_a_start() {
+        let short: Vec<_> = curve(|n| n * MIB).iter().map(|(t, b)| (t / 8, *b)).collect();
+        assert_eq!(growth(&short), None);
     }
 
     #[test]
