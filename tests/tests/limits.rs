@@ -139,6 +139,6 @@ fn growth_is_advised_without_looking_in_between_and_the_curve_is_drawn() {
         "{growth:?}"
     );
     let shown = rmap_tests::process::run(rmap(["report"]).arg(machine.scratch().join("recording")));
-    assert!(shown.out().contains("growing: grow holds 96.0 MiB"), "{}", shown.out());
+    assert!(shown.out().contains("growing: grow (rise.c:13) holds 96.0 MiB"), "{}", shown.out());
     assert!(shown.out().contains("RSS through the session: ▁"), "{}", shown.out());
 }
