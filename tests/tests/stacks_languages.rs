@@ -226,6 +226,18 @@ fn functions_of_python_have_their_names_and_callers() {
     panic!("{last}");
 }
 
+/// The same, borrowed.
+fn words(argv: &[String]) -> Vec<&str> {
+    argv.iter().map(String::as_str).collect()
+}
+
+/// Node, which names its functions. It writes a log as well, into the directory that it runs in.
+fn node(scratch: &Path, source: &Path) -> Vec<String> {
+    let log = format!("--logfile={}", scratch.join("v8.log").display());
+    let words = ["node", "--perf-basic-prof", &log, "--no-logfile-per-isolate"];
+    words.into_iter().map(str::to_owned).chain([source.display().to_string()]).collect()
+}
+
 #[test]
 fn functions_of_javascript_have_their_names() {
     let machine = begin!();
@@ -238,11 +250,8 @@ fn functions_of_javascript_have_their_names() {
                 for (let i = 0; i < 3000; i++) fillPages(small);\n\
                 fillPages(Buffer.allocUnsafeSlow(64 << 20));\n";
     std::fs::write(&source, text).unwrap();
-    // It writes a log as well, into the directory that it runs in.
-    let log = format!("--logfile={}", machine.scratch().join("v8.log").display());
-    let log = [log.as_str(), "--no-logfile-per-isolate"];
-    let argv = [&["node", "--perf-basic-prof"], &log[..], &[source.to_str().unwrap()]].concat();
-    let (traced, _maps) = traced(machine.scratch(), &argv);
+    let argv = node(machine.scratch(), &source);
+    let (traced, _maps) = traced(machine.scratch(), &words(&argv));
     println!("node --perf-basic-prof: {}", complete(&traced).1);
     let filled = with(&traced.report, |name| name.contains("fillPages"));
     assert!(bytes(&filled) >= 60 * MIB, "{} bytes", bytes(&filled));
@@ -276,8 +285,8 @@ fn code_that_v8_makes_is_known_as_soon_as_it_runs() {
                 for (let i = 0; i < 2000; i++) remember();\n";
     std::fs::write(&source, text).unwrap();
     for _ in 0..4 {
-        let argv = ["node", "--perf-basic-prof", source.to_str().unwrap()];
-        let (traced, _maps) = traced(machine.scratch(), &argv);
+        let argv = node(machine.scratch(), &source);
+        let (traced, _maps) = traced(machine.scratch(), &words(&argv));
         let remembered = bytes(&with(&traced.report, |name| name == "remember"));
         assert!(remembered >= 25 * MIB, "{remembered} bytes:\n{}", traced.table);
     }

@@ -10,7 +10,7 @@ use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
 use crate::insight::rewrites::{self, Again};
 use crate::insight::rules::Rules;
-use crate::report::{GrowingOwner, Kind, Pattern};
+use crate::report::{GrowingOwner, Kind, Pattern, Segment};
 
 use super::Evidence;
 
@@ -120,7 +120,7 @@ pub fn relocations(parts: &Parts<'_>) -> Option<Evidence> {
 
 pub fn madv_free(parts: &Parts<'_>) -> Option<Evidence> {
     let mut bytes = 0;
-    let mut most: Option<(u64, &crate::report::Segment)> = None;
+    let mut most: Option<(u64, &Segment)> = None;
     for segment in parts.report.processes.iter().flat_map(|process| &process.segments) {
         let given_up = segment.breakdown.lazyfree_bytes.unwrap_or(0);
         bytes += i128::from(given_up);
@@ -139,9 +139,14 @@ pub fn madv_free(parts: &Parts<'_>) -> Option<Evidence> {
     Some(evidence(bytes, text))
 }
 
+/// Whether a segment is an arena of glibc's. Other allocators' have their own names, and other limits.
+pub(super) fn is_glibcs_arena(segment: &Segment) -> bool {
+    let glibcs = |label: &str| label.starts_with("[malloc arena");
+    segment.kind == Some(Kind::MallocArena) && segment.label.as_deref().is_none_or(glibcs)
+}
+
 pub fn malloc_arenas(parts: &Parts<'_>) -> Option<Evidence> {
-    let of_arena = |part: &Part<'_>| part.segment.kind == Some(Kind::MallocArena);
-    let chosen = those(parts, of_arena);
+    let chosen = those(parts, |part| is_glibcs_arena(part.segment));
     let bytes = parts.sum(&chosen).rss;
     let arenas: BTreeSet<(usize, u64)> = chosen
         .iter()
@@ -253,7 +258,7 @@ fn still_growing(parts: &Parts<'_>) -> Option<Evidence> {
 
 /// The segment that rose most through the snapshots.
 fn rising(parts: &Parts<'_>) -> Option<Evidence> {
-    let grown = |segment: &crate::report::Segment| {
+    let grown = |segment: &Segment| {
         i128::from(segment.rss_bytes.after) - i128::from(segment.rss_bytes.before)
     };
     let segments = parts.report.processes.iter().flat_map(|process| &process.segments);

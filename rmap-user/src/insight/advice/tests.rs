@@ -82,6 +82,18 @@ fn copies_after_fork_name_the_writer_and_the_side() {
 }
 
 #[test]
+fn arenas_are_those_of_glibc() {
+    let is = |kind, label: Option<&str>| {
+        let label = label.map(str::to_owned);
+        let segment = segment("", 1, "first-write", 8, 8);
+        find::is_glibcs_arena(&Segment { kind: Some(kind), label, ..segment })
+    };
+    use crate::report::Kind;
+    assert!(is(Kind::MallocArena, Some("[malloc arena 3]")) && is(Kind::MallocArena, None));
+    assert!(!is(Kind::MallocArena, Some("[jemalloc]")) && !is(Kind::Heap, None));
+}
+
+#[test]
 fn relocations_count_in_many_processes_only() {
     let relocated = |processes| {
         let of = || vec![segment("/usr/lib/libbig.so", 2, "file-cow", 4, 4)];
