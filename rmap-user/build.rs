@@ -3,11 +3,14 @@
 //! Comes in: `rmap-ebpf/prebuilt`, and the sources that it was made from. Goes out: the
 //! environment variable `RMAP_PROBES` of the compilation, the absolute path of the object, for
 //! `aya::include_bytes_aligned!(env!("RMAP_PROBES"))`. Without the feature `live` there is none. The
-//! built page of `--html` is held to its sources likewise, in any build.
+//! built page of `--html` is held to its sources likewise, in any build, and with `live` the allocator's
+//! shim of `--malloc`, whose path is in `RMAP_MALLOC_SHIM`.
 //!
 //! `RMAP_PROBES_OBJECT=PATH` in the environment embeds that object instead, unchecked: the tests
 //! use it to run with an object just built from source.
 
+#[path = "../rmap-malloc/record.rs"]
+mod malloc_record;
 #[path = "page/record.rs"]
 mod page_record;
 #[path = "../rmap-ebpf/source_hash.rs"]
@@ -28,12 +31,28 @@ fn main() {
     if env::var_os("CARGO_FEATURE_LIVE").is_none() {
         return;
     }
-    match object() {
-        Ok(path) => println!("cargo:rustc-env=RMAP_PROBES={}", path.display()),
-        Err(line) => {
-            println!("cargo::error={line}");
-            std::process::exit(1);
+    for (name, path) in [("RMAP_PROBES", object()), ("RMAP_MALLOC_SHIM", shim())] {
+        match path {
+            Ok(path) => println!("cargo:rustc-env={name}={}", path.display()),
+            Err(line) => {
+                println!("cargo::error={line}");
+                std::process::exit(1);
+            }
         }
+    }
+}
+
+/// The path of the allocator's shim to embed; a stale one is refused.
+fn shim() -> Result<PathBuf, String> {
+    let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("Cargo did not name the package")?;
+    let root = Path::new(&package).parent().ok_or("the package is in no workspace")?;
+    println!("cargo:rerun-if-changed={}", root.join(malloc_record::FOLDER).display());
+    match malloc_record::stale(root)? {
+        None => Ok(root.join(malloc_record::FOLDER).join(malloc_record::OBJECT)),
+        Some(reason) => Err(format!(
+            "the allocator's shim is stale: {reason}; run `{}`",
+            malloc_record::COMMAND
+        )),
     }
 }
 

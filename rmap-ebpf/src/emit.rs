@@ -39,6 +39,12 @@ pub fn put<T: IntoBytes + Immutable>(record: &T) -> bool {
     ring().output::<[u8]>(record.as_bytes(), 0).is_ok()
 }
 
+/// Sends a record, if there is room in either ring.
+#[inline(always)]
+pub fn put_or_spill<T: IntoBytes + Immutable>(record: &T) -> bool {
+    put(record) || SPILL.output::<[u8]>(record.as_bytes(), 0).is_ok()
+}
+
 /// Whether nothing waits in the ring: then a record wakes user space.
 #[inline(always)]
 pub fn is_read() -> bool {

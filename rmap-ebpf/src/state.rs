@@ -103,6 +103,8 @@ pub enum Place {
     Dirtied,
     /// `mm_filemap_delete_from_page_cache`.
     Removed,
+    /// The allocator's shim (`--malloc`).
+    Malloc,
     /// `sched_process_fork`, where the first was left out: see [`crate::parted`].
     ForkAgain,
     /// A mapping call, since Linux 7.0.
@@ -147,6 +149,7 @@ pub const PLACES: usize = abi::PLACES as usize;
 const _: () = assert!(Place::ExitLast as usize == PLACES - 1);
 const _: () = assert!(Place::CallAgain as u32 == abi::PLACES_WALKED - 1);
 const _: () = assert!(Place::Removed as u32 == abi::PLACES_UNDISTURBED - 1);
+const _: () = assert!(Place::Malloc as u32 == abi::PLACES_WITH_MALLOC - 1);
 
 /// The rows that walks found before, by [`Place`] where programs are preempted; else all have the
 /// first one.

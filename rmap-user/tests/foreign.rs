@@ -38,6 +38,7 @@ const MAY: &[(&str, &str)] = &[
     ("live/cgroup", "the kernel's cgroup files, and flags of page frames in /proc"),
     ("live/heap", "memory of a process that is resident; whether it is there"),
     ("live/linger.rs", "rmap's own descriptors"),
+    ("live/malloc.rs", "folders of the system, and rmap's own file in one"),
     ("live/memory_group.rs", "the kernel's cgroup files, and texts of /proc"),
     ("live/modules/mod.rs", "namespaces in /proc; files of the system's own, on its own device"),
     ("live/modules/vdso.rs", "rmap's own memory"),

@@ -168,6 +168,7 @@ const CREATES: &[&str] = &[
 /// Who else may, and why.
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("output", "the creator"),
+    ("live/malloc.rs", "the allocator's shim, in a folder of its own that nobody else can change"),
     ("unwind/cache.rs", "tables, in a folder that must be the user's own (`Cache::open`)"),
 ];
 

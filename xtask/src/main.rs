@@ -1,5 +1,6 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `battery`, `page`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `matrix`, `licences`.
+//! `arm64`, `battery`, `page`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `malloc`, `matrix`,
+//! `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
 
@@ -12,6 +13,7 @@ mod ebpf;
 mod fuzz;
 mod golden;
 mod licences;
+mod malloc;
 mod matrix;
 mod page;
 mod prepare;
@@ -50,6 +52,8 @@ enum Task {
     Golden(golden::Options),
     /// Checks the licences and the origin of all dependencies.
     Licences,
+    /// Builds the allocator's shim of --malloc from its source and keeps it with its source's hash.
+    Malloc(malloc::Options),
     /// Does what every route of memory does, and prints what rmap said of it.
     Matrix,
     /// Builds the page of --html from its sources, or looks at pages in a browser.
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Golden(options) => golden::run(&options),
         Task::Licences => licences::run(),
+        Task::Malloc(options) => malloc::run(&options),
         Task::Matrix => matrix::run(),
         Task::Page(options) => page::run(&options),
         Task::Prepare => Ok(prepare::run()),

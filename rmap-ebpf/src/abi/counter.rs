@@ -18,6 +18,8 @@ pub const COUNT_FAULTS_NESTED: u32 = 5;
 pub const COUNT_BRACKETS_FULL: u32 = 6;
 /// Lost records of which not even the address space could be kept.
 pub const COUNT_LOST_ANYWHERE: u32 = 7;
+/// Records of the allocator's shim that found no room in either ring.
+pub const COUNT_LOST_MALLOC: u32 = 8;
 /// Stacks of which the walk ended complete, then one counter for each other `STACK_` status in
 /// its order.
 pub const COUNT_STACK_STATUS: u32 = 16;

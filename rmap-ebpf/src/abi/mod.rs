@@ -8,12 +8,14 @@
 
 mod counter;
 mod loss;
+mod malloc;
 mod python;
 mod record;
 mod unwind;
 
 pub use counter::*;
 pub use loss::*;
+pub use malloc::*;
 pub use python::*;
 pub use record::*;
 pub use unwind::*;

@@ -20,11 +20,13 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Places where stacks are looked at that never run at once on one CPU, in the order of `state::Place`.
-pub const PLACES: u32 = 16;
+pub const PLACES: u32 = 17;
 /// How many of them, the first ones, are such that stacks are walked there.
-pub const PLACES_WALKED: u32 = 8;
+pub const PLACES_WALKED: u32 = 9;
 /// How many serve where programs are not preempted (before Linux 7.0).
 pub const PLACES_UNDISTURBED: u32 = 5;
+/// The same where the allocator's shim is traced.
+pub const PLACES_WITH_MALLOC: u32 = PLACES_UNDISTURBED + 1;
 
 /// log2 of [`BUCKET_BYTES`].
 pub const BUCKET_SHIFT: u32 = 7;

@@ -5,6 +5,7 @@ mod calibrate;
 mod fault;
 mod file;
 mod lifecycle;
+mod malloc;
 mod mapping;
 mod rss;
 mod table;

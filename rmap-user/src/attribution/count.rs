@@ -378,7 +378,7 @@ impl Tally {
         let otherwise = if setting.lost {
             Reason::LostEvents
         } else if setting.moment.stands() {
-            Reason::Unknown
+            unknown(segment)
         } else {
             Reason::SnapshotRace
         };
@@ -454,7 +454,7 @@ impl Tally {
             (Reason::WriteAfterMadvFree, self.after_free),
             (Reason::WriteAfterSwapIn, self.after_swap_in),
             (Reason::SharedWriteWithoutFault, self.silent),
-            (self.replaced(setting), owned_clean),
+            (self.replaced(segment, setting), owned_clean),
             (Reason::BeforeAttach, self.before.rss - self.before.dirty.min(self.before.rss)),
             (Reason::PageCacheWrite, self.unflagged),
         ]);
@@ -479,7 +479,7 @@ impl Tally {
     }
 
     /// Who put an anonymous page, with no fault, where a path had mapped another.
-    fn replaced(&self, setting: &Setting) -> Reason {
+    fn replaced(&self, segment: &Segment, setting: &Setting) -> Reason {
         if setting.unplaced.remote > 0 {
             Reason::Remote
         } else if setting.unplaced.pinned > 0 {
@@ -487,9 +487,15 @@ impl Tally {
         } else if setting.lost {
             Reason::LostEvents
         } else {
-            Reason::Unknown
+            unknown(segment)
         }
     }
+}
+
+/// Why a private page is there that nobody is known to have brought: in code of a file, a breakpoint.
+fn unknown(segment: &Segment) -> Reason {
+    let code = segment.is_private() && segment.has_file() && segment.perms.contains('x');
+    if code { Reason::Breakpoint } else { Reason::Unknown }
 }
 
 /// The owner as far as no event was lost since.

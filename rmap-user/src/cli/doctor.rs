@@ -74,6 +74,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         verbose: false,
         check_unwind: false,
         python: true,
+        malloc: false,
     };
     let (attached, load_error) = match session::load(settings) {
         Ok(probes) => {

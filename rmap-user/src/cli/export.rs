@@ -45,15 +45,19 @@ pub enum Weight {
     Touched,
     /// Bytes that are written again within a period (--rewrites)
     Rewritten,
+    /// Bytes in live blocks of malloc, by estimate (--malloc)
+    Live,
 }
 
-impl From<Weight> for Of {
-    fn from(weight: Weight) -> Self {
-        match weight {
-            Weight::Resident => Self::Resident,
-            Weight::Dirty => Self::Dirty,
-            Weight::Touched => Self::Touched,
-            Weight::Rewritten => Self::Rewritten,
+impl Weight {
+    /// Which bytes of pages; `None` for those of blocks.
+    const fn of_pages(self) -> Option<Of> {
+        match self {
+            Self::Resident => Some(Of::Resident),
+            Self::Dirty => Some(Of::Dirty),
+            Self::Touched => Some(Of::Touched),
+            Self::Rewritten => Some(Of::Rewritten),
+            Self::Live => None,
         }
     }
 }
@@ -137,7 +141,7 @@ pub struct FlameOptions {
 /// # Errors
 /// What could not be read or written.
 pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
-    let of = options.of.into();
+    let of = options.of.of_pages();
     let listing = options.select.listing();
     let (rules, schema) = (options.json.rules()?, options.json.schema());
     let source = Source {
@@ -156,7 +160,10 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
             growth::judge(&mut report, &rules);
             json::write(&report, &rules, schema, out)
         }
-        Format::Folded => folded::write(report, of, listing, out),
+        Format::Folded => match of {
+            Some(of) => folded::write(report, of, listing, out),
+            None => folded::write_live(report, out),
+        },
         Format::Pprof => pprof::write(report, listing, out),
         Format::Speedscope => speedscope::write(report, listing, out),
         // Written above: it needs more than the report.
@@ -169,13 +176,20 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<()> {
 /// # Errors
 /// What could not be read or written.
 pub fn flame(options: &FlameOptions) -> anyhow::Result<()> {
-    let (of, listing) = (options.of.into(), options.select.listing());
+    let listing = options.select.listing();
     let source = Source {
         file: &options.file,
         moments: &options.moments,
         reading: &options.reading,
         select: &options.select,
         output: options.output.as_ref(),
+    };
+    let Some(of) = options.of.of_pages() else {
+        ensure!(
+            options.by.is_empty() && !options.reverse,
+            "cannot draw live blocks in groups, nor reversed: leave --by and --reverse out"
+        );
+        return source.convert(flame::write_live);
     };
     if options.by.is_empty() && !options.reverse {
         return source.convert(|report, out| flame::write(report, of, listing, out));

@@ -75,6 +75,24 @@ pub struct WatchOptions {
     #[arg(long, value_name = "SECS", value_parser = seconds, requires = "heap", hide_short_help = true)]
     pub heap_limit: Option<Duration>,
 
+    /// Show which call paths hold malloc's live blocks, sampled: one byte in BYTES (512K)
+    #[arg(
+        long,
+        value_name = "BYTES",
+        value_parser = mean,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "512K",
+        hide_short_help = true,
+        long_help = "Show which call paths hold live blocks of malloc and its kin: what was allocated \
+                     and not freed, estimated from a sample of one byte in BYTES on average (512K). \
+                     `run` preloads a small library into the command and its children, which picks \
+                     blocks; programs that are linked statically, and those that have an allocator of \
+                     their own in their file, are not sampled, and that is shown. docs/heap.md has \
+                     what it costs"
+    )]
+    pub malloc: Option<u64>,
+
     /// Which probes serve
     #[arg(long, value_name = "PLAN", value_enum, default_value_t, hide_short_help = true)]
     pub probes: ProbesOption,
@@ -135,6 +153,14 @@ impl From<ProbesOption> for Choice {
     }
 }
 
+/// Bytes from one picked byte to the next.
+fn mean(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("pick one byte in 1 or more".to_owned()),
+        mean => Ok(mean),
+    }
+}
+
 /// `rss>2G`, `dirty>500M`, `rss>90%`.
 fn until(text: &str) -> Result<Until, String> {
     let (figure, above) =
@@ -180,6 +206,7 @@ impl WatchOptions {
             marker: None,
             rewrites: self.rewrites.settings(),
             heap: self.heap.then(|| self.heap_limit.unwrap_or(LIMIT)),
+            malloc: self.malloc,
             onlooker: None,
         }
     }

@@ -13,6 +13,7 @@ pub mod growth;
 pub mod heap;
 pub mod json;
 pub mod kind;
+pub mod malloc;
 pub mod names;
 pub mod naming;
 pub mod owner;

@@ -5,10 +5,11 @@
 
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Sub};
+use std::sync::LazyLock;
 
 use rustc_hash::FxHashSet;
 
-use crate::report::{Cause, Process, Report, Segment, StackId};
+use crate::report::{Cause, MallocPath, Process, Report, Segment, StackId};
 
 use super::kind;
 use super::owner::Owners;
@@ -139,6 +140,26 @@ impl<'a> Parts<'a> {
         Self { report, all, owners: Owners::of(&report.stacks, rules) }
     }
 
+    /// The call paths that hold live blocks of an allocator: `rss` is the estimate of their bytes. They
+    /// are in no segment.
+    #[must_use]
+    pub fn of_live(report: &'a Report, rules: &Rules) -> Self {
+        static NOWHERE: LazyLock<Segment> = LazyLock::new(Segment::default);
+        let part = |(process, path): (usize, &MallocPath)| Part {
+            process,
+            segment: &NOWHERE,
+            stack: path.stack,
+            why: "live",
+            attributed: true,
+            code: false,
+            tids: &[],
+            bytes: Bytes { rss: path.live_bytes.into(), dirty: 0 },
+            retained: None,
+        };
+        let all = live_paths(report).map(part).collect();
+        Self { report, all, owners: Owners::of(&report.stacks, rules) }
+    }
+
     /// The process of a part.
     #[must_use]
     pub fn process(&self, part: &Part<'_>) -> Option<&'a Process> {
@@ -188,4 +209,14 @@ fn of_segment(process: usize, segment: &Segment) -> impl Iterator<Item = Part<'_
         retained: None,
     });
     paths.chain(residuals)
+}
+
+/// Every call path with live blocks, with its process's place in the report, in the order of
+/// [`Parts::of_live`].
+pub(super) fn live_paths(report: &Report) -> impl Iterator<Item = (usize, &MallocPath)> {
+    let all = report.processes.iter().enumerate();
+    all.flat_map(|(process, found)| {
+        let paths = found.malloc.iter().flat_map(|malloc| &malloc.paths);
+        paths.filter(|path| path.live_bytes > 0).map(move |path| (process, path))
+    })
 }

@@ -11,6 +11,7 @@ mod foreign;
 pub mod heap;
 pub mod hurry;
 pub mod linger;
+pub mod malloc;
 mod memory_group;
 pub mod modules;
 pub mod perf_map;

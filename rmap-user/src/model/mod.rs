@@ -7,6 +7,7 @@
 
 mod arch;
 mod arounds;
+mod blocks;
 mod call;
 mod candidates;
 mod cause;
@@ -42,6 +43,7 @@ mod unplaced;
 
 pub use arch::{Arch, Syscall};
 pub use arounds::Arounds;
+pub use blocks::{Block, Blocks};
 pub use call::{Advice, Failed, MapOp, Mremap, NewMapping};
 pub use candidates::{Candidate, Candidates};
 pub use cause::{Cause, How};

@@ -373,6 +373,12 @@ impl Processes {
             Body::Stack(stack) => self.stacks.add(stack),
             // Whoever has the tables walks it and tells the result as a stack.
             Body::RawStack(_) => {}
+            Body::Malloc(call) => {
+                let Some((key, _)) = self.space_of(event, false) else { return };
+                if let Some((space, actor)) = self.acting(key, event, call.stack) {
+                    space.blocks.call(call, actor);
+                }
+            }
             // Its frames come with their places, by `join`.
             Body::Runtime(_) => {}
             Body::Rss(rss) => self.rss(event, rss),

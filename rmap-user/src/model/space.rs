@@ -8,6 +8,7 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use super::arounds::Arounds;
+use super::blocks::Blocks;
 use super::candidates::{Candidate, Candidates};
 use super::cause::{Cause, How};
 use super::files::Writer;
@@ -84,6 +85,8 @@ pub struct AddressSpace {
     pub(super) doubts: RangeMap<Doubt>,
     pub(super) in_flight: FxHashMap<u32, Taken>,
     pub(super) pending: FxHashMap<u32, Pending>,
+    /// Blocks of its allocator that were picked and are live.
+    pub(super) blocks: Blocks,
     /// Who writes again, where that is watched.
     pub(super) rewrites: Option<Box<RewriteLog>>,
     /// Anonymous pages may be shared with a parent or a child.
@@ -138,6 +141,7 @@ impl AddressSpace {
             doubts: RangeMap::default(),
             in_flight: FxHashMap::default(),
             pending: FxHashMap::default(),
+            blocks: Blocks::default(),
             rewrites: None,
             may_share: false,
             released: FxHashMap::default(),
@@ -210,9 +214,16 @@ impl AddressSpace {
         child.heap = self.heap;
         child.mergeable = self.mergeable.clone();
         child.unmerged = self.unmerged.clone();
+        child.blocks = self.blocks.fork();
         child.family = self.family.or(Some((self.key, self.code_changes)));
         child.forked_by(parent);
         child
+    }
+
+    /// Blocks of its allocator that were picked and are live.
+    #[must_use]
+    pub const fn blocks(&self) -> &Blocks {
+        &self.blocks
     }
 
     /// Code was mapped or made: from now on its addresses may mean something else than in others.

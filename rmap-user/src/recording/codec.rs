@@ -32,6 +32,8 @@ const FILE: u8 = 12;
 const MISSING: u8 = 13;
 const MARK: u8 = 14;
 const REWRITES: u8 = 15;
+/// Of an allocator's shim.
+const MALLOC: u8 = 41;
 /// Of a language runtime: see [`super::runtime`].
 const RUNTIME: u8 = 32;
 /// Of an allocator: see [`super::heap`].
@@ -143,6 +145,7 @@ impl Batch {
             Body::Rss(_) => RSS,
             Body::File(_) => FILE,
             Body::Missing(_) => MISSING,
+            Body::Malloc(_) => MALLOC,
             Body::Runtime(_) => RUNTIME,
         };
         self.begin(kind);
@@ -216,6 +219,7 @@ impl Batch {
             }
             Body::Missing(Missing::Space { calls }) => out.push(u8::from(*calls)),
             Body::Missing(Missing::Anywhere) => out.push(ANYWHERE),
+            Body::Malloc(call) => super::malloc::put_call(out, call),
             Body::Runtime(runtime) => super::runtime::put_runtime(out, runtime),
         }
     }
@@ -551,7 +555,9 @@ impl<'a> Unbatch<'a> {
         }
         let input = match self.from.byte()? {
             FAULTS => self.faults()?,
-            kind @ (MAP..=RSS | FILE | MISSING | RUNTIME) => Input::Event(self.event(kind)?),
+            kind @ (MAP..=RSS | FILE | MISSING | RUNTIME | MALLOC) => {
+                Input::Event(self.event(kind)?)
+            }
             SNAPSHOT => Input::Snapshot(self.snapshot()?),
             HEAP => Input::Heap(Box::new(heap(&mut self.from)?)),
             PROCESS => {
@@ -718,6 +724,7 @@ impl<'a> Unbatch<'a> {
                 Body::Stack(Stack { hash, end: end.unwrap_or(StackEnd::Unknown), ips })
             }
             MISSING => Body::Missing(missing(from)?),
+            MALLOC => Body::Malloc(super::malloc::call(from)?),
             RUNTIME => Body::Runtime(Box::new(super::runtime::runtime(from)?)),
             FILE => {
                 let (file, index, pages) = (file(from)?, from.number()?, from.small()?);

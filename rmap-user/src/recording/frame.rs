@@ -9,7 +9,7 @@ use std::io::Read;
 use super::Error;
 
 /// The version that this rmap writes, and the highest that it reads.
-pub(crate) const VERSION: u16 = 5;
+pub(crate) const VERSION: u16 = 6;
 const MAGIC: [u8; 8] = *b"\x89RMAP\r\n\x1a";
 
 /// Whether a file that begins with these bytes (eight, or all that it has) is a recording.

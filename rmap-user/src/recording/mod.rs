@@ -9,7 +9,7 @@
 //! * `rewrites`: watched memory as bytes; `runtime`: frames and code of language runtimes as bytes;
 //! * `codec`: inputs as bytes; `names`: names of code as bytes; `varint`: numbers as bytes;
 //! * `breakdown`: the measures of a segment and threads as bytes;
-//! * `heap`: what an allocator holds as bytes;
+//! * `heap`: what an allocator holds as bytes; `malloc`: what its shim reports as bytes;
 //! * `limits`: values that no kernel gives.
 
 pub(crate) mod breakdown;
@@ -17,6 +17,7 @@ pub(crate) mod codec;
 pub(crate) mod frame;
 mod heap;
 pub(crate) mod limits;
+mod malloc;
 pub(crate) mod names;
 pub(crate) mod read;
 mod rewrites;

@@ -12,9 +12,9 @@ use super::limits::Limits;
 use crate::model::Arch;
 use crate::trace::{
     Access, Body, Breakdown, Code, Delta, Entry, Event, Fault, FileChange, FileId, Fork, Input,
-    Losses, MapCall, Measure, Missing, MissingPages, MmId, MmKey, Moment, PageKind, PageRun,
-    PageState, ProcessFacts, RawStack, Rewrite, RewriteStep, Rewrites, Rss, Segment, Snapshot,
-    Stack, StackEnd, StackHash, Thread, VmFlags,
+    Losses, MallocCall, MallocStep, MapCall, Measure, Missing, MissingPages, MmId, MmKey, Moment,
+    PageKind, PageRun, PageState, ProcessFacts, RawStack, Rewrite, RewriteStep, Rewrites, Rss,
+    Segment, Snapshot, Stack, StackEnd, StackHash, Thread, VmFlags,
 };
 
 /// Where user space ends with five levels of page tables.
@@ -158,6 +158,11 @@ fn other() -> impl Strategy<Value = Body> {
         .prop_map(|(file, index, pages, [gone, stranger, fault], syscall, stack)| {
             Body::File(FileChange { file, index, pages, gone, stranger, fault, syscall, stack })
         });
+    let step = proptest::sample::select(MallocStep::ALL.to_vec());
+    let malloc =
+        (step, any::<[u64; 3]>(), stack()).prop_map(|(step, [address, size, mean], stack)| {
+            Body::Malloc(MallocCall { step, address, size, mean, stack })
+        });
     let missing = prop_oneof![
         (0..USER_END >> 21, any::<[u64; 8]>()).prop_map(|(block, pages)| {
             Missing::Pages(Box::new(MissingPages { start: block << 21, pages }))
@@ -172,6 +177,7 @@ fn other() -> impl Strategy<Value = Body> {
         walked,
         rss,
         change,
+        malloc,
         missing.prop_map(Body::Missing),
     ]
 }

@@ -88,6 +88,7 @@ impl Collector {
             | Body::Missing(_)
             | Body::Exit { .. }
             | Body::RawStack(_)
+            | Body::Malloc(_)
             | Body::Runtime(_) => {}
         }
     }

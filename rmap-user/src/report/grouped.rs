@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Address, BeforeAfter, Curves, Gone, MappedBy, Path, Process, Released, Segment, SnapshotKind,
+    Address, BeforeAfter, Curves, Gone, Malloc, MappedBy, Path, Process, Released, Segment,
+    SnapshotKind,
 };
 
 /// The `schema` of a report whose like processes are stated once.
@@ -65,6 +66,9 @@ pub struct Other {
     pub shapes: Vec<usize>,
     /// The place of what it freed in `tails`.
     pub tail: usize,
+    /// As of a process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malloc: Option<Box<Malloc>>,
 }
 
 /// What a process freed, and what touched memory of which nothing is left.
@@ -141,6 +145,7 @@ pub fn fold(processes: &[Process]) -> Grouped {
             starts: process.segments.iter().map(|segment| segment.start).collect(),
             shapes,
             tail: placed(&mut grouped.tails, &mut tails, tail),
+            malloc: process.malloc.clone(),
         });
     }
     grouped
@@ -230,6 +235,7 @@ pub fn unfold(grouped: Grouped) -> Result<Vec<Process>, UnfoldError> {
             segments,
             gone: tail.gone.clone(),
             released: tail.released.clone(),
+            malloc: other.malloc,
             // What is stated of the first one alone.
             peak: None,
             timeline: Vec::new(),

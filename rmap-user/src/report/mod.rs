@@ -12,6 +12,7 @@ pub mod course;
 pub mod grouped;
 pub mod heap;
 mod kind;
+mod malloc;
 mod moments;
 mod named;
 mod rewrites;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 pub use breakdown::{Breakdown, Totals};
 pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
+pub use malloc::{MALLOC_PROBE, Malloc, MallocPath, MallocState};
 pub use moments::{
     Curves, GivenBack, GrowingOwner, Growth, Mark, Oom, Pace, PathCurve, Peak, ProcessPoint,
     SessionPeak, Span, TimelinePoint, Window,
@@ -333,6 +335,10 @@ pub struct Process {
     /// heap contradict each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trim_would_return_bytes: Option<u64>,
+    /// The live blocks of its allocator; missing without `--malloc`, and where the shim is not in the
+    /// process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub malloc: Option<Box<Malloc>>,
 }
 
 /// One thread.

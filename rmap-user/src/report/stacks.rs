@@ -81,7 +81,9 @@ fn each_id(process: &mut Process, change: &mut dyn FnMut(&mut StackId)) {
     let grew = process.growth.iter_mut().flat_map(|grew| &mut grew.stacks);
     let curves = process.curves.paths.iter_mut().filter_map(|curve| curve.stack.as_mut());
     let gone = gone.chain(grew).chain(curves);
-    peak.chain(gone).chain(released).chain(went).for_each(change);
+    let live = process.malloc.iter_mut().flat_map(|malloc| &mut malloc.paths);
+    let live = live.filter_map(|path| path.stack.as_mut());
+    peak.chain(gone).chain(released).chain(went).chain(live).for_each(change);
 }
 
 #[cfg(test)]

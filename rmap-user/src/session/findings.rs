@@ -237,11 +237,15 @@ fn window_report(
     let old = begun.ledgers.get(&index).cloned().unwrap_or_default();
     let ledger = window::since(window::joined(last.ledger, &process.past), &old);
     let last = AtSnapshot { segments: came.segments.clone(), ledger, ..last };
+    let blocks = last.blocks.clone();
     let nothing = Ledger::default();
     let mut shown = process_report(process, case, last, &nothing, relative, numbers);
     for size in [&mut shown.rss_bytes, &mut shown.dirty_bytes, &mut shown.swap_bytes] {
         size.before = 0;
     }
+    let from_ns = begun.place.time_ns;
+    let number = &mut |stack| numbers.of(stack);
+    shown.malloc = super::malloc::report(&blocks, from_ns, relative, number).map(Box::new);
     shown.window = Some(came.window(then, &mut |stack| numbers.of(stack)));
     shown
 }
@@ -256,7 +260,7 @@ fn process_report(
     relative: &dyn Fn(u64) -> u64,
     numbers: &mut Numbers,
 ) -> report::Process {
-    let AtSnapshot { kind, time_ns, key: _, segments, ledger, heap } = last;
+    let AtSnapshot { kind, time_ns, key: _, segments, ledger, heap, blocks } = last;
     let sum = |of: fn(&Segment) -> u64| report::BeforeAfter {
         before: case.before.iter().map(of).sum(),
         after: segments.iter().map(|segment| of(&segment.shown)).sum(),
@@ -297,6 +301,8 @@ fn process_report(
         segments,
         breakdown: report::Breakdown::default(),
         trim_would_return_bytes: heap.as_deref().and_then(super::heap::trim),
+        malloc: super::malloc::report(&blocks, 0, relative, &mut |stack| numbers.of(stack))
+            .map(Box::new),
     };
     shown.sum_up();
     shown

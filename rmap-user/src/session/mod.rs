@@ -9,7 +9,7 @@
 //! * `when`: where in the stream a moment is; [`moments`]: states before the end; `window`: what came
 //!   between two of them; `samples` and `curves`: sizes through the session;
 //! * [`findings`]: the report at a moment, its `segments` and their `breakdown`; [`names`]: frames;
-//! * `rewrites`: memory that is watched for writes;
+//! * `rewrites`: memory that is watched for writes; `malloc`: live blocks of allocators;
 //! * [`history`]: what happened to some addresses, for `rmap explain`.
 
 mod breakdown;
@@ -21,6 +21,7 @@ pub mod heap;
 pub mod history;
 #[cfg(test)]
 mod history_tests;
+mod malloc;
 pub mod modules;
 pub mod moments;
 pub mod names;
@@ -337,8 +338,8 @@ impl Session {
         let Some(index) = self.model.processes().index(pid) else { return };
         let Some(space) = self.model.take_space(index) else { return };
         self.without_exit += 1;
-        let mut ledger = Ledger::default();
+        let (mut ledger, blocks) = (Ledger::default(), space.blocks().clone());
         space.close(Some(How::Exit), &mut ledger);
-        self.cases.entry(index).or_default().end(ledger, self.last_ns);
+        self.cases.entry(index).or_default().end(ledger, blocks, self.last_ns);
     }
 }

@@ -153,6 +153,16 @@ impl Moments {
             shown.segments.iter().map(|segment| segment.start.0..segment.end.0).collect();
         shown.curves =
             Curves { ended: shown.ended_ns.is_some(), ..curves(&samples, &segments, number) };
+        if let Some(malloc) = &mut shown.malloc {
+            for (at, sample) in &samples {
+                let held =
+                    sample.live.iter().map(|(stack, bytes)| (stack.map(&mut *number), *bytes));
+                let held: BTreeMap<Option<StackId>, u64> = held.collect();
+                for path in &mut malloc.paths {
+                    path.curve.push((*at, held.get(&path.stack).copied().unwrap_or(0)));
+                }
+            }
+        }
     }
 
     /// The next place that is wanted, in inputs from the start.
@@ -235,7 +245,8 @@ impl View<'_> {
         let Some(space) = self.processes.own_space(index) else { return case.result.clone() };
         let last = case.result.as_ref();
         if let Some(last) = last.filter(|_| case.seen_changes == space.owners().change_count()) {
-            return Some(last.clone());
+            // Blocks come and go without a page that does.
+            return Some(AtSnapshot { blocks: space.blocks().clone(), ..last.clone() });
         }
         let pid = self.processes.all().get(index)?.pid;
         let snapshot = by_events(space, &case.last, self.files, pid, place.time_ns);
@@ -250,7 +261,8 @@ impl View<'_> {
         let mut ledger = Ledger::default();
         super::process::fill(&mut ledger, space, &seen);
         let (kind, key, time_ns) = (SnapshotKind::Events, Some(space.key()), place.time_ns);
-        Some(AtSnapshot { kind, time_ns, key, segments: seen.segments, ledger, heap: None })
+        let (segments, blocks) = (seen.segments, space.blocks().clone());
+        Some(AtSnapshot { kind, time_ns, key, segments, ledger, heap: None, blocks })
     }
 }
 

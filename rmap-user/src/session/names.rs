@@ -73,10 +73,29 @@ pub fn name(
     let notes = resolver.notes(&named.stats.sought);
     let mut stacks = named.stacks.into_iter();
     let mut with_frames = |findings: Findings| {
-        let stacks = stacks.by_ref().take(findings.stacks.len()).collect();
+        let mut stacks: Vec<Stack> = stacks.by_ref().take(findings.stacks.len()).collect();
+        stacks.iter_mut().for_each(begin_with_the_program);
         Report { stacks, ..findings.report }
     };
     let report = with_frames(findings);
     let peak = peak.map(with_frames);
     Named { report, peak, names, notes }
+}
+
+/// The function of the allocator's shim that has rmap's uprobe.
+const PROBE: &str = "rmap_malloc_report";
+/// What the names of those of its functions begin with that are a part of the allocator's own.
+const PART: &str = "rmap_picked_";
+
+/// A stack that was walked at rmap's own uprobe begins with the allocator's function.
+fn begin_with_the_program(stack: &mut Stack) {
+    if stack.frames.first().is_some_and(|frame| frame.function.as_deref() == Some(PROBE)) {
+        stack.frames.remove(0);
+        let first = stack.frames.first_mut().and_then(|frame| frame.function.as_mut());
+        if let Some(name) = first
+            && let Some(public) = name.strip_prefix(PART)
+        {
+            *name = public.to_owned();
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::attribution::{self, Attributed, History, RewriteTotals};
-use crate::model::{AddressSpace, How, Ledger, PAGE, Path};
+use crate::model::{AddressSpace, Blocks, How, Ledger, PAGE, Path};
 use crate::report::SnapshotKind;
 use crate::trace::{Heap, MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
 
@@ -46,13 +46,15 @@ pub(super) struct AtSnapshot {
     pub ledger: Ledger,
     /// What the allocator held, if its structures were read.
     pub heap: Option<Arc<Heap>>,
+    /// The picked blocks of its allocator.
+    pub blocks: Blocks,
 }
 
 impl AtSnapshot {
     /// A process that no snapshot has shown.
     pub(super) fn none(time_ns: u64, ledger: Ledger) -> Self {
         let (kind, key, segments) = (SnapshotKind::None, None, Vec::new());
-        Self { kind, time_ns, key, segments, ledger, heap: None }
+        Self { kind, time_ns, key, segments, ledger, heap: None, blocks: Blocks::default() }
     }
 }
 
@@ -129,6 +131,7 @@ impl Case {
             segments: seen.segments.clone(),
             ledger,
             heap: None,
+            blocks: if others { Blocks::default() } else { space.blocks().clone() },
         });
         if ends {
             // Nothing comes behind it.
@@ -137,10 +140,15 @@ impl Case {
     }
 
     /// The process has ended with no snapshot at its exit; `ledger` is what is left of its space.
-    pub(super) fn end(&mut self, ledger: Ledger, time_ns: u64) {
+    pub(super) fn end(&mut self, ledger: Ledger, blocks: Blocks, time_ns: u64) {
         match &mut self.result {
-            Some(last) => last.ledger.released = ledger.released,
-            None => self.result = Some(AtSnapshot::none(time_ns, ledger)),
+            Some(last) => {
+                last.ledger.released = ledger.released;
+                last.blocks = blocks;
+            }
+            None => {
+                self.result = Some(AtSnapshot { blocks, ..AtSnapshot::none(time_ns, ledger) });
+            }
         }
     }
 }

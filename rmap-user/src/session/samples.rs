@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{AddressSpace, Call, PAGE, Path, PathId, Place, Processes, Vma};
+use super::malloc::by_stack;
+use crate::model::{AddressSpace, Call, PAGE, Path, PathId, Place, Processes, StackRef, Vma};
 use crate::report::{Pace, TimelinePoint};
 
 /// Kinds of memory that a timeline shows apart.
@@ -38,6 +39,8 @@ pub(super) struct ProcessSample {
     pub mappings: Vec<(Range<u64>, u64)>,
     /// Up to here, from the start.
     pub pace: Pace,
+    /// Estimates of its allocator's live blocks.
+    pub live: FxHashMap<Option<StackRef>, u64>,
 }
 
 /// Every process that lives at one place.
@@ -130,6 +133,7 @@ fn sample(space: &AddressSpace, pace: Pace) -> ProcessSample {
     }
     let known = paths.into_iter().filter_map(|(id, bytes)| Some((space.paths().get(id)?, bytes)));
     sample.paths = known.collect();
+    sample.live = by_stack(space.blocks());
     sample
 }
 

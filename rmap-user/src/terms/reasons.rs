@@ -43,6 +43,9 @@ super::terms! {
             "who owns the pages is what the events say, without a check";
         PageMapMismatch: "page-map-mismatch", "the page map and smaps do not agree",
             "the process was stopped, so please report it";
+        Breakpoint: "breakpoint",
+            "a breakpoint in code, whose page is a copy: a uprobe's (rmap's own with `--malloc`, or another tracer's) or a debugger's",
+            "the kernel copied the page for it, no code path of the process did";
         Unknown: "unknown", "no rule explains it; please report it",
             "it is a defect of rmap";
     }

@@ -11,6 +11,7 @@ use super::event::{
     Access, Body, Delta, Entry, Event, Fault, FileChange, FileId, Fork, MapCall, MmId, RawStack,
     Rewrite, Rss, Stack, StackEnd, StackHash,
 };
+use super::malloc::{MallocCall, MallocStep};
 
 impl StackEnd {
     /// What one of the `STACK_` constants of the abi says.
@@ -98,6 +99,17 @@ impl Event {
                     stranger: flag(abi::FILE_STRANGER),
                     fault: flag(abi::FILE_FAULT),
                     syscall: syscall(r.syscall),
+                    stack: stack_hash(r.stack),
+                })
+            }
+            abi::KIND_MALLOC => {
+                let r: abi::MallocRecord = read(bytes, kind)?;
+                let step = usize::try_from(r.what).ok().and_then(|at| MallocStep::ALL.get(at));
+                Body::Malloc(MallocCall {
+                    step: *step.ok_or(DecodeError::Kind(kind))?,
+                    address: r.address,
+                    size: r.size,
+                    mean: r.mean,
                     stack: stack_hash(r.stack),
                 })
             }

@@ -3,6 +3,7 @@
 //! Comes in: nothing; [`super::decode`] makes events of the probes' records, a recording holds them.
 //! Goes out: the types. Numbers without a meaning here stay numbers.
 
+use super::malloc::MallocCall;
 use super::python::Runtime;
 pub use super::stack_hash::StackHash;
 
@@ -69,6 +70,8 @@ pub enum Body {
     Rss(Rss),
     /// Pages of a mapped file became dirty, or left the page cache.
     File(FileChange),
+    /// An allocator's block was picked or freed (`--malloc`).
+    Malloc(MallocCall),
     /// Frames or code of a language runtime.
     Runtime(Box<Runtime>),
     /// Events were lost, the last of them at [`Event::time_ns`].

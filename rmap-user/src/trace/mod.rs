@@ -7,12 +7,14 @@
 //! * [`python`]: what they reported of CPython's frames;
 //! * [`rewrites`]: memory that is watched for writes;
 //! * [`heap`]: what an allocator holds, from its own structures;
+//! * [`malloc`]: which of its blocks are picked, and freed;
 //! * [`snapshot`]: one process's memory at one moment; [`pages`]: its runs of pages, cut to a range.
 
 pub mod decode;
 mod error;
 pub mod event;
 pub mod heap;
+pub mod malloc;
 pub mod pages;
 pub mod python;
 pub mod rewrites;
@@ -26,6 +28,7 @@ pub use event::{
     MissingPages, MmId, RawStack, Rewrite, Rss, Stack, StackEnd, StackHash,
 };
 pub use heap::{Allocator, FreeRun, Heap, HeapPart, HeapSums};
+pub use malloc::{MallocCall, MallocStep};
 pub use python::{
     CodeId, PythonCode, PythonEnd, PythonFrame, PythonStack, PythonTable, Run, Runtime,
     StackPointers,

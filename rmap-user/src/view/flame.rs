@@ -25,7 +25,16 @@ const TITLE_ROOM: usize = 60;
 pub fn write(report: &Report, of: Of, listing: Listing, out: &mut dyn io::Write) -> io::Result<()> {
     let mut folded = Folded::of(report, of, listing);
     folded.stacks.iter_mut().filter_map(|(names, _)| names.get_mut(1)).for_each(file_first);
-    draw(report, &folded, of, out)
+    draw(report, &folded, words(of), out)
+}
+
+/// Writes the SVG of the call paths that hold live blocks of an allocator (`--malloc`).
+///
+/// # Errors
+/// The writer's; or there is nothing to draw (`InvalidInput`).
+pub fn write_live(report: &Report, out: &mut dyn io::Write) -> io::Result<()> {
+    let words = ("live", "that malloc handed out and nobody freed, estimated from a sample");
+    draw(report, &Folded::of_live(report), words, out)
 }
 
 /// What stands below the call paths of a flame graph, and how those stand.
@@ -62,7 +71,7 @@ pub fn write_grouped(
     };
     stack_up(&parts, &groups, of, boxes.reverse, &mut Vec::new(), &mut folded);
     folded.stacks.sort_unstable();
-    draw(report, &folded, of, out)
+    draw(report, &folded, words(of), out)
 }
 
 /// Adds the stacks of a group: the labels of those around it, and its call paths.
@@ -105,17 +114,26 @@ fn stack_up(
     }
 }
 
-/// Draws stacks with their weights.
-fn draw(report: &Report, folded: &Folded, of: Of, out: &mut dyn io::Write) -> io::Result<()> {
-    if folded.stacks.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are no such bytes to draw"));
-    }
-    let (kind, what) = match of {
+/// Of what kind the bytes are: a word, and what it means.
+const fn words(of: Of) -> (&'static str, &'static str) {
+    match of {
         Of::Resident => ("resident", "resident at the last snapshot"),
         Of::Dirty => ("dirty", "dirty at the last snapshot"),
         Of::Touched => ("touched", "touched in all, freed memory included"),
         Of::Rewritten => ("rewritten", "that are written again within a period"),
-    };
+    }
+}
+
+/// Draws stacks with their weights.
+fn draw(
+    report: &Report,
+    folded: &Folded,
+    (kind, what): (&str, &str),
+    out: &mut dyn io::Write,
+) -> io::Result<()> {
+    if folded.stacks.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "there are no such bytes to draw"));
+    }
     let mut options = Options::default();
     options.title = title(report, kind);
     let mut subtitle = format!("Widths are bytes {what}");

@@ -16,6 +16,7 @@ mod grid;
 pub mod heap;
 pub mod json;
 mod listed;
+mod malloc;
 pub mod number;
 pub mod order;
 pub mod page;

@@ -116,6 +116,12 @@ pub fn samples(report: &Report) -> Vec<Sample<'_>> {
     samples
 }
 
+/// A process as the outermost name of its stacks.
+#[must_use]
+pub fn process_name(process: &Process) -> String {
+    format!("{} ({})", base_name(&text::clean(&process.exe)), process.pid)
+}
+
 impl Sample<'_> {
     /// The value that is asked for.
     #[must_use]
@@ -126,9 +132,7 @@ impl Sample<'_> {
     /// Names from the outside in: process, segment, functions, and the cause at the end.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let process = &self.process;
-        let mut names =
-            vec![format!("{} ({})", base_name(&text::clean(&process.exe)), process.pid)];
+        let mut names = vec![process_name(self.process)];
         names.push(match self.segment {
             Some(segment) => segment_name(segment),
             None => "[gone]".to_owned(),

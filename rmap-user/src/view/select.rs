@@ -119,7 +119,9 @@ fn named_stacks(report: &Report) -> impl Iterator<Item = StackId> + '_ {
         let gone = process.gone.iter().filter_map(|gone| gone.stack);
         let released = process.released.iter().filter_map(|released| released.stack);
         let grew = process.growth.iter().flat_map(|grown| &grown.stacks).copied();
-        mapped.chain(paths).chain(gone).chain(released).chain(grew)
+        let live = process.malloc.iter().flat_map(|malloc| &malloc.paths);
+        let live = live.filter_map(|path| path.stack);
+        mapped.chain(paths).chain(gone).chain(released).chain(grew).chain(live)
     })
 }
 

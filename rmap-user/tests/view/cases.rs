@@ -142,6 +142,7 @@ fn process(pid: u32, command: &str, exe: &str, segments: Vec<Segment>) -> Proces
         gone: Vec::new(),
         released: Vec::new(),
         trim_would_return_bytes: None,
+        malloc: None,
     }
 }
 

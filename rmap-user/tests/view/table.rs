@@ -214,6 +214,7 @@ fn process() -> impl Strategy<Value = Process> {
             dirty_bytes: dirty,
             swap_bytes: swap,
             trim_would_return_bytes: None,
+            malloc: None,
             breakdown: Breakdown::default(),
             threads: Vec::new(),
             peak_rss_bytes: rss.after,

@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use crate::insight::group::By;
 use crate::insight::heap;
 use crate::insight::kind;
+use crate::insight::malloc;
 use crate::insight::names;
 use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
 use crate::insight::rewrites::{self, Again};
 use crate::insight::rules::Rules;
-use crate::report::{GrowingOwner, Kind, Pattern, Segment};
+use crate::report::{GrowingOwner, Kind, Pattern, Process, Segment};
 
 use super::Evidence;
 
@@ -214,7 +215,19 @@ pub fn page_cache_dirt(parts: &Parts<'_>) -> Option<Evidence> {
 }
 
 pub fn growth(parts: &Parts<'_>) -> Option<Evidence> {
-    still_growing(parts).or_else(|| rising(parts))
+    live_growing(parts).or_else(|| still_growing(parts)).or_else(|| rising(parts))
+}
+
+/// The owner whose live blocks grow fastest, where allocations were sampled.
+fn live_growing(parts: &Parts<'_>) -> Option<Evidence> {
+    let live = malloc::growing(parts)?;
+    let text = format!(
+        "growing: {} holds {} in malloc's live blocks, {} a second more, and still grew at the end",
+        live.owner,
+        mib(live.bytes.into()),
+        mib(live.bytes_per_s.into())
+    );
+    Some(evidence(live.bytes.into(), text))
 }
 
 /// So many owners that still grew are named.
@@ -224,11 +237,25 @@ const GROWING_NAMED: usize = 2;
 const NODE_NAMES: &str =
     " (node --perf-basic-prof --interpreted-frames-native-stack names its functions)";
 
+/// The owners of a process that grow. Where allocations were sampled, those are left out that grow in
+/// allocators' memory alone: who touched a page first does not say whose it is now.
+fn growing_pages(process: &Process) -> impl Iterator<Item = &GrowingOwner> {
+    let sampled = process.malloc.as_deref().is_some_and(malloc::is_sampled);
+    let elsewhere = move |grown: &&GrowingOwner| {
+        let mut others = process.segments.iter().filter(|segment| !is_mallocs(segment));
+        others.any(|segment| {
+            let mut paths = segment.paths.iter().filter(|path| path.rss_bytes > 0);
+            paths.any(|path| path.stack.is_some_and(|stack| grown.stacks.contains(&stack)))
+        })
+    };
+    process.growth.iter().filter(move |grown| !sampled || elsewhere(grown))
+}
+
 /// The owners that grow fastest of those that still did at the end, by the events.
 fn still_growing(parts: &Parts<'_>) -> Option<Evidence> {
     let processes = parts.report.processes.iter();
     let mut still: Vec<&GrowingOwner> =
-        processes.flat_map(|process| &process.growth).filter(|grown| grown.growth.still).collect();
+        processes.flat_map(growing_pages).filter(|grown| grown.growth.still).collect();
     still.sort_by_key(|grown| std::cmp::Reverse(grown.growth.bytes_per_s));
     let bytes = still.iter().map(|grown| i128::from(grown.bytes)).sum();
     let tenths = |ns: u64| format!("{}.{}", ns / 1_000_000_000, ns / 100_000_000 % 10);
@@ -256,13 +283,20 @@ fn still_growing(parts: &Parts<'_>) -> Option<Evidence> {
     (!said.is_empty()).then(|| evidence(bytes, format!("growing: {}{more}{hint}", said.join("; "))))
 }
 
+/// Whether an allocator hands out the segment's memory.
+fn is_mallocs(segment: &Segment) -> bool {
+    heap::is_allocators(segment) || segment.kind == Some(Kind::MallocBlock)
+}
+
 /// The segment that rose most through the snapshots.
 fn rising(parts: &Parts<'_>) -> Option<Evidence> {
     let grown = |segment: &Segment| {
         i128::from(segment.rss_bytes.after) - i128::from(segment.rss_bytes.before)
     };
     let segments = parts.report.processes.iter().flat_map(|process| &process.segments);
-    let growing = segments.filter(|segment| {
+    let sampled = parts.report.processes.iter().filter_map(|process| process.malloc.as_deref());
+    let sampled = sampled.into_iter().any(malloc::is_sampled);
+    let growing = segments.filter(|segment| !sampled || !is_mallocs(segment)).filter(|segment| {
         segment.pattern.as_ref().is_some_and(|pattern| *pattern == Pattern::Growing)
     });
     let segment = growing.max_by_key(|segment| grown(segment))?;

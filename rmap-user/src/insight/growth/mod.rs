@@ -20,7 +20,8 @@ use super::names;
 use super::owner::{self, Owner, Owners};
 use super::rules::Rules;
 use crate::report::{
-    Cause, Curves, GrowingOwner, Growth, Kind, PathCurve, Pattern, Process, Report, StackId,
+    Cause, Curves, GrowingOwner, Growth, Kind, MallocPath, PathCurve, Pattern, Process, Report,
+    StackId,
 };
 
 /// The memory given back to exit is no more than the last so many of a hundred points.
@@ -63,6 +64,22 @@ pub fn judge(report: &mut Report, rules: &Rules) {
         if let Some(found) = found {
             found.put(process);
         }
+        if let Some(malloc) = &mut process.malloc {
+            malloc.paths.iter_mut().for_each(judge_live);
+        }
+    }
+}
+
+/// A rise in live blocks of fewer picked ones than this may be chance.
+const CHANCE: f64 = 8.0;
+
+/// Whether a call path's live blocks still grew, by the curve of their estimates. What may be chance is
+/// no growth.
+fn judge_live(path: &mut MallocPath) {
+    let Some(growth) = curve::growth(&path.curve) else { return };
+    let each = path.live_bytes as f64 / path.sampled.max(1) as f64;
+    if curve::rise(&path.curve) as f64 >= each * CHANCE.max(2.0 * (path.sampled as f64).sqrt()) {
+        path.growth = Some(growth);
     }
 }
 

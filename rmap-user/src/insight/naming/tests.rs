@@ -60,6 +60,7 @@ fn named(segments: Vec<Segment>, threads: Vec<Thread>, stacks: Vec<Stack>) -> Ve
         gone: Vec::new(),
         released: Vec::new(),
         trim_would_return_bytes: None,
+        malloc: None,
     };
     let frames = stacks.iter().map(|stack| (stack.id, &stack.frames[..])).collect();
     findings(&process, &frames)

@@ -27,10 +27,11 @@ use rmap_ebpf::abi;
 use crate::{
     live::{
         bpf::{Quiet, Targets, Undisturbed, map, single, taken},
+        malloc::Shim,
         release::{is_left_out, may_be_preempted},
         unwind::{PYTHON_FRAMES, Tables},
     },
-    report,
+    report::{self, MALLOC_PROBE},
     symbol::{Binary, Module},
 };
 
@@ -50,6 +51,9 @@ const CHECK_RING: u32 = 256 << 20;
 
 /// The name of the reading of page tables among the probes.
 pub const PAGE_TABLE: &str = "page-table";
+
+/// The program of the allocator's shim in the object.
+const MALLOC_PROGRAM: &str = "malloc_report";
 
 /// What follows where page tables are not read.
 const WITHOUT_PAGE_TABLE: &str =
@@ -81,6 +85,8 @@ pub struct Settings {
     pub check_unwind: bool,
     /// Read the frames of CPython.
     pub python: bool,
+    /// Make room for [`Probes::trace_malloc`].
+    pub malloc: bool,
 }
 
 /// The probes while they serve. Dropping it takes them out of the kernel.
@@ -163,10 +169,12 @@ impl Probes {
             loader.map_max_entries("EVENTS", CHECK_RING);
         }
         if !preempted {
+            let places =
+                if settings.malloc { abi::PLACES_WITH_MALLOC } else { abi::PLACES_UNDISTURBED };
             loader
-                .map_max_entries("SCRATCH", abi::PLACES_UNDISTURBED)
-                .map_max_entries("RAW_STACKS", abi::PLACES_UNDISTURBED)
-                .map_max_entries("ROOMS", abi::PLACES_UNDISTURBED)
+                .map_max_entries("SCRATCH", places)
+                .map_max_entries("RAW_STACKS", places)
+                .map_max_entries("ROOMS", places)
                 .map_max_entries("KNOWN", 1);
         }
         let mut ebpf = loader.load(OBJECT)?;
@@ -241,6 +249,19 @@ impl Probes {
             probes,
             page_table,
         })
+    }
+
+    /// Has whatever the allocator's shim reports sent, from all processes that map it.
+    ///
+    /// # Errors
+    /// What the kernel refused, in one line.
+    pub fn trace_malloc(&mut self, shim: &Shim) -> Result<(), Error> {
+        let attached =
+            plan::attach_uprobe(&mut self.ebpf, MALLOC_PROGRAM, shim.path(), shim.entry());
+        attached.map_err(|why| Error::Attach { name: MALLOC_PROBE.to_owned(), why })?;
+        let name = MALLOC_PROBE.to_owned();
+        self.probes.push(report::Probe { name, attached: true, why_not: None });
+        Ok(())
     }
 
     /// Stops no thread for the tracer any more.

@@ -1,13 +1,14 @@
 //! The probe plan: every probe, whether the main job needs it, and what follows without it.
 
-use std::{collections::BTreeMap, fs, thread};
+use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use aya::{
     Ebpf,
     maps::ProgramArray,
     programs::{
-        PerfEvent, Program, ProgramError, RawTracePoint, TracePoint,
+        PerfEvent, Program, ProgramError, RawTracePoint, TracePoint, UProbe,
         perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent},
+        uprobe::UProbeScope,
     },
     util::online_cpus,
 };
@@ -374,6 +375,22 @@ pub(super) fn attach(
             }
         }
     }
+    Ok(())
+}
+
+/// Loads a program of a uprobe and attaches it to an offset in a file, for whoever maps that; the error
+/// is what the kernel said.
+pub(super) fn attach_uprobe(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+    file: &Path,
+    offset: u64,
+) -> Result<(), String> {
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    let program: &mut UProbe = program.try_into().map_err(text)?;
+    program.load().map_err(text)?;
+    program.attach(offset, file, UProbeScope::AllProcesses).map_err(text)?;
     Ok(())
 }
 

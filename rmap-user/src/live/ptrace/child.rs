@@ -76,7 +76,12 @@ impl Plan {
             .collect::<Result<_, _>>()
             .map_err(nul)?;
         let credentials = launch.credentials.clone();
-        let environment = credentials.as_ref().map(environment).transpose().map_err(nul)?;
+        let changed = credentials.as_ref().map(|credentials| &credentials.environment[..]);
+        let changes = changed.is_some() || !launch.variables.is_empty();
+        let environment = changes
+            .then(|| environment(changed.unwrap_or_default(), &launch.variables))
+            .transpose()
+            .map_err(nul)?;
         let terminal = launch.terminal.clone();
         let null = |output| File::open("/dev/null").map(|null| (null, output));
         let streams = launch.output.clone().map(null).transpose();
@@ -268,11 +273,17 @@ impl Child {
     }
 }
 
-/// rmap's environment, with what a login of the user sets.
-fn environment(credentials: &Credentials) -> Result<Vec<CString>, std::ffi::NulError> {
-    let changed = &credentials.environment;
-    let kept = std::env::vars_os().filter(|(name, _)| !changed.iter().any(|(set, _)| name == set));
-    let set = changed.iter().map(|(name, value)| (OsString::from(name), value.clone()));
+/// rmap's environment, with what a login of the user sets, and other variables.
+fn environment(
+    login: &[(&str, OsString)],
+    variables: &[(OsString, OsString)],
+) -> Result<Vec<CString>, std::ffi::NulError> {
+    let is_set = |name: &OsString| {
+        login.iter().any(|(set, _)| name == set) || variables.iter().any(|(set, _)| name == set)
+    };
+    let kept = std::env::vars_os().filter(|(name, _)| !is_set(name));
+    let login = login.iter().map(|(name, value)| (OsString::from(name), value.clone()));
+    let set = login.chain(variables.iter().cloned());
     kept.chain(set)
         .map(|(name, value)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()))
         .collect()

@@ -69,6 +69,8 @@ pub struct Launch {
     pub follow: bool,
     /// Whether it leads a session of its own, without the terminal of rmap's caller.
     pub own_session: bool,
+    /// Variables of its environment that are set beside what it would have.
+    pub variables: Vec<(OsString, OsString)>,
     /// The terminal of that session. The standard descriptors that are rmap's own terminal are this
     /// one then.
     pub terminal: Option<Arc<OwnedFd>>,

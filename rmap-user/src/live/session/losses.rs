@@ -66,6 +66,14 @@ impl LossCounter {
         if let Some(why) = left_out(probes.left_out()) {
             self.note("preemption", why);
         }
+        match probes.counter(abi::COUNT_LOST_MALLOC) {
+            Ok(0) => {}
+            Ok(lost) => self.note("malloc", format!(
+                "{lost} reports of the allocator's shim found no room in the ring; what is live may be \
+                 more or less"
+            )),
+            Err(error) => self.note("malloc", error.to_string()),
+        }
         self.troubles.into_iter().map(row).collect()
     }
 }

@@ -40,7 +40,9 @@ use std::{ffi::OsString, io, os::fd::OwnedFd, path::PathBuf, sync::Arc, thread, 
 
 use crate::{
     live::{
-        btf, preflight,
+        btf,
+        malloc::{self, Shim},
+        preflight,
         probes::{self, Choice, Offsets, Probes, Settings},
         ptrace::{self, Credentials, Launch, Status},
         terminal::Terminal,
@@ -83,6 +85,8 @@ pub struct Watch {
     /// Read the structures of allocators at the last snapshot of each process, and how long a process
     /// may stand for it.
     pub heap: Option<Duration>,
+    /// Pick allocations, one in so many bytes on average.
+    pub malloc: Option<u64>,
     /// Who looks on while it runs. Then nothing is kept for moments before the end.
     pub onlooker: Option<Arc<Onlooker>>,
 }
@@ -124,6 +128,8 @@ pub struct GoesOn {
     pid: u32,
     /// The terminal that it has to itself.
     _terminal: Option<Terminal>,
+    /// What its children preload.
+    _shim: Option<Shim>,
 }
 
 impl GoesOn {
@@ -146,6 +152,9 @@ pub enum Error {
     /// The command could not be started or traced.
     #[error(transparent)]
     Tracer(#[from] ptrace::Error),
+    /// Allocations cannot be picked.
+    #[error(transparent)]
+    Malloc(#[from] malloc::Error),
     /// The machinery of the session itself failed.
     #[error("cannot {what}: {source}")]
     System {
@@ -192,8 +201,13 @@ fn run_with(
     traced: impl FnOnce(),
     check: Option<Check>,
 ) -> Result<Outcome, Error> {
-    let (launch, terminal) = launch(settings)?;
-    trace::start(Subject::Command(launch, terminal), &settings.watch, traced, check)
+    let (mut launch, terminal) = launch(settings)?;
+    let shim = settings.watch.malloc.map(Shim::make).transpose()?;
+    if let Some(shim) = &shim {
+        let own = std::env::var_os(malloc::VARIABLE);
+        launch.variables.push((malloc::VARIABLE.into(), shim.preload(own.as_deref())));
+    }
+    trace::start(Subject::Command(launch, terminal, shim), &settings.watch, traced, check)
 }
 
 /// Checks the machine and loads the probes.
@@ -240,6 +254,7 @@ fn launch(settings: &RunSettings) -> Result<(Launch, Option<Terminal>), Error> {
         credentials,
         follow: settings.watch.follow,
         own_session: other.is_some() || settings.output.is_some(),
+        variables: Vec::new(),
         terminal: slave.map(Arc::new),
         output: settings.output.clone(),
     };

@@ -34,6 +34,7 @@ use super::{
 use crate::{
     live::{
         cgroup::Group,
+        malloc::Shim,
         privileges,
         probes::{Probes, Settings},
         procfs,
@@ -67,8 +68,8 @@ const JOINING: Duration = Duration::from_millis(50);
 
 /// What is traced.
 pub(super) enum Subject {
-    /// A command that is to be started, and the terminal that it has to itself.
-    Command(Launch, Option<Terminal>),
+    /// A command that is to be started, the terminal that it has to itself, and what it preloads.
+    Command(Launch, Option<Terminal>, Option<Shim>),
     /// Processes that run.
     Processes {
         /// Their ids.
@@ -92,7 +93,7 @@ impl Subject {
 
     /// The command's words as the report has them.
     fn words(&self) -> Option<Vec<String>> {
-        let Self::Command(launch, _) = self else { return None };
+        let Self::Command(launch, ..) = self else { return None };
         let words = std::iter::once(&launch.program).chain(&launch.args);
         Some(words.map(|word: &OsString| word.to_string_lossy().into_owned()).collect())
     }
@@ -100,14 +101,18 @@ impl Subject {
     /// For whom the first signal to rmap is.
     const fn first_signal(&self) -> First {
         match self {
-            Self::Command(launch, _) if launch.own_session => First::OtherSession,
+            Self::Command(launch, ..) if launch.own_session => First::OtherSession,
             Self::Command(..) => First::Command,
             Self::Processes { .. } => First::Session,
         }
     }
 
     fn take_terminal(&mut self) -> Option<Terminal> {
-        if let Self::Command(_, terminal) = self { terminal.take() } else { None }
+        if let Self::Command(_, terminal, _) = self { terminal.take() } else { None }
+    }
+
+    fn take_shim(&mut self) -> Option<Shim> {
+        if let Self::Command(.., shim) = self { shim.take() } else { None }
     }
 
     fn take_group(&mut self) -> Option<Group> {
@@ -138,18 +143,25 @@ pub(super) fn start(
         .enable_all()
         .build()
         .map_err(system("start the event loop"))?;
-    let probes = load(Settings {
+    let mut subject = subject;
+    let shim = subject.take_shim();
+    let mut probes = load(Settings {
         choice: watch.probes,
+        malloc: shim.is_some(),
         follow: watch.follow,
         verbose: watch.verbose,
         check_unwind: check.is_some(),
         python: watch.python,
     })?;
-    runtime.block_on(trace(subject, watch, probes, traced, check))
+    if let Some(shim) = &shim {
+        probes.trace_malloc(shim)?;
+    }
+    runtime.block_on(trace(subject, shim, watch, probes, traced, check))
 }
 
 async fn trace(
     mut subject: Subject,
+    shim: Option<Shim>,
     watch: &Watch,
     mut probes: Probes,
     traced: impl FnOnce(),
@@ -344,8 +356,8 @@ async fn trace(
     let pid = tracer.pid();
     let status = tracer.join()?;
     // A command that goes on has its terminal as long as it does.
-    let goes_on = (mode == Mode::Run && status.is_none() && (reached.is_some() || left))
-        .then(|| GoesOn { pid, _terminal: terminal.take() });
+    let goes_on = mode == Mode::Run && status.is_none() && (reached.is_some() || left);
+    let goes_on = goes_on.then(|| GoesOn { pid, _terminal: terminal.take(), _shim: shim });
     drop(terminal);
     traced();
     collector.drain();
@@ -447,7 +459,7 @@ impl Starter {
             // A session that failed before has no order.
             let Ok((subject, follow, observer)) = orders.recv() else { return };
             let tracer = match subject {
-                Subject::Command(launch, _) => ptrace::spawn(launch, observer),
+                Subject::Command(launch, ..) => ptrace::spawn(launch, observer),
                 Subject::Processes { pids, members, .. } => {
                     ptrace::attach(pids, members.map(find), follow, observer)
                 }

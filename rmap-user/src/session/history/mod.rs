@@ -239,6 +239,7 @@ fn reason(event: &Event, key: MmKey, processes: &Processes) -> (Reason, bool) {
         | Body::Missing(_)
         | Body::Stack(_)
         | Body::RawStack(_)
+        | Body::Malloc(_)
         | Body::Runtime(_)
         | Body::Exit { .. } => (reason, false),
     }

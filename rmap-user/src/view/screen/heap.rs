@@ -16,10 +16,15 @@ use crate::view::unit::size;
 const TOUCHERS: usize = 3;
 
 /// Says that the rows name who came first, and what says more.
-pub(super) fn handed_on(bytes: i128, page: &mut Page<'_>) -> io::Result<()> {
+pub(super) fn handed_on(bytes: i128, sampled: bool, page: &mut Page<'_>) -> io::Result<()> {
+    let who = if sampled {
+        "Who holds it now stands below."
+    } else {
+        "--heap shows what is live, --malloc who holds it."
+    };
     let line = format!(
         "{} is allocators' memory, first touched by its rows' owners: free and malloc hand pages on. \
-         --heap shows what is live.",
+         {who}",
         size(bytes)
     );
     page.prose(&Line::of(line, Paint::Plain), 2)

@@ -23,7 +23,7 @@ use crate::insight::{self, Rules};
 use crate::report::{Report, SnapshotKind};
 
 use super::paint::{Line, Page, Paint};
-use super::{Style, number, rewrites, table, text};
+use super::{Style, malloc, number, rewrites, table, text};
 
 pub use apart::{Text, fit};
 pub use spark::course;
@@ -136,6 +136,8 @@ const MOST_ROWS: usize = 12;
 const MOST_GROUPS: usize = 5;
 /// Most owners that write again.
 const MOST_WRITERS: usize = 5;
+/// Most owners of live blocks.
+const MOST_HOLDERS: usize = 6;
 
 impl Screen<'_> {
     /// The first screen: groups of processes, kinds, owners.
@@ -171,6 +173,7 @@ impl Screen<'_> {
             + if spoken > 0 { 3 * spoken.min(MOST_ADVICE) + 2 } else { 0 }
             + extra.len()
             + if self.report.session.rewrites.is_some() { MOST_WRITERS + 4 } else { 0 }
+            + if self.sampled() { MOST_HOLDERS + 4 } else { 0 }
             + answer.background.len()
             + if self.report.processes.len() > 1 {
                 groups.len().min(MOST_GROUPS + 1) + 3
@@ -218,10 +221,16 @@ impl Screen<'_> {
         self.division(page)?;
         match (&self.ask.held, handed_on) {
             (Some(held), _) => heap::held(held, page)?,
-            (None, Some(bytes)) => heap::handed_on(bytes, page)?,
+            (None, Some(bytes)) => heap::handed_on(bytes, self.sampled(), page)?,
             (None, None) => {}
         }
+        malloc::section(self.report, self.rules, By::Owner, MOST_HOLDERS, page)?;
         rewrites::section(self.report, self.rules, MOST_WRITERS, page)
+    }
+
+    /// Whether allocations were to be sampled.
+    fn sampled(&self) -> bool {
+        insight::malloc::is_asked(self.report)
     }
 
     /// How RSS divides, in words; what the kernel did not report is left out.

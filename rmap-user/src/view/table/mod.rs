@@ -19,8 +19,9 @@ pub use coverage::contradiction;
 use super::chain::Stacks;
 use super::number;
 use super::paint::{Line, Page, Paint};
-use super::{Style, cgroup, rewrites, text};
-use crate::insight::Rules;
+use super::{Style, cgroup, malloc, rewrites, text};
+use crate::insight::malloc::is_asked;
+use crate::insight::{By, Rules};
 
 /// Writes the whole table.
 ///
@@ -49,6 +50,11 @@ pub fn write(report: &Report, style: Style, out: &mut dyn io::Write) -> io::Resu
             order.len()
         );
         page.prose(&Line::of(line, Paint::Dim), 0)?;
+    }
+    if is_asked(report) {
+        let top = style.top.unwrap_or(usize::MAX - 1);
+        malloc::section(report, &Rules::built_in(), By::Path, top, &mut page)?;
+        page.gap()?;
     }
     if report.session.rewrites.is_some() {
         let top = style.top.unwrap_or(usize::MAX - 1);

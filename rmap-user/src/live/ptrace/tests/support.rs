@@ -99,6 +99,7 @@ pub(super) fn launch<S: Into<OsString> + Clone>(words: &[S]) -> Launch {
         credentials: None,
         follow: true,
         own_session: false,
+        variables: Vec::new(),
         terminal: None,
         output: None,
     }
