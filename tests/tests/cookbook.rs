@@ -197,7 +197,16 @@ fn on_terminal(scratch: &Path, bin: &Path, command: &str) -> String {
 
 /// The output without what belongs to this machine.
 fn plain(text: &str, scratch: &Path) -> String {
-    let text = text.replace(&scratch.display().to_string(), "/srv");
+    let folder = scratch.display().to_string();
+    let text = text.replace(&folder, "/srv");
+    // Where the path is too long for the line, its middle is cut.
+    let begin: String = folder.chars().take(6).collect();
+    let cut = |word: &str| word.starts_with(&begin) && word.contains('…');
+    let short = |word: &str| match word.rsplit_once('/') {
+        Some((_, name)) if cut(word) => format!("/srv/{name}"),
+        _ => word.to_owned(),
+    };
+    let text: String = text.split_inclusive(' ').map(short).collect();
     let mut plain = String::new();
     let mut rest = text.as_str();
     while let Some(at) = rest.find(", Linux ") {

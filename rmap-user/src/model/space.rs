@@ -70,8 +70,8 @@ pub struct AddressSpace {
     pub(super) fork_shown: bool,
     /// A program was loaded, and no snapshot has shown yet with what.
     pub(super) fresh_exec: Option<Actor>,
-    /// Its exec was told of, and the snapshot of the process that stands there is still to come. Others
-    /// may come before it: of all processes, while this one waits for its turn.
+    /// The event of its exec has come, and the snapshot of the process that stands there is still to
+    /// come. Others may come before it: of all processes, while this one waits for its turn.
     pub(super) stands_at_exec: bool,
     pub(super) stacks: FxHashMap<crate::trace::StackHash, StackRef>,
     /// How often its code was changed.

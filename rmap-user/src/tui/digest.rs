@@ -58,7 +58,7 @@ pub struct Row {
     /// What it is known by in every report of a session. A row that stands for several, each of which is
     /// in the one before, has the keys of all.
     pub key: String,
-    /// Its name, and what tells it from others of that name. Clean.
+    /// Its name, and what others of that name do not have. Clean.
     pub text: Text,
     /// How much it is.
     pub bytes: Bytes,

@@ -119,7 +119,7 @@ fn indent(depth: usize, room: usize) -> usize {
     (depth * 2).min(room.saturating_sub(NAME))
 }
 
-/// The names of lines, those in one row told apart.
+/// The names of lines; equal ones with what makes them differ.
 fn names(lines: &[Line<'_>], room: usize, with_address: bool) -> Vec<String> {
     let mut names = vec![String::new(); lines.len()];
     let mut siblings: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -220,7 +220,7 @@ fn below(state: &State, lines: &[Line<'_>], cursor: usize, top: usize, canvas: &
     if let Some(range) = &row.range {
         whole = format!("{:x}-{:x} {} {whole}", range.start, range.end, range.perms);
     }
-    // What tells it apart is its whole path, or its module.
+    // Equal names differ by the whole path, or by the module.
     if let Some(apart) = row.text.apart.last().filter(|apart| !whole.contains(apart.as_str())) {
         whole = if apart.contains(CALLER) { apart.clone() } else { format!("{whole}  {apart}") };
     }
