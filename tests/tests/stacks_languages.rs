@@ -279,10 +279,15 @@ fn code_that_v8_makes_is_known_as_soon_as_it_runs() {
     }
     let source = machine.scratch().join("cache.js");
     // What writes the bytes is V8's own code, which has no tables: behind it only the frame pointer
-    // leads on, and only into code whose mapping is known.
+    // leads on, and only into code whose mapping is known. The first moments are not: rmap reads the
+    // mappings when it reads the ring.
     let text = "const cache = [];\n\
                 function remember() { cache.push(Buffer.alloc(16 << 10, 1)); }\n\
-                for (let i = 0; i < 2000; i++) remember();\n";
+                let turns = 0;\n\
+                const timer = setInterval(() => {\n\
+                for (let i = 0; i < 20; i++) remember();\n\
+                if (++turns === 100) clearInterval(timer);\n\
+                }, 5);\n";
     std::fs::write(&source, text).unwrap();
     for _ in 0..4 {
         let argv = node(machine.scratch(), &source);
