@@ -231,7 +231,7 @@ fn verdict(dir: &Path) -> Verdict {
     let advice = value["advice"].as_array().unwrap().iter().find(|said| said["rule"] == "growth");
     let shown = run(rmap(["report"]).arg(dir.join("recording")));
     assert_eq!(shown.code(), 0, "{}", shown.err());
-    // The recording tells the same.
+    // The recording has the same.
     let again = run(rmap(["report", "--json", "-", "-o", "/dev/null"]).arg(dir.join("recording")));
     let again: Report = serde_json::from_str(&again.out()).unwrap();
     let owners = |report: Report| -> Vec<GrowingOwner> {

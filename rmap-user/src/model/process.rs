@@ -454,8 +454,8 @@ impl Processes {
     fn place(&mut self, snapshot: &Snapshot) -> usize {
         let index = self.meet(snapshot.pid, snapshot.time_ns);
         if snapshot.moment == Moment::Executed {
-            let told = self.own_space_mut(index);
-            if !told.is_some_and(|space| std::mem::take(&mut space.stands_at_exec)) {
+            let own = self.own_space_mut(index);
+            if !own.is_some_and(|space| std::mem::take(&mut space.stands_at_exec)) {
                 self.drop_program(index);
             }
         }

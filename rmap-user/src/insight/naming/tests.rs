@@ -1,5 +1,6 @@
 use super::*;
-use crate::report::{Address, Cause, Curves, MappedBy, Path, SnapshotKind, Stack, Thread};
+use crate::insight::samples;
+use crate::report::{Address, Curves, MappedBy, Path, SnapshotKind, Stack, Thread};
 
 /// A segment of so many KiB.
 fn segment(start: u64, kib: u64, perms: &str, name: &str) -> Segment {
@@ -144,21 +145,7 @@ fn arenas_are_known_by_who_made_them_and_else_by_their_shape() {
 
 /// A path of these threads.
 fn written_by(bytes: u64, tids: Vec<u32>) -> Vec<Path> {
-    vec![Path {
-        stack: None,
-        cause: Cause::FirstWrite.into(),
-        rss_bytes: bytes,
-        dirty_bytes: bytes,
-        touched_bytes: bytes,
-        faults: 1,
-        first_ns: 0,
-        last_ns: 0,
-        tids,
-        retained_bytes: None,
-        growth: None,
-        rewrites: 0,
-        rewritten_bytes: 0,
-    }]
+    vec![Path { stack: None, tids, ..samples::path(0, "first-write", bytes, bytes) }]
 }
 
 #[test]

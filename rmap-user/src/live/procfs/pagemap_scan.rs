@@ -23,7 +23,7 @@ pub(in crate::live) const IS_SWAPPED: u64 = 1 << 4;
 pub(in crate::live) const IS_PFNZERO: u64 = 1 << 5;
 /// `PAGE_IS_HUGE`.
 pub(in crate::live) const IS_HUGE: u64 = 1 << 6;
-/// `PAGE_IS_GUARD`, since Linux 6.15; before it, guard pages cannot be told from swapped ones.
+/// `PAGE_IS_GUARD`, since Linux 6.15; before it, guard pages look like swapped ones.
 pub(in crate::live) const IS_GUARD: u64 = 1 << 8;
 
 /// `PM_SCAN_WP_MATCHING`: what matches is protected against writing.
