@@ -67,6 +67,14 @@ globals! {
     TASK_PTRACE: u64 = 0;
     /// Offset of `task_struct.parent`, which is the tracer of a traced task.
     TASK_PARENT: u64 = 0;
+    /// Offset of `vm_area_struct.vm_start`.
+    VMA_START: u64 = 0;
+    /// Offset of `vm_area_struct.vm_end`.
+    VMA_END: u64 = 0;
+    /// Offset of `vm_area_struct.vm_flags`; 0: the kernel's mappings are not looked at.
+    VMA_FLAGS: u64 = 0;
+    /// Offset of `vm_area_struct.vm_file`.
+    VMA_FILE: u64 = 0;
     /// The process of rmap's tracer. Eight bytes: the compiler merges equal constants, and a global
     /// of four bytes that is 0 would be the key 0 of every array too, with what user space sets.
     TRACER: u64 = 0;

@@ -17,6 +17,8 @@ mod kernel;
 #[cfg(target_arch = "bpf")]
 mod loss;
 #[cfg(target_arch = "bpf")]
+mod made;
+#[cfg(target_arch = "bpf")]
 mod noted;
 #[cfg(target_arch = "bpf")]
 mod parted;

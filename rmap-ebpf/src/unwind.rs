@@ -5,9 +5,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
-    abi::{self, Mappings, Rule, StackPointersRecord, StackRecord},
+    abi::{self, Made, Mappings, Rule, StackPointersRecord, StackRecord},
     logic::{
-        hash,
+        hash, made,
         repeat::{AT_ONCE, Memory, NEAR, SPAN, Set, Start, Trace},
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
         unwind_row::{covers, find_row, last_from, special_row},
@@ -17,6 +17,7 @@ use rmap_ebpf::{
 use crate::{
     arch::UserRegisters,
     config, kernel,
+    made::MADE,
     state::{KNOWN, MAPPINGS, MEMORIES, Place, RULES, SLABS},
 };
 
@@ -28,6 +29,8 @@ pub struct Scratch {
     registers: u64,
     /// The number of the mapping where the last address was found: most callers lie in it too.
     near: u64,
+    /// The last guessed return address that lies in no known mapping; 0: none.
+    missed: u64,
     /// What [`fetch`] has read.
     word: u64,
     /// Not 0 as long as all words that were compared are the same. Here, and not beside the
@@ -93,6 +96,7 @@ const KNOWN_ROWS: usize = 1024;
 #[repr(C)]
 struct State {
     mappings: *const Mappings,
+    made: *const Made,
     known: *mut KnownRows,
     scratch: *mut Scratch,
 }
@@ -114,6 +118,7 @@ pub fn walk(
     start.registers = registers.address();
     start.trace.begin(registers.sp());
     start.window_at = 0;
+    start.missed = 0;
     if start.stack_bytes == 0 {
         // Without it each word is read for itself, or with its neighbours.
         copy_stack(registers, FIRST_BYTES, scratch);
@@ -128,9 +133,10 @@ pub fn walk(
     start.count = 0;
     let known = if config::PREEMPTED.load() == 0 { 0 } else { place as u32 };
     if let Some(mappings) = MAPPINGS.get_ptr(slot)
+        && let Some(made) = MADE.get_ptr(slot)
         && let Some(known) = KNOWN.get_ptr_mut(known)
     {
-        let mut state = State { mappings, known, scratch };
+        let mut state = State { mappings, made, known, scratch };
         // SAFETY: the callback has the helper's signature, and its state lives through the call.
         unsafe {
             bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
@@ -143,6 +149,21 @@ pub fn walk(
 pub fn has_runtime(scratch: &Scratch) -> bool {
     // SAFETY: a plain field; as where it is written.
     unsafe { (&raw const scratch.mask).read_volatile() != 0 }
+}
+
+/// The address for which the walk ended, if that is because no known mapping has it; else 0.
+#[inline(always)]
+pub fn unknown_address(scratch: &Scratch) -> u64 {
+    let status = scratch.status;
+    if status == u32::from(abi::STACK_NO_MAPPING) {
+        // SAFETY: a plain field; as where it is written.
+        return unsafe { (&raw const scratch.frame.ip).read_volatile() };
+    }
+    if status == u32::from(abi::STACK_NO_ROW) {
+        // SAFETY: as above.
+        return unsafe { (&raw const scratch.missed).read_volatile() };
+    }
+    0
 }
 
 /// One frame. Returns 1 to end the loop.
@@ -165,7 +186,8 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     scratch.sum = hash::add(scratch.sum, ip ^ (offset & scratch.mask).rotate_left(40));
     scratch.count = index as u32 + 1;
     let mut frame = scratch.frame;
-    let mut env = Kernel { mappings: state.mappings, known: state.known, scratch: state.scratch };
+    let State { mappings, made, known, scratch: place } = *state;
+    let mut env = Kernel { mappings, made, known, scratch: place };
     let status = advance(&mut env, &mut frame);
     scratch.frame = frame;
     scratch.status = u32::from(status);
@@ -327,7 +349,7 @@ unsafe extern "C" fn copy(turn: u64, state: *mut c_void) -> i64 {
 /// The row that holds at an address. A function of its own in the program: it is called from
 /// several places, and the verifier looks at each copy.
 #[inline(never)]
-fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
+fn row(mappings: *const Mappings, made: *const Made, scratch: *mut Scratch, address: u64) -> u32 {
     // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
     let mappings = unsafe { &*mappings };
     // SAFETY: this CPU's own slot, and the caller has given its reference back.
@@ -337,7 +359,10 @@ fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
         *number = last_from(mappings, address) as u64;
         mapping = &mappings.list[*number as usize & (abi::MAPPINGS - 1)];
         if !covers(mapping, address) {
-            return special_row(abi::SPECIAL_NO_MAPPING);
+            // SAFETY: as of the mappings.
+            let is_made = made::holds(unsafe { &*made }, address) != 0;
+            let special = if is_made { abi::SPECIAL_JIT } else { abi::SPECIAL_NO_MAPPING };
+            return special_row(special);
         }
     }
     match mapping.slab {
@@ -354,6 +379,7 @@ fn row(mappings: *const Mappings, scratch: *mut Scratch, address: u64) -> u32 {
 /// Maps and memory as the walk sees them.
 struct Kernel {
     mappings: *const Mappings,
+    made: *const Made,
     known: *mut KnownRows,
     scratch: *mut Scratch,
 }
@@ -407,7 +433,7 @@ impl Env for Kernel {
         if known.address == address && known.generation == generation {
             return known.row;
         }
-        let row = row(self.mappings, self.scratch, address);
+        let row = row(self.mappings, self.made, self.scratch, address);
         // What is not known yet may be in a moment: a table that is being written.
         if row != special_row(abi::SPECIAL_NO_MAPPING) {
             *known = KnownRow { address, row, generation };
@@ -417,7 +443,11 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn guessed_row(&mut self, address: u64) -> u32 {
-        row(self.mappings, self.scratch, address)
+        let row = row(self.mappings, self.made, self.scratch, address);
+        let missed = if row == special_row(abi::SPECIAL_NO_MAPPING) { address } else { 0 };
+        // SAFETY: this CPU's own slot, and the callee has given its reference back.
+        unsafe { (&raw mut (*self.scratch).missed).write_volatile(missed) };
+        row
     }
 
     #[inline(always)]

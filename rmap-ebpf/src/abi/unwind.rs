@@ -185,6 +185,13 @@ pub struct Mappings {
     pub list: [Mapping; MAPPINGS],
 }
 
+/// Pieces of memory in which a process has made code since its [`Mappings`] were set, by the kernel
+/// side; each as `logic::made` says.
+pub type Made = [u64; MADE];
+/// How many.
+pub const MADE: usize = 8;
+
+const _: () = assert!(MADE.is_power_of_two());
 const _: () = assert!(size_of::<Rule>() == 16);
 const _: () = assert!(size_of::<Mapping>() == 32);
 const _: () = assert!(size_of::<Mappings>() == 8 + 32 * MAPPINGS);

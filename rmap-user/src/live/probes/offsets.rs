@@ -48,6 +48,15 @@ const FILES: [(&str, &str, &str); 12] = [
     ("FILE_INODE", "file", "f_inode"),
 ];
 
+/// What is read of a mapping in which a walk comes, all of it or nothing: without it, stacks that lead
+/// through code made a moment ago are walked in user space.
+const MAPPINGS: [(&str, &str, &str); 4] = [
+    ("VMA_START", "vm_area_struct", "vm_start"),
+    ("VMA_END", "vm_area_struct", "vm_end"),
+    ("VMA_FLAGS", "vm_area_struct", "vm_flags"),
+    ("VMA_FILE", "vm_area_struct", "vm_file"),
+];
+
 /// The tracepoints that need them.
 const OF_FILES: [&str; 2] = ["writeback_dirty_folio", "mm_filemap_delete_from_page_cache"];
 
@@ -99,6 +108,12 @@ impl Offsets {
         // Without it language runtimes are left aside.
         let thread_pointer = btf.member_offset("task_struct", "thread.fsbase");
         values.push(("TASK_FSBASE", thread_pointer.unwrap_or(0)));
+        let mappings = MAPPINGS.map(|(global, structure, member)| {
+            btf.member_offset(structure, member).map(|offset| (global, offset))
+        });
+        if let Ok(mut offsets) = mappings.into_iter().collect::<Result<Vec<_>, _>>() {
+            values.append(&mut offsets);
+        }
         // There only with CONFIG_MEMCG.
         values.push(("MM_OWNER", btf.member_offset("mm_struct", "owner").unwrap_or(0)));
         let mut other_shapes = other_shapes(|name| btf.tracepoint(name).ok());

@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData},
 };
-use rmap_ebpf::abi::{MAPPING_SLOTS, MAPPINGS, Mapping, Mappings, NO_SLOT};
+use rmap_ebpf::abi::{MADE, MAPPING_SLOTS, MAPPINGS, Made, Mapping, Mappings, NO_SLOT};
 
 use crate::live::bpf::{Error, Quiet, Targets, map};
 
@@ -35,6 +35,8 @@ struct Place {
 /// All places.
 pub(super) struct Spaces {
     array: Quiet<Array<MapData, MappingsValue>>,
+    /// What the kernel side has found since a place was filled.
+    made: Quiet<Array<MapData, Made>>,
     free: VecDeque<u32>,
     places: HashMap<u32, Place>,
     of_process: HashMap<u32, u32>,
@@ -45,6 +47,7 @@ impl Spaces {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             array: map(ebpf, "MAPPINGS")?,
+            made: map(ebpf, "MADE")?,
             free: (0..MAPPING_SLOTS).collect(),
             places: HashMap::new(),
             of_process: HashMap::new(),
@@ -93,6 +96,9 @@ impl Spaces {
         self.array
             .change(|array| array.set(slot, *value, 0))
             .map_err(|e| Error::Map { name: "MAPPINGS", why: e.to_string() })?;
+        self.made
+            .change(|made| made.set(slot, [0; MADE], 0))
+            .map_err(|e| Error::Map { name: "MADE", why: e.to_string() })?;
         prepare(slot)?;
         targets.set(pid, slot)?;
         self.forget(pid);
