@@ -65,7 +65,7 @@ pub struct KnownStack {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Content {
     /// Instruction addresses, innermost first.
-    pub ips: Box<[u64]>,
+    pub ips: Arc<[u64]>,
     /// How the walk ended.
     pub end: StackEnd,
     /// Frames of a language runtime, and where they belong among the others.
@@ -141,7 +141,7 @@ impl Stacks {
     }
 
     fn add(&mut self, stack: &Stack) {
-        let ips = stack.ips.clone().into_boxed_slice();
+        let ips = stack.ips.as_slice().into();
         self.name(stack.hash, Content { ips, end: stack.end, runs: Box::default(), cut: false });
     }
 

@@ -9,6 +9,7 @@ mod breakdown;
 mod cgroup;
 mod check;
 pub mod course;
+mod frames;
 pub mod grouped;
 pub mod heap;
 mod kind;
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 pub use breakdown::{Breakdown, Totals};
 pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
+pub use frames::Frames;
 pub use malloc::{MALLOC_PROBE, Malloc, MallocPath, MallocState};
 pub use moments::{
     Curves, GivenBack, GrowingOwner, Growth, Mark, Oom, Pace, PathCurve, Peak, ProcessPoint,
@@ -413,10 +415,10 @@ pub struct Segment {
     pub unexplained: Vec<Unexplained>,
     /// How much of it is written again, where that was watched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewritten: Option<Rewritten>,
+    pub rewritten: Option<Box<Rewritten>>,
     /// What the structures of an allocator say of it; missing without `--heap`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heap: Option<heap::SegmentHeap>,
+    pub heap: Option<Box<heap::SegmentHeap>>,
 }
 
 impl Segment {
@@ -535,7 +537,8 @@ pub struct Stack {
     /// Whether it was walked to its outermost frame.
     pub complete: bool,
     /// From the innermost outwards; inlined functions are frames of their own.
-    pub frames: Vec<Frame>,
+    #[cfg_attr(test, schemars(with = "Vec<Frame>"))]
+    pub frames: Frames,
 }
 
 /// One frame.

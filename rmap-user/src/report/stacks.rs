@@ -15,10 +15,15 @@ type Key<'a> = (bool, &'a [super::Frame]);
 /// States equal stacks once, and gives back the new id of each where there are fewer now.
 pub fn merge_stacks(report: &mut Report) -> FxHashMap<StackId, StackId> {
     let mut by_frames: FxHashMap<Key<'_>, usize> = FxHashMap::default();
+    // Most that are the same lie at one place already.
+    let mut by_address: FxHashMap<(bool, usize), usize> = FxHashMap::default();
     let mut kinds: FxHashMap<StackId, usize> = FxHashMap::default();
     for stack in &report.stacks {
-        let next = by_frames.len();
-        let kind = *by_frames.entry((stack.complete, &stack.frames)).or_insert(next);
+        let kind =
+            *by_address.entry((stack.complete, stack.frames.address())).or_insert_with(|| {
+                let next = by_frames.len();
+                *by_frames.entry((stack.complete, &stack.frames)).or_insert(next)
+            });
         kinds.insert(stack.id, kind);
     }
     if by_frames.len() == report.stacks.len() {
@@ -97,7 +102,7 @@ mod tests {
         let stack = |(id, name): &(u32, &str)| Stack {
             id: StackId(*id),
             complete: true,
-            frames: vec![Frame::at(name, 16)],
+            frames: vec![Frame::at(name, 16)].into(),
         };
         let gone = |id: &u32| Gone {
             stack: Some(StackId(*id)),

@@ -12,10 +12,11 @@ use super::process::{AtSnapshot, Case};
 use super::segments::report_segment;
 use super::window::{self, Begun, Came};
 use super::{Session, State};
+use crate::attribution::Sizes;
 use crate::model::{KnownStack, Ledger, PAGE, Path, Process, StackRef, Stacks};
 use crate::report::{self, Lost, Report, SnapshotKind, StackId};
 use crate::runtime::python::Definitions;
-use crate::trace::{MmKey, Run, Segment, StackEnd, StackHash, Thread};
+use crate::trace::{MmKey, Run, StackEnd, StackHash, Thread};
 
 /// What the end of a session adds.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,7 +54,7 @@ pub struct RawStack {
     pub first_ns: u64,
     /// Innermost first: the first is the instruction itself, the others are return addresses.
     /// Empty if the stack was lost.
-    pub ips: Vec<u64>,
+    pub ips: Arc<[u64]>,
     /// How the walk ended; [`StackEnd::Unknown`] if the stack was lost.
     pub end: StackEnd,
     /// Frames of a language runtime.
@@ -205,7 +206,7 @@ impl Session {
                 .map(|stack| report::Stack {
                     id: stack.id,
                     complete: stack.end == StackEnd::Complete,
-                    frames: Vec::new(),
+                    frames: report::Frames::default(),
                 })
                 .collect(),
         };
@@ -233,10 +234,10 @@ fn window_report(
     numbers: &mut Numbers,
 ) -> report::Process {
     let then = begun.segments(index);
-    let came = Came::of(then, last.segments);
+    let came = Came::of(then, last.segments.to_vec());
     let old = begun.ledgers.get(&index).cloned().unwrap_or_default();
     let ledger = window::since(window::joined(last.ledger, &process.past), &old);
-    let last = AtSnapshot { segments: came.segments.clone(), ledger, ..last };
+    let last = AtSnapshot { segments: came.segments.as_slice().into(), ledger, ..last };
     let blocks = last.blocks.clone();
     let nothing = Ledger::default();
     let mut shown = process_report(process, case, last, &nothing, relative, numbers);
@@ -261,18 +262,20 @@ fn process_report(
     numbers: &mut Numbers,
 ) -> report::Process {
     let AtSnapshot { kind, time_ns, key: _, segments, ledger, heap, blocks } = last;
-    let sum = |of: fn(&Segment) -> u64| report::BeforeAfter {
-        before: case.before.iter().map(of).sum(),
-        after: segments.iter().map(|segment| of(&segment.shown)).sum(),
-    };
-    let (rss_bytes, dirty_bytes, swap_bytes) = (sum(|s| s.rss), sum(|s| s.dirty), sum(|s| s.swap));
+    let mut after = Sizes::default();
+    segments.iter().for_each(|segment| after.add(&segment.shown));
+    let size = |before, after| report::BeforeAfter { before, after };
+    let before = case.began_with;
+    let rss_bytes = size(before.rss, after.rss);
+    let dirty_bytes = size(before.dirty, after.dirty);
+    let swap_bytes = size(before.swap, after.swap);
     let mut id = |stack| numbers.of(stack);
     let segments = segments
-        .into_iter()
+        .iter()
         .map(|segment| {
             let held =
                 heap.as_deref().and_then(|heap| super::heap::of_segment(heap, &segment.shown));
-            report::Segment { heap: held, ..report_segment(segment, &mut id) }
+            report::Segment { heap: held.map(Box::new), ..report_segment(segment, &mut id) }
         })
         .collect();
     let at_exit = (kind == SnapshotKind::AtExit).then_some(time_ns);
@@ -385,7 +388,7 @@ pub(super) fn raw_stack(stacks: &Stacks, known: &KnownStack, id: StackId) -> Raw
         instance: known.space,
         pid: known.pid,
         first_ns: known.first_ns,
-        ips: content.map(|content| content.ips.to_vec()).unwrap_or_default(),
+        ips: content.map(|content| Arc::clone(&content.ips)).unwrap_or_default(),
         end: content.map_or(StackEnd::Unknown, |content| content.end),
         runs: content.map(|content| content.runs.clone()).unwrap_or_default(),
         cut: content.is_some_and(|content| content.cut),

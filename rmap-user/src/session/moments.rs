@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use super::curves::curves;
 use super::process::{AtSnapshot, Case};
@@ -201,7 +202,7 @@ fn peak_of(
 ) -> report::Peak {
     let mut paths: BTreeMap<(Option<StackRef>, Cause), PathShare> = BTreeMap::new();
     let (mut rss_bytes, mut dirty_bytes) = (0, 0);
-    for segment in &process.segments {
+    for segment in &*process.segments {
         rss_bytes += segment.shown.rss;
         dirty_bytes += segment.shown.dirty;
         for path in segment.paths.iter().filter(|path| path.rss + path.dirty > 0) {
@@ -213,7 +214,7 @@ fn peak_of(
     }
     let mut paths: Vec<PathShare> = paths.into_values().collect();
     paths.sort_by_key(|path| std::cmp::Reverse((path.rss, path.dirty)));
-    let paths = paths.into_iter().map(|path| report_path(path, &mut |stack| number(stack)));
+    let paths = paths.iter().map(|path| report_path(path, &mut |stack| number(stack)));
     let between_snapshots_bytes = vm_hwm_bytes.saturating_sub(rss_bytes);
     let paths = paths.collect();
     report::Peak { at_ns, rss_bytes, dirty_bytes, vm_hwm_bytes, between_snapshots_bytes, paths }
@@ -261,7 +262,7 @@ impl View<'_> {
         let mut ledger = Ledger::default();
         super::process::fill(&mut ledger, space, &seen);
         let (kind, key, time_ns) = (SnapshotKind::Events, Some(space.key()), place.time_ns);
-        let (segments, blocks) = (seen.segments, space.blocks().clone());
+        let (segments, blocks) = (seen.segments.into(), space.blocks().clone());
         Some(AtSnapshot { kind, time_ns, key, segments, ledger, heap: None, blocks })
     }
 }
@@ -396,8 +397,10 @@ impl Session {
         let ledgers = ledgers.collect();
         // What the last snapshot showed is older too.
         let shown = self.cases.values_mut().filter_map(|case| case.result.as_mut());
-        let segments = shown.flat_map(|result| &mut result.segments);
-        segments.flat_map(|segment| &mut segment.paths).for_each(|path| path.in_window = false);
+        for result in shown {
+            let segments = Arc::make_mut(&mut result.segments).iter_mut();
+            segments.flat_map(|segment| &mut segment.paths).for_each(|path| path.in_window = false);
+        }
         self.model.begin_window();
         Begun { place, processes: state.processes, ledgers }
     }

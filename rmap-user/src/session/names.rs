@@ -45,7 +45,7 @@ fn raw(stack: &RawStack) -> (symbol::RawStack, MmKey) {
         id: stack.id,
         time_ns: stack.first_ns,
         end: stack.end,
-        ips: stack.ips.clone(),
+        ips: Arc::clone(&stack.ips),
         runs: stack.runs.clone(),
         cut: stack.cut,
     };
@@ -90,12 +90,13 @@ const PART: &str = "rmap_picked_";
 /// A stack that was walked at rmap's own uprobe begins with the allocator's function.
 fn begin_with_the_program(stack: &mut Stack) {
     if stack.frames.first().is_some_and(|frame| frame.function.as_deref() == Some(PROBE)) {
-        stack.frames.remove(0);
-        let first = stack.frames.first_mut().and_then(|frame| frame.function.as_mut());
+        let mut frames = stack.frames.without_first();
+        let first = frames.first_mut().and_then(|frame| frame.function.as_mut());
         if let Some(name) = first
             && let Some(public) = name.strip_prefix(PART)
         {
             *name = public.to_owned();
         }
+        stack.frames = frames.into();
     }
 }

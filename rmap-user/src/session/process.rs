@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::attribution::{self, Attributed, History, RewriteTotals};
+use crate::attribution::{self, Attributed, History, RewriteTotals, Sizes};
 use crate::model::{AddressSpace, Blocks, How, Ledger, PAGE, Path};
 use crate::report::SnapshotKind;
 use crate::trace::{Heap, MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread};
@@ -17,8 +17,11 @@ use crate::trace::{Heap, MmKey, Moment, ProcessFacts, Segment, Snapshot, Thread}
 #[derive(Default)]
 pub(super) struct Case {
     pub facts: ProcessFacts,
-    /// The segments when tracing of the process began; empty if it began with the process.
+    /// The segments when tracing of the process began; empty if it began with the process, or when its
+    /// memory has ended.
     pub before: Vec<Segment>,
+    /// Their sizes together.
+    pub began_with: Sizes,
     /// The highest `VmHWM` of its snapshots, bytes.
     pub peak_rss: u64,
     /// Threads that snapshots have shown, by their ids.
@@ -42,7 +45,7 @@ pub(super) struct AtSnapshot {
     pub time_ns: u64,
     /// The address space that was looked at.
     pub key: Option<MmKey>,
-    pub segments: Vec<attribution::Segment>,
+    pub segments: Arc<[attribution::Segment]>,
     pub ledger: Ledger,
     /// What the allocator held, if its structures were read.
     pub heap: Option<Arc<Heap>>,
@@ -53,7 +56,7 @@ pub(super) struct AtSnapshot {
 impl AtSnapshot {
     /// A process that no snapshot has shown.
     pub(super) fn none(time_ns: u64, ledger: Ledger) -> Self {
-        let (kind, key, segments) = (SnapshotKind::None, None, Vec::new());
+        let (kind, key, segments) = (SnapshotKind::None, None, Arc::default());
         Self { kind, time_ns, key, segments, ledger, heap: None, blocks: Blocks::default() }
     }
 }
@@ -94,13 +97,17 @@ impl Case {
         }
         if snapshot.moment.begins() {
             self.before.clone_from(&snapshot.segments);
+            self.began_with = Sizes::default();
+            self.before.iter().for_each(|segment| self.began_with.add(segment));
         }
     }
 
     /// Keeps what a snapshot shows, so that the state after it is known by name.
     pub(super) fn keep(&mut self, snapshot: &Snapshot) {
-        self.last.clear();
-        if snapshot.moment != Moment::AtExit {
+        if snapshot.moment == Moment::AtExit {
+            // With the memory that it took: most processes of a session may have ended.
+            self.last = Vec::new();
+        } else {
             self.last.clone_from(&snapshot.segments);
         }
     }
@@ -128,7 +135,7 @@ impl Case {
             kind: kind(snapshot.moment),
             time_ns: snapshot.time_ns,
             key: (!others).then(|| space.key()),
-            segments: seen.segments.clone(),
+            segments: seen.segments.as_slice().into(),
             ledger,
             heap: None,
             blocks: if others { Blocks::default() } else { space.blocks().clone() },
@@ -136,6 +143,7 @@ impl Case {
         if ends {
             // Nothing comes behind it.
             self.history = FxHashMap::default();
+            self.before = Vec::new();
         }
     }
 

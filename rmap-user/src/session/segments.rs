@@ -11,25 +11,25 @@ use super::breakdown::shown;
 
 /// The report's segment. `id` numbers stacks in the order in which it meets them.
 pub(super) fn report_segment(
-    segment: Segment,
+    segment: &Segment,
     id: &mut impl FnMut(StackRef) -> StackId,
 ) -> report::Segment {
-    let (now, before) = (segment.shown, segment.before);
+    let (now, before) = (&segment.shown, segment.before);
     let size = |before, after| BeforeAfter { before, after };
     report::Segment {
         rss_bytes: size(before.rss, now.rss),
         dirty_bytes: size(before.dirty, now.dirty),
         swap_bytes: size(before.swap, now.swap),
         pattern: segment.pattern.map(Into::into),
-        mapped_by: segment.mapped_by.map(|by| mapped_by(by, id)),
-        paths: segment.paths.into_iter().map(|path| report_path(path, id)).collect(),
-        unexplained: segment.residuals.into_iter().map(|rest| unexplained(rest, id)).collect(),
-        rewritten: segment.rewritten.map(|rewritten| super::rewrites::rewritten(&rewritten)),
-        ..shown(&now)
+        mapped_by: segment.mapped_by.as_ref().map(|by| mapped_by(by, id)),
+        paths: segment.paths.iter().map(|path| report_path(path, id)).collect(),
+        unexplained: segment.residuals.iter().map(|rest| unexplained(rest, id)).collect(),
+        rewritten: segment.rewritten.as_deref().map(super::rewrites::rewritten).map(Box::new),
+        ..shown(now)
     }
 }
 
-fn mapped_by(by: MappedBy, id: &mut impl FnMut(StackRef) -> StackId) -> report::MappedBy {
+fn mapped_by(by: &MappedBy, id: &mut impl FnMut(StackRef) -> StackId) -> report::MappedBy {
     report::MappedBy {
         call: by.call.into(),
         stack: by.stack.map(id),
@@ -40,7 +40,7 @@ fn mapped_by(by: MappedBy, id: &mut impl FnMut(StackRef) -> StackId) -> report::
 }
 
 pub(super) fn report_path(
-    path: PathShare,
+    path: &PathShare,
     id: &mut impl FnMut(StackRef) -> StackId,
 ) -> report::Path {
     report::Path {
@@ -52,7 +52,7 @@ pub(super) fn report_path(
         faults: path.faults,
         first_ns: path.first_ns,
         last_ns: path.last_ns,
-        tids: path.tids,
+        tids: path.tids.clone(),
         retained_bytes: path.retained,
         growth: None,
         rewrites: path.rewrites,
@@ -60,11 +60,11 @@ pub(super) fn report_path(
     }
 }
 
-fn unexplained(rest: Residual, id: &mut impl FnMut(StackRef) -> StackId) -> report::Unexplained {
+fn unexplained(rest: &Residual, id: &mut impl FnMut(StackRef) -> StackId) -> report::Unexplained {
     report::Unexplained {
         reason: rest.reason.into(),
         rss_bytes: rest.rss,
         dirty_bytes: rest.dirty,
-        candidates: rest.candidates.into_iter().map(id).collect(),
+        candidates: rest.candidates.iter().copied().map(id).collect(),
     }
 }

@@ -21,12 +21,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
+use rustc_hash::FxHashMap;
+
 use super::folders::{Folders, Sought};
 use super::module::{Binary, ModuleMap, Names};
 use super::resolve::{Resolved, Resolver};
 use super::runtimes::{self, Runs};
 use super::script_names;
-use crate::report::{Frame, Stack, StackId};
+use crate::report::{Frame, Frames, Stack, StackId};
 use crate::runtime::python::Definitions;
 use crate::trace::{Run, StackEnd};
 
@@ -61,7 +63,7 @@ pub struct RawStack {
     /// How the walk ended.
     pub end: StackEnd,
     /// Innermost first, as in [`crate::trace::Stack`].
-    pub ips: Vec<u64>,
+    pub ips: Arc<[u64]>,
     /// Frames of a language runtime, each run in place of one of those frames.
     pub runs: Box<[Run]>,
     /// Not all frames of the runtime are there.
@@ -120,6 +122,15 @@ enum Place {
     Memory(usize, u64),
     /// The same where the program's perf map file has a name; the name's index.
     Written(usize, u64),
+}
+
+/// What the frames of a stack follow from.
+#[derive(PartialEq, Eq, Hash)]
+struct Look<'a> {
+    places: Vec<Place>,
+    end: StackEnd,
+    cut: bool,
+    runs: &'a [Run],
 }
 
 /// The files and places that stacks name, each once.
@@ -181,45 +192,51 @@ pub fn symbolize_keeping<'a>(
     stats.places += stats.no_file + places.written.len() as u64;
 
     let longest = longest_name(&located, &resolved);
+    let name = |raw: &RawStack, at: Vec<Place>| {
+        let mut frames: Vec<Frame> = Vec::with_capacity(at.len() + 1);
+        let whole = raw.end == StackEnd::Complete && !raw.cut;
+        let mut runs = Runs::new(&raw.runs, definitions, whole, || {
+            let is_loop = |place: &Place| match place {
+                Place::File(file, offset) => resolved[*file]
+                    .frames
+                    .get(offset)
+                    .is_some_and(|frames| frames.iter().any(runtimes::is_loop)),
+                Place::Memory(..) | Place::Written(..) => false,
+            };
+            let loops = at.iter().zip(0..).filter(|(place, _)| is_loop(place));
+            loops.map(|(_, number)| number).collect()
+        });
+        for (place, number) in at.into_iter().zip(0_usize..) {
+            if runs.stand_for(number, &mut frames) {
+                continue;
+            }
+            match place {
+                Place::File(file, offset) => {
+                    let found = resolved[file].frames.get(&offset);
+                    frames.extend(found.into_iter().flatten().map(|f| shortened(f, longest)));
+                }
+                Place::Memory(name, address) => {
+                    frames.push(Frame::at(places.names[name], address));
+                }
+                Place::Written(name, _) if runs.name_again(places.names[name]) => {}
+                Place::Written(name, address) => {
+                    frames.push(written(places.names[name], address));
+                }
+            }
+        }
+        frames.extend(incomplete_marker(raw.end).map(|marker| Frame::at(marker, 0)));
+        runs.rest(&mut frames);
+        frames.extend(raw.cut.then(|| Frame::at(runtimes::CUT, 0)));
+        Frames::from(frames)
+    };
+    // Every process of a program has the same stacks.
+    let mut known: FxHashMap<Look<'_>, Frames> = FxHashMap::default();
     let stacks = located
         .into_iter()
         .map(|(raw, at)| {
-            let mut frames: Vec<Frame> = Vec::with_capacity(at.len() + 1);
-            let whole = raw.end == StackEnd::Complete && !raw.cut;
-            let mut runs = Runs::new(&raw.runs, definitions, whole, || {
-                let is_loop = |place: &Place| match place {
-                    Place::File(file, offset) => resolved[*file]
-                        .frames
-                        .get(offset)
-                        .is_some_and(|frames| frames.iter().any(runtimes::is_loop)),
-                    Place::Memory(..) | Place::Written(..) => false,
-                };
-                let loops = at.iter().zip(0..).filter(|(place, _)| is_loop(place));
-                loops.map(|(_, number)| number).collect()
-            });
-            for (place, number) in at.into_iter().zip(0_usize..) {
-                if runs.stand_for(number, &mut frames) {
-                    continue;
-                }
-                match place {
-                    Place::File(file, offset) => {
-                        let found = resolved[file].frames.get(&offset);
-                        frames.extend(found.into_iter().flatten().map(|f| shortened(f, longest)));
-                    }
-                    Place::Memory(name, address) => {
-                        frames.push(Frame::at(places.names[name], address));
-                    }
-                    Place::Written(name, _) if runs.name_again(places.names[name]) => {}
-                    Place::Written(name, address) => {
-                        frames.push(written(places.names[name], address));
-                    }
-                }
-            }
-            let marker = incomplete_marker(raw.end);
-            frames.extend(marker.map(|marker| Frame::at(marker, 0)));
-            runs.rest(&mut frames);
-            frames.extend(raw.cut.then(|| Frame::at(runtimes::CUT, 0)));
-            Stack { id: raw.id, complete: marker.is_none() && !raw.cut, frames }
+            let look = Look { places: at.clone(), end: raw.end, cut: raw.cut, runs: &raw.runs };
+            let frames = known.entry(look).or_insert_with(|| name(raw, at)).clone();
+            Stack { id: raw.id, complete: raw.end == StackEnd::Complete && !raw.cut, frames }
         })
         .collect();
     let mut names: Vec<_> = places
@@ -317,7 +334,7 @@ impl<'a> Places<'a> {
     fn locate(&mut self, raw: &RawStack, map: &'a ModuleMap) -> Vec<Place> {
         let mut exact = true;
         let mut at = Vec::with_capacity(raw.ips.len());
-        for &ip in &raw.ips {
+        for &ip in &*raw.ips {
             let trampoline = !exact && self.is_trampoline(ip, raw.time_ns, map);
             let address = if exact || trampoline { ip } else { ip.wrapping_sub(1) };
             exact = trampoline;

@@ -111,7 +111,7 @@ fn named(map: &ModuleMap, ips: &[u64]) -> Symbolized {
         id: StackId(5),
         time_ns: 1,
         end: StackEnd::Complete,
-        ips: ips.to_vec(),
+        ips: ips.into(),
         runs: Box::default(),
         cut: false,
     };
@@ -147,6 +147,39 @@ fn inlined_functions_are_frames_with_their_own_lines() {
     }
     assert_eq!(found.stats.named, 2);
     assert!(found.stats.problems.is_empty(), "{:?}", found.stats);
+}
+
+#[test]
+fn stacks_of_one_program_at_other_addresses_have_the_same_frames() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "a.c", C, &["-O2", "-g", "-pie", "-fPIE"]);
+    let binary = keep(&program);
+    let loaded = |base: u64| {
+        let mut map = ModuleMap::new();
+        let size = fs::metadata(&program).unwrap().len();
+        let (path, binary) = (program.display().to_string(), Some(Arc::clone(&binary)));
+        let range = base..base + size;
+        map.add(0, Module { range, offset: 0, path, device: (0, 0), inode: 0, binary });
+        map
+    };
+    let raw = |base: u64, end: StackEnd| RawStack {
+        id: StackId(5),
+        time_ns: 1,
+        end,
+        ips: [base + 0x1040, base + 0x1050].into(),
+        runs: Box::default(),
+        cut: false,
+    };
+    let (low, high) = (0x10_0000, 0x7f00_0000_0000);
+    let (one, other) = (loaded(low), loaded(high));
+    let stacks = [
+        (&raw(low, StackEnd::Complete), &one),
+        (&raw(high, StackEnd::Complete), &other),
+        (&raw(high, StackEnd::NoRow), &other),
+    ];
+    let found = symbolize(stacks).stacks;
+    assert_eq!(found[0].frames.address(), found[1].frames.address(), "they are there once");
+    assert_ne!(found[1].frames, found[2].frames, "how the walk ended is a part of them");
 }
 
 #[test]
@@ -272,7 +305,7 @@ fn named_in(map: &ModuleMap, ips: &[u64], folders: &Folders) -> Symbolized {
         id: StackId(5),
         time_ns: 1,
         end: StackEnd::Complete,
-        ips: ips.to_vec(),
+        ips: ips.into(),
         runs: Box::default(),
         cut: false,
     };
@@ -391,7 +424,7 @@ fn a_kept_file_serves_after_it_was_deleted_and_replaced() {
         id: StackId(1),
         time_ns: 0,
         end: StackEnd::Complete,
-        ips: ips.to_vec(),
+        ips: ips.into(),
         runs: Box::default(),
         cut: false,
     };
@@ -442,7 +475,7 @@ fn incomplete_stacks_end_in_a_marker() {
         id: StackId(9),
         time_ns: 0,
         end: StackEnd::NoRow,
-        ips: vec![0x1000],
+        ips: vec![0x1000].into(),
         runs: Box::default(),
         cut: false,
     };

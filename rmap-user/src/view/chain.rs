@@ -439,7 +439,8 @@ mod tests {
     fn a_marker_of_an_incomplete_stack_stands_alone() {
         let mut marked = stack(&["leaf", "main"], false);
         let module = "[incomplete: no unwind row]".to_owned();
-        marked.frames.push(Frame { module, ..Frame::default() });
+        let frames = [marked.frames.to_vec(), vec![Frame { module, ..Frame::default() }]].concat();
+        marked.frames = frames.into();
         assert_eq!(line(&marked, None), "leaf ← main ← [incomplete: no unwind row]");
         let chain = Stacks::new(std::slice::from_ref(&marked)).chain(&[Some(StackId(1))]);
         assert_eq!(chain.up_to(""), "leaf ← main ← [incomplete: no unwind row]");

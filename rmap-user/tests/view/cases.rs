@@ -45,7 +45,7 @@ fn started(id: u32, frames: Vec<Frame>, module: &str) -> Stack {
         frame("__libc_start_main_impl", LIBC, 0x27305),
         frame("_start", module, 0x10a1),
     ]);
-    Stack { id: StackId(id), complete: true, frames }
+    Stack { id: StackId(id), complete: true, frames: frames.into() }
 }
 
 fn to(after_kib: u64) -> BeforeAfter {
@@ -332,7 +332,7 @@ pub fn pipeline() -> Report {
         Stack {
             id: StackId(4),
             complete: false,
-            frames: frames(&["__memset_evex_unaligned"], LIBC),
+            frames: frames(&["__memset_evex_unaligned"], LIBC).into(),
         },
     ];
     stacks.extend(program_stacks(sort));
@@ -430,7 +430,7 @@ pub fn hostile() -> Report {
         Stack {
             id: StackId(1),
             complete: true,
-            frames: vec![frame("a\nb", "/tmp/\x1b]0;x\x07", 1)],
+            frames: vec![frame("a\nb", "/tmp/\x1b]0;x\x07", 1)].into(),
         },
         Stack {
             id: StackId(2),
@@ -439,7 +439,8 @@ pub fn hostile() -> Report {
                 module: "/tmp/evil\n.so".into(),
                 offset: Address(0x12),
                 ..Frame::default()
-            }],
+            }]
+            .into(),
         },
         Stack {
             id: StackId(3),
@@ -451,10 +452,13 @@ pub fn hostile() -> Report {
                     2,
                 ),
                 source("main", "/tmp/x", 3, "/src/\u{202e}c.niam\n", 7),
-            ],
+            ]
+            .into(),
         },
         Stack {
-            id: StackId(4), complete: true, frames: vec![frame("日本語の関数", "/tmp/x", 4)]
+            id: StackId(4),
+            complete: true,
+            frames: vec![frame("日本語の関数", "/tmp/x", 4)].into(),
         },
     ];
     let mut report = report(
@@ -529,7 +533,8 @@ pub fn residuals() -> Report {
             frames: vec![
                 frame("__memmove_avx_unaligned_erms", LIBC, 0x16_a2c0),
                 Frame { module: exe.to_owned(), offset: Address(0x9f20), ..Frame::default() },
-            ],
+            ]
+            .into(),
         },
         started(3, vec![frame("__write", LIBC, 0xf_78e0), frame("flush", exe, 0x8800)], exe),
     ];

@@ -58,7 +58,11 @@ fn frame() -> impl Strategy<Value = Frame> {
 fn stacks() -> impl Strategy<Value = Vec<Stack>> {
     proptest::collection::vec((proptest::collection::vec(frame(), 0..6), any::<bool>()), 6)
         .prop_map(|stacks| {
-            let stack = |(id, (frames, complete))| Stack { id: StackId(id), complete, frames };
+            let stack = |(id, (frames, complete)): (u32, (Vec<_>, bool))| Stack {
+                id: StackId(id),
+                complete,
+                frames: frames.into(),
+            };
             (0..).zip(stacks).map(stack).collect()
         })
 }

@@ -83,8 +83,12 @@ fn attack() -> Report {
         }
     }
     report.sum_up();
-    for frame in report.stacks.iter_mut().flat_map(|stack| &mut stack.frames) {
-        (frame.function, frame.module, frame.file) = (Some(next()), next(), Some(next()));
+    for stack in &mut report.stacks {
+        let mut frames = stack.frames.to_vec();
+        for frame in &mut frames {
+            (frame.function, frame.module, frame.file) = (Some(next()), next(), Some(next()));
+        }
+        stack.frames = frames.into();
     }
     report
 }

@@ -30,11 +30,11 @@ fn report_on(processes: Vec<(&str, Vec<Segment>)>) -> Report {
         ..Frame::default()
     };
     report.stacks = vec![
-        Stack { id: StackId(1), complete: true, frames: vec![frame("grow", "/opt/app")] },
+        Stack { id: StackId(1), complete: true, frames: vec![frame("grow", "/opt/app")].into() },
         Stack {
             id: StackId(2),
             complete: true,
-            frames: vec![frame("_dl_relocate_object", "/lib64/ld-linux-x86-64.so.2")],
+            frames: vec![frame("_dl_relocate_object", "/lib64/ld-linux-x86-64.so.2")].into(),
         },
     ];
     naming::name_segments(&mut report);
@@ -141,14 +141,14 @@ fn memory_that_malloc_keeps_is_named_with_who_touched_it_first() {
             whole_free_resident_bytes: mib * MIB,
             ..HeapBytes::default()
         };
-        segment.heap = Some(SegmentHeap {
+        segment.heap = Some(Box::new(SegmentHeap {
             allocator: "glibc".to_owned(),
             arena: Some(0),
             state: HeapState::Consistent,
             stopped_at: None,
             resident_bytes: 64 * MIB,
             sums: Some(sums),
-        });
+        }));
         let mut report = report_on(vec![("/opt/app", vec![segment])]);
         report.processes[0].trim_would_return_bytes = Some(mib * MIB);
         only(&advice(&Parts::of(&report, &Rules::built_in())))

@@ -15,7 +15,7 @@ fn stack(id: u32, function: &str, module: &str, offset: u64) -> Stack {
         line: Some(id),
         ..Frame::default()
     };
-    Stack { id: StackId(id), complete: true, frames: vec![frame] }
+    Stack { id: StackId(id), complete: true, frames: vec![frame].into() }
 }
 
 /// A process of which each of the stacks holds what `held` says at the tenth of a second `n` of ten

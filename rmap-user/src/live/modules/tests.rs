@@ -14,7 +14,7 @@ fn frames(map: &ModuleMap, ips: &[u64]) -> Vec<Frame> {
         id: StackId(0),
         time_ns: 0,
         end: StackEnd::Complete,
-        ips: ips.to_vec(),
+        ips: ips.into(),
         runs: Box::default(),
         cut: false,
     };
@@ -23,6 +23,7 @@ fn frames(map: &ModuleMap, ips: &[u64]) -> Vec<Frame> {
         .stacks
         .remove(0)
         .frames
+        .to_vec()
 }
 
 fn map_of(modules: Vec<Module>) -> ModuleMap {

@@ -208,7 +208,9 @@ fn report(seen: &sync::Receiver<Seen>, reports: &sync::Sender<Report>) -> io::Re
         }
         let named = |stack: &RawStack| match known.get(&name_of(stack)) {
             Some(known) => Stack { id: stack.id, ..known.clone() },
-            None => Stack { id: stack.id, complete: false, frames: vec![Frame::at(UNNAMED, 0)] },
+            None => {
+                Stack { id: stack.id, complete: false, frames: vec![Frame::at(UNNAMED, 0)].into() }
+            }
         };
         report.stacks = stacks.iter().map(named).collect();
         if reports.send(report).is_err() {
