@@ -2,6 +2,7 @@
 //! are asked for, so that they are never out of date.
 
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, CommandFactory as _};
@@ -14,6 +15,38 @@ use super::{Cli, save};
 pub struct CompletionsOptions {
     /// The shell
     pub shell: Shell,
+}
+
+/// The arguments of `rmap man`.
+#[derive(Debug, Args)]
+pub struct ManOptions {
+    /// Write one page for each command into this folder: rmap.1, rmap-run.1, …
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
+}
+
+/// Prints the manual, or writes its pages.
+///
+/// # Errors
+/// What was attempted on which file.
+pub fn man(options: &ManOptions) -> anyhow::Result<()> {
+    match &options.to {
+        Some(folder) => write_pages(folder),
+        None => print(&manual()?),
+    }
+}
+
+/// One page for rmap, and one for each command that the help lists.
+fn write_pages(folder: &Path) -> anyhow::Result<()> {
+    // Without its own command `help`, as `rmap --help` shows it.
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    let shown = command.get_subcommands().filter(|sub| !sub.is_hide_set()).cloned();
+    for one in shown.collect::<Vec<_>>().into_iter().chain([command]) {
+        let page = clap_mangen::Man::new(one);
+        save::save(&folder.join(page.get_filename()), |mut file| page.render(&mut file))?;
+    }
+    Ok(())
 }
 
 /// The completions for a shell.

@@ -135,7 +135,7 @@ pub enum Command {
     Completions(manual::CompletionsOptions),
     /// Print the manual page (rmap man | man -l -)
     #[command(hide = true)]
-    Man,
+    Man(manual::ManOptions),
 }
 
 /// The arguments of `rmap doctor`.
@@ -164,7 +164,7 @@ impl Cli {
             Command::Completions(options) => {
                 manual::print(&manual::completions(options.shell)).map(|()| ExitCode::SUCCESS)
             }
-            Command::Man => manual::print(&manual::manual()?).map(|()| ExitCode::SUCCESS),
+            Command::Man(options) => manual::man(&options).map(|()| ExitCode::SUCCESS),
             Command::Pmap(options) => books::books(&options).map(|()| ExitCode::SUCCESS),
             Command::Doctor(DoctorOptions {}) => doctor::run(),
         }

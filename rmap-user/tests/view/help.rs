@@ -246,6 +246,25 @@ fn the_manual_and_the_completions_know_every_command() {
 }
 
 #[test]
+fn the_manual_has_a_page_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = rmap::cli::manual::ManOptions { to: Some(folder.path().to_owned()) };
+    rmap::cli::manual::man(&options).unwrap();
+    let shown = Cli::command();
+    let shown = shown.get_subcommands().filter(|command| !command.is_hide_set());
+    let names: Vec<String> = shown.map(|command| command.get_name().to_owned()).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in &names {
+        let page = folder.path().join(format!("rmap-{name}.1"));
+        let page = std::fs::read_to_string(&page).unwrap();
+        assert!(page.contains(".TH rmap-") && page.contains(".SH OPTIONS"), "{name}: {page}");
+    }
+    let main = std::fs::read_to_string(folder.path().join("rmap.1")).unwrap();
+    assert!(names.iter().all(|name| main.contains(&name.replace('-', "\\-"))), "{main}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), names.len() + 1);
+}
+
+#[test]
 fn the_definitions_hold_together() {
     Cli::command().debug_assert();
 }

@@ -1,5 +1,7 @@
 //! What the command gets, and what comes back from it.
 
+use std::ffi::CString;
+
 use super::support::{Seen, launch, run, shell, start};
 use crate::live::ptrace::{Credentials, Error, Status};
 
@@ -102,6 +104,23 @@ fn users_by_name_and_number() {
     assert_eq!((root.uid, root.gid), (0, 0));
     assert!(root.groups.contains(&0));
     assert_eq!(Credentials::of_user("0").unwrap(), root);
-    let error = Credentials::of_user("no such user").unwrap_err();
-    assert!(matches!(error, Error::User { .. }), "{error}");
+    for nobody in ["no such user", "", "-s", "a\0b"] {
+        let error = Credentials::of_user(nobody).unwrap_err();
+        assert!(matches!(error, Error::User { .. }), "{error}");
+    }
+}
+
+#[test]
+fn users_are_those_of_the_c_library() {
+    for name in ["root", "nobody", "daemon"] {
+        let Ok(Some(user)) = nix::unistd::User::from_name(name) else { continue };
+        let known = Credentials::of_user(name).unwrap();
+        let groups = nix::unistd::getgrouplist(&CString::new(name).unwrap(), user.gid).unwrap();
+        let mut groups: Vec<u32> = groups.into_iter().map(nix::unistd::Gid::as_raw).collect();
+        let mut said = known.groups;
+        groups.sort_unstable();
+        said.sort_unstable();
+        assert_eq!((known.uid, known.gid, said), (user.uid.as_raw(), user.gid.as_raw(), groups));
+        assert_eq!(known.environment[0].1, user.dir.into_os_string());
+    }
 }
