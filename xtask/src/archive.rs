@@ -94,7 +94,7 @@ impl Archive {
 }
 
 /// The mirror that this machine's apt uses for Debian.
-fn mirror() -> Result<String> {
+pub fn mirror() -> Result<String> {
     let mut policy = Command::new("apt-get");
     policy.args(["indextargets", "--format", "$(SITE) $(URI)", "Created-By: Packages"]);
     let text = steps::output("ask apt for its sources", &mut policy)?;

@@ -1,5 +1,5 @@
 //! What a person needs to build and check rmap, by name: `cargo xtask ebpf`, `test`, `vm`,
-//! `arm64`, `battery`, `page`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `malloc`, `matrix`,
+//! `arm64`, `battery`, `page`, `dist`, `prepare`, `fuzz`, `golden`, `bench`, `unwind-check`, `malloc`, `matrix`,
 //! `licences`.
 //!
 //! Comes in: a command. Goes out: progress on stderr, results on stdout, exit status 0 or 1.
@@ -9,6 +9,7 @@ mod archive;
 mod arm64;
 mod battery;
 mod bench;
+mod dist;
 mod ebpf;
 mod fuzz;
 mod golden;
@@ -44,6 +45,8 @@ enum Task {
     Battery(battery::Options),
     /// Measures what rmap costs, beside what others cost.
     Bench(bench::Options),
+    /// Builds rmap as others install it: an archive, a Debian package, debug information.
+    Dist(dist::Options),
     /// Builds the eBPF object from source and keeps it with its sources' hashes.
     Ebpf(ebpf::Options),
     /// Lets a fuzzer choose what rmap's readers are fed.
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
         Task::Arm64 => arm64::run(),
         Task::Battery(options) => battery::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Ebpf(options) => ebpf::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Golden(options) => golden::run(&options),

@@ -11,7 +11,7 @@ use anyhow::Result;
 
 use crate::steps::say;
 use crate::test::packages;
-use crate::{apt, arm64, ebpf, vm};
+use crate::{apt, arm64, dist, ebpf, vm};
 
 /// Runs `cargo xtask prepare`.
 pub fn run() -> ExitCode {
@@ -19,6 +19,7 @@ pub fn run() -> ExitCode {
     all.extend(vm::PACKAGES);
     all.extend(ebpf::toolchain::DEBIAN_PACKAGES);
     all.extend(arm64::PACKAGES);
+    all.extend(dist::PACKAGES);
     tell("Debian packages", apt::install(&all));
     tell("the kernels of the virtual machines", vm::fetch_kernels());
     let object = ebpf::toolchain::find(None).and_then(|tools| ebpf::build_with(&tools));

@@ -22,6 +22,7 @@ use clap::Args;
 
 use crate::steps::{self, say};
 use crate::{apt, bench};
+pub use findings::Findings;
 use stressors::Stressor;
 use trial::{Mode, Place, Trial};
 

@@ -143,7 +143,8 @@ fn shell(shell: &[u8]) -> OsString {
 mod tests {
     use super::{User, line_of};
 
-    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/bash\n# a remark\nbroken:x:many:1::/:/bin/sh\n\
+    const PASSWD: &[u8] =
+        b"root:x:0:0:root:/root:/bin/bash\n# a remark\nbroken:x:many:1::/:/bin/sh\n\
         7:x:9:9::/seven:\nada:x:7:100:Ada:/home/ada:/bin/sh\n";
 
     #[test]
