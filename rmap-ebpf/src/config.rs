@@ -75,6 +75,12 @@ globals! {
     VMA_FLAGS: u64 = 0;
     /// Offset of `vm_area_struct.vm_file`.
     VMA_FILE: u64 = 0;
+    /// Offset of `vm_area_struct.vm_pgoff`.
+    VMA_OFFSET: u64 = 0;
+    /// Offset of the seconds of an inode's time of change.
+    INODE_CHANGED: u64 = 0;
+    /// Offset of its nanoseconds.
+    INODE_CHANGED_NS: u64 = 0;
     /// The process of rmap's tracer. Eight bytes: the compiler merges equal constants, and a global
     /// of four bytes that is 0 would be the key 0 of every array too, with what user space sets.
     TRACER: u64 = 0;

@@ -15,9 +15,9 @@ mod hold;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]
-mod loss;
+mod learned;
 #[cfg(target_arch = "bpf")]
-mod made;
+mod loss;
 #[cfg(target_arch = "bpf")]
 mod noted;
 #[cfg(target_arch = "bpf")]

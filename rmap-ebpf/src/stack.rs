@@ -20,7 +20,7 @@ use rmap_ebpf::{
 
 use crate::{
     arch::UserRegisters,
-    config, emit, kernel, made,
+    config, emit, kernel,
     runtime::python,
     state::{EVENTS, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, SeenSet, busy},
     unwind::{self, Scratch},
@@ -108,11 +108,7 @@ fn take(
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
     // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
-    let mut unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
-    let unknown = unwind::unknown_address(walked);
-    if unknown != 0 && made::learn(slot, unknown) {
-        unmapped = true;
-    }
+    let unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
     let mut hash = 0;
     if (unmapped || config::CHECK_UNWIND.load() != 0) && has_room() {
         let status = walked.status as u16;

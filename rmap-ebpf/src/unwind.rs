@@ -5,9 +5,9 @@ use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
-    abi::{self, Made, Mappings, Rule, StackPointersRecord, StackRecord},
+    abi::{self, Learned, Mapping, Mappings, Rule, StackPointersRecord, StackRecord},
     logic::{
-        hash, made,
+        hash, learned,
         repeat::{AT_ONCE, Memory, NEAR, SPAN, Set, Start, Trace},
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
         unwind_row::{covers, find_row, last_from, special_row},
@@ -17,7 +17,7 @@ use rmap_ebpf::{
 use crate::{
     arch::UserRegisters,
     config, kernel,
-    made::MADE,
+    learned::{LEARNED, learn},
     state::{KNOWN, MAPPINGS, MEMORIES, Place, RULES, SLABS},
 };
 
@@ -31,6 +31,8 @@ pub struct Scratch {
     near: u64,
     /// The last guessed return address that lies in no known mapping; 0: none.
     missed: u64,
+    /// How often this walk has learned of a mapping.
+    learned: u64,
     /// What [`fetch`] has read.
     word: u64,
     /// Not 0 as long as all words that were compared are the same. Here, and not beside the
@@ -96,9 +98,10 @@ const KNOWN_ROWS: usize = 1024;
 #[repr(C)]
 struct State {
     mappings: *const Mappings,
-    made: *const Made,
+    learned: *const [Learned; abi::LEARNED],
     known: *mut KnownRows,
     scratch: *mut Scratch,
+    slot: u32,
 }
 
 /// Walks from `registers`, into `scratch`. `runtime`: frames of a language runtime are to be placed
@@ -119,6 +122,7 @@ pub fn walk(
     start.trace.begin(registers.sp());
     start.window_at = 0;
     start.missed = 0;
+    start.learned = 0;
     if start.stack_bytes == 0 {
         // Without it each word is read for itself, or with its neighbours.
         copy_stack(registers, FIRST_BYTES, scratch);
@@ -133,14 +137,12 @@ pub fn walk(
     start.count = 0;
     let known = if config::PREEMPTED.load() == 0 { 0 } else { place as u32 };
     if let Some(mappings) = MAPPINGS.get_ptr(slot)
-        && let Some(made) = MADE.get_ptr(slot)
+        && let Some(learned) = LEARNED.get_ptr(slot)
         && let Some(known) = KNOWN.get_ptr_mut(known)
     {
-        let mut state = State { mappings, made, known, scratch };
+        let mut state = State { mappings, learned, known, scratch, slot };
         // SAFETY: the callback has the helper's signature, and its state lives through the call.
-        unsafe {
-            bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
-        };
+        unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut state).cast(), 0) };
     }
 }
 
@@ -151,28 +153,30 @@ pub fn has_runtime(scratch: &Scratch) -> bool {
     unsafe { (&raw const scratch.mask).read_volatile() != 0 }
 }
 
-/// The address for which the walk ended, if that is because no known mapping has it; else 0.
+/// The address for which a walk ends, if that is because no known mapping has it; else 0.
 #[inline(always)]
-pub fn unknown_address(scratch: &Scratch) -> u64 {
-    let status = scratch.status;
-    if status == u32::from(abi::STACK_NO_MAPPING) {
-        // SAFETY: a plain field; as where it is written.
-        return unsafe { (&raw const scratch.frame.ip).read_volatile() };
+fn unknown_address(status: u16, ip: u64, scratch: *const Scratch) -> u64 {
+    match status {
+        abi::STACK_NO_MAPPING => ip,
+        // SAFETY: a part of this CPU's own slot.
+        abi::STACK_NO_ROW => unsafe { (&raw const (*scratch).missed).read_volatile() },
+        _ => 0,
     }
-    if status == u32::from(abi::STACK_NO_ROW) {
-        // SAFETY: as above.
-        return unsafe { (&raw const scratch.missed).read_volatile() };
-    }
-    0
 }
 
+/// How often one walk may learn of a mapping.
+const LESSONS: u64 = 4;
+/// Turns of a walk's loop: its frames, the end of one that has more, and those that are repeated.
+const TURNS: u32 = abi::MAX_FRAMES as u32 + 1 + LESSONS as u32;
+
 /// One frame. Returns 1 to end the loop.
-unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
+unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
     // SAFETY: the helper hands on what `walk` gave it.
     let state = unsafe { &mut *state.cast::<State>() };
     // SAFETY: the scratch memory outlives the loop.
     let scratch = unsafe { &mut *state.scratch };
-    if index >= abi::MAX_FRAMES as u64 {
+    let index = scratch.count;
+    if index >= abi::MAX_FRAMES as u32 {
         scratch.status = u32::from(abi::STACK_TRUNCATED);
         return 1;
     }
@@ -182,13 +186,19 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     let offset = if offset > u64::from(u32::MAX) { u64::from(u32::MAX) } else { offset };
     scratch.pointers.offsets[(index as usize & abi::MAX_FRAMES).min(abi::MAX_FRAMES - 1)] =
         offset as u32;
+    let mut frame = scratch.frame;
+    let State { mappings, learned, known, scratch: place, slot } = *state;
+    let mut env = Kernel { mappings, learned, known, scratch: place };
+    let status = advance(&mut env, &mut frame);
+    let unknown = unknown_address(status, ip, place);
+    if unknown != 0 && scratch.learned < LESSONS && learn(slot, unknown) {
+        // The same frame once more.
+        scratch.learned += 1;
+        return 0;
+    }
     // User addresses leave the upper bits free.
     scratch.sum = hash::add(scratch.sum, ip ^ (offset & scratch.mask).rotate_left(40));
-    scratch.count = index as u32 + 1;
-    let mut frame = scratch.frame;
-    let State { mappings, made, known, scratch: place } = *state;
-    let mut env = Kernel { mappings, made, known, scratch: place };
-    let status = advance(&mut env, &mut frame);
+    scratch.count = index + 1;
     scratch.frame = frame;
     scratch.status = u32::from(status);
     i64::from(status != STEP_NEXT)
@@ -349,7 +359,12 @@ unsafe extern "C" fn copy(turn: u64, state: *mut c_void) -> i64 {
 /// The row that holds at an address. A function of its own in the program: it is called from
 /// several places, and the verifier looks at each copy.
 #[inline(never)]
-fn row(mappings: *const Mappings, made: *const Made, scratch: *mut Scratch, address: u64) -> u32 {
+fn row(
+    mappings: *const Mappings,
+    learned: *const [Learned; abi::LEARNED],
+    scratch: *mut Scratch,
+    address: u64,
+) -> u32 {
     // SAFETY: `walk` starts the loop only with a value of the map, which stays in place.
     let mappings = unsafe { &*mappings };
     // SAFETY: this CPU's own slot, and the caller has given its reference back.
@@ -359,12 +374,27 @@ fn row(mappings: *const Mappings, made: *const Made, scratch: *mut Scratch, addr
         *number = last_from(mappings, address) as u64;
         mapping = &mappings.list[*number as usize & (abi::MAPPINGS - 1)];
         if !covers(mapping, address) {
-            // SAFETY: as of the mappings.
-            let is_made = made::holds(unsafe { &*made }, address) != 0;
-            let special = if is_made { abi::SPECIAL_JIT } else { abi::SPECIAL_NO_MAPPING };
-            return special_row(special);
+            return learned_row(learned, address);
         }
     }
+    row_of(mapping, address)
+}
+
+/// The same by what the kernel side has found out by itself.
+#[inline(never)]
+fn learned_row(learned: *const [Learned; abi::LEARNED], address: u64) -> u32 {
+    // SAFETY: as of the mappings.
+    let learned = unsafe { &*learned };
+    let (number, found) = learned::find(learned, address);
+    let mapping = &learned[number & (abi::LEARNED - 1)].mapping;
+    if found == 0 || !covers(mapping, address) {
+        return special_row(abi::SPECIAL_NO_MAPPING);
+    }
+    row_of(mapping, address)
+}
+
+#[inline(always)]
+fn row_of(mapping: &Mapping, address: u64) -> u32 {
     match mapping.slab {
         abi::SLAB_PENDING => special_row(abi::SPECIAL_NO_MAPPING),
         abi::SLAB_UNCOVERED => special_row(abi::SPECIAL_NONE),
@@ -379,7 +409,7 @@ fn row(mappings: *const Mappings, made: *const Made, scratch: *mut Scratch, addr
 /// Maps and memory as the walk sees them.
 struct Kernel {
     mappings: *const Mappings,
-    made: *const Made,
+    learned: *const [Learned; abi::LEARNED],
     known: *mut KnownRows,
     scratch: *mut Scratch,
 }
@@ -433,7 +463,7 @@ impl Env for Kernel {
         if known.address == address && known.generation == generation {
             return known.row;
         }
-        let row = row(self.mappings, self.made, self.scratch, address);
+        let row = row(self.mappings, self.learned, self.scratch, address);
         // What is not known yet may be in a moment: a table that is being written.
         if row != special_row(abi::SPECIAL_NO_MAPPING) {
             *known = KnownRow { address, row, generation };
@@ -443,7 +473,7 @@ impl Env for Kernel {
 
     #[inline(always)]
     fn guessed_row(&mut self, address: u64) -> u32 {
-        let row = row(self.mappings, self.made, self.scratch, address);
+        let row = row(self.mappings, self.learned, self.scratch, address);
         let missed = if row == special_row(abi::SPECIAL_NO_MAPPING) { address } else { 0 };
         // SAFETY: this CPU's own slot, and the callee has given its reference back.
         unsafe { (&raw mut (*self.scratch).missed).write_volatile(missed) };

@@ -112,6 +112,19 @@ fn a_trampoline_made_at_run_time_has_its_caller_for_sure() {
     }
 }
 
+/// Nothing of this waits for user space: rmap is stopped while the program makes code and runs it, and
+/// most often before it has read where the program's libraries lie.
+#[test]
+fn code_made_a_moment_ago_has_its_callers_though_rmap_stands_still() {
+    let machine = begin!();
+    let binary = workload::build_with("stacks_made", &BARE);
+    let job = machine.job_of(&binary, &[]);
+    expect_chain(&job, "memory", &["write_pages", "call_made", "main"]);
+    for stack in stacks(&job, "memory") {
+        assert_eq!(place_of(stack, "[anon]"), Some(1), "{stack:#?}");
+    }
+}
+
 /// The workload twice, as copies of its own, which it may do away with.
 fn expect_code_of_files(how: &str) {
     let machine = begin!();

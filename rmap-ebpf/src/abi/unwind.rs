@@ -185,13 +185,45 @@ pub struct Mappings {
     pub list: [Mapping; MAPPINGS],
 }
 
-/// Pieces of memory in which a process has made code since its [`Mappings`] were set, by the kernel
-/// side; each as `logic::made` says.
-pub type Made = [u64; MADE];
-/// How many.
-pub const MADE: usize = 8;
+/// A mapping that the kernel side has learned of by itself.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Learned {
+    /// The mapping.
+    pub mapping: Mapping,
+    /// As `logic::learned::check` says, else nobody has written it, or two at once.
+    pub check: u64,
+}
 
-const _: () = assert!(MADE.is_power_of_two());
+/// How many a process may have since its [`Mappings`] were set.
+pub const LEARNED: usize = 8;
+/// Most files whose tables the kernel side finds by itself.
+pub const FILE_TABLES: u32 = 8192;
+
+/// Where the table of a file lies that has one executable segment, and its table in one piece.
+/// Offsets are bytes of the file; before its first byte is above all.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FileTable {
+    /// `st_ctim` of the file of which it was made: seconds.
+    pub changed_s: u64,
+    /// Nanoseconds.
+    pub changed_ns: u64,
+    /// Where the pages of its executable segment begin.
+    pub from: u64,
+    /// And end.
+    pub to: u64,
+    /// The byte of the bucket at `idx_base`.
+    pub first: u64,
+    /// Behind the last byte that the table is of.
+    pub behind: u64,
+    /// As of [`Mapping`].
+    pub idx_base: u32,
+    /// As of [`Mapping`].
+    pub slab: u32,
+}
+
+const _: () = assert!(LEARNED.is_power_of_two());
 const _: () = assert!(size_of::<Rule>() == 16);
 const _: () = assert!(size_of::<Mapping>() == 32);
 const _: () = assert!(size_of::<Mappings>() == 8 + 32 * MAPPINGS);

@@ -6,7 +6,7 @@ pub mod bound;
 pub mod count;
 pub mod fault;
 pub mod hash;
-pub mod made;
+pub mod learned;
 pub mod python;
 pub mod repeat;
 pub mod unwind;

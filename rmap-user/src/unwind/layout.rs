@@ -4,9 +4,10 @@
 //! and the [`Mapping`]s of a process. Slabs are filled from the front and never rewritten: what
 //! was written can be published and read while the next table is placed behind it.
 
-use super::table::Table;
+use super::elf::Segment;
+use super::table::{PAGE, Table};
 use rmap_ebpf::abi::{
-    BUCKET_BYTES, Mapping, ROW_RULE, RULES, Rule, SLAB_UNCOVERED, SLAB_WORDS, SLABS,
+    BUCKET_BYTES, FileTable, Mapping, ROW_RULE, RULES, Rule, SLAB_UNCOVERED, SLAB_WORDS, SLABS,
     SPECIAL_UNSUPPORTED,
 };
 use rmap_ebpf::logic::unwind_row::{
@@ -222,6 +223,29 @@ impl Placed {
             all.push(uncovered(at..addresses.end));
         }
         all
+    }
+}
+
+impl Placed {
+    /// The same for the kernel side, which finds the mappings by itself; `None` if the file has several
+    /// executable segments, or its table is in several pieces. The time of change is left open.
+    #[must_use]
+    pub fn of_file(&self, segments: &[Segment]) -> Option<FileTable> {
+        let mut executable = segments.iter().filter(|segment| segment.executable);
+        let (segment, None) = (executable.next()?, executable.next()) else { return None };
+        let [part] = &self.parts[..] else { return None };
+        let in_file =
+            |address: u64| address.wrapping_sub(segment.address).wrapping_add(segment.offset);
+        let end = segment.offset.checked_add(segment.file_size)?;
+        Some(FileTable {
+            from: segment.offset & !(PAGE - 1),
+            to: end.checked_next_multiple_of(PAGE)?,
+            first: in_file(part.addresses.start),
+            behind: in_file(part.addresses.end),
+            idx_base: part.idx_base,
+            slab: part.slab,
+            ..FileTable::default()
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use rmap_ebpf::abi::{BUCKET_BYTES, BUCKET_SHIFT, ROW_RULE, Rule};
 use rmap_ebpf::logic::unwind_row::{ROW_NONE, index_word, row_payload, row_type};
 
 /// Tables begin and end at pages, as mappings do.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Why a file has no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

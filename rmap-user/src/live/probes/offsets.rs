@@ -50,11 +50,20 @@ const FILES: [(&str, &str, &str); 12] = [
 
 /// What is read of a mapping in which a walk comes, all of it or nothing: without it, stacks that lead
 /// through code made a moment ago are walked in user space.
-const MAPPINGS: [(&str, &str, &str); 4] = [
+const MAPPINGS: [(&str, &str, &str); 5] = [
     ("VMA_START", "vm_area_struct", "vm_start"),
     ("VMA_END", "vm_area_struct", "vm_end"),
     ("VMA_FLAGS", "vm_area_struct", "vm_flags"),
     ("VMA_FILE", "vm_area_struct", "vm_file"),
+    ("VMA_OFFSET", "vm_area_struct", "vm_pgoff"),
+];
+
+/// The time of an inode's last change: until Linux 6.5, 6.10, and since. Where it is not found, no file
+/// is known by the kernel side.
+const CHANGED: [(&str, &str); 3] = [
+    ("i_ctime.tv_sec", "i_ctime.tv_nsec"),
+    ("__i_ctime.tv_sec", "__i_ctime.tv_nsec"),
+    ("i_ctime_sec", "i_ctime_nsec"),
 ];
 
 /// The tracepoints that need them.
@@ -113,6 +122,14 @@ impl Offsets {
         });
         if let Ok(mut offsets) = mappings.into_iter().collect::<Result<Vec<_>, _>>() {
             values.append(&mut offsets);
+        }
+        let changed = CHANGED.iter().find_map(|(seconds, nanoseconds)| {
+            let offset = |member| btf.member_offset("inode", member).ok();
+            Some((offset(seconds)?, offset(nanoseconds)?))
+        });
+        if let Some((seconds, nanoseconds)) = changed {
+            values.push(("INODE_CHANGED", seconds));
+            values.push(("INODE_CHANGED_NS", nanoseconds));
         }
         // There only with CONFIG_MEMCG.
         values.push(("MM_OWNER", btf.member_offset("mm_struct", "owner").unwrap_or(0)));

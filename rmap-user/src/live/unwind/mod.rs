@@ -5,6 +5,7 @@
 //! could not walk because they were faster. Goes out: filled maps, and those stacks walked here
 //! by the same steps over the same words.
 
+mod file_tables;
 mod fresh;
 mod made;
 mod python;
@@ -35,6 +36,7 @@ use crate::{
 pub use fresh::Fresh;
 pub use python::PYTHON_FRAMES;
 
+use file_tables::FileTables;
 use made::resident_word;
 use python::Pythons;
 use shared::Shared;
@@ -50,6 +52,7 @@ pub struct Tables {
     layout: Layout,
     /// By the file, which is kept so that its address stays its own.
     files: HashMap<*const Binary, (Arc<Binary>, Covered)>,
+    file_tables: FileTables,
     fresh: Fresh,
     spaces: Spaces,
     pythons: Pythons,
@@ -76,6 +79,7 @@ impl Tables {
             shared: Shared::new(ebpf)?,
             layout: Layout::default(),
             files: HashMap::new(),
+            file_tables: FileTables::new(ebpf)?,
             fresh: Fresh::default(),
             spaces: Spaces::new(ebpf)?,
             pythons: Pythons::new(ebpf, python)?,
@@ -102,6 +106,7 @@ impl Tables {
         let mappings = modules.iter().map(|module| self.mappings(module));
         let mappings: Vec<Mapping> = mappings.collect::<Result<Vec<_>, _>>()?.concat();
         self.shared.flush_rules(&self.layout)?;
+        self.file_tables.show();
         let python = self.pythons.of(pid, &modules);
         self.spaces.set(targets, pid, mappings, |slot| self.pythons.set(slot, python))
     }
@@ -112,7 +117,9 @@ impl Tables {
     /// A map refused.
     pub fn prepare(&mut self, files: &[Arc<Binary>]) -> Result<(), Error> {
         files.iter().try_for_each(|file| self.know(file))?;
-        self.shared.flush_rules(&self.layout)
+        self.shared.flush_rules(&self.layout)?;
+        self.file_tables.show();
+        Ok(())
     }
 
     /// A forked child has its parent's mappings.
@@ -194,6 +201,11 @@ impl Tables {
     fn mappings(&mut self, module: &Module) -> Result<Vec<Mapping>, Error> {
         if let Some(binary) = &module.binary {
             self.know(binary)?;
+            if let (Some(stamp), Some((_, Covered::Table(placed, segments)))) =
+                (&binary.stamp, self.files.get(&Arc::as_ptr(binary)))
+            {
+                self.file_tables.add_mapped(module, stamp, placed, segments);
+            }
         }
         Ok(self.known_mappings(module))
     }
@@ -238,6 +250,9 @@ impl Tables {
         let key = Arc::as_ptr(binary);
         if !self.files.contains_key(&key) {
             let covered = self.cover(binary)?;
+            if let (Some(stamp), Covered::Table(placed, segments)) = (&binary.stamp, &covered) {
+                self.file_tables.add(stamp, placed, segments);
+            }
             self.files.insert(key, (Arc::clone(binary), covered));
         }
         Ok(())

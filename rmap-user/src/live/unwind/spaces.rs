@@ -10,7 +10,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData},
 };
-use rmap_ebpf::abi::{MADE, MAPPING_SLOTS, MAPPINGS, Made, Mapping, Mappings, NO_SLOT};
+use rmap_ebpf::abi::{LEARNED, Learned, MAPPING_SLOTS, MAPPINGS, Mapping, Mappings, NO_SLOT};
 
 use crate::live::bpf::{Error, Quiet, Targets, map};
 
@@ -22,6 +22,14 @@ struct MappingsValue(Mappings);
 // SAFETY: plain integers without padding (`Mappings` is `IntoBytes`); every bit pattern is a
 // value (`FromBytes`).
 unsafe impl aya::Pod for MappingsValue {}
+
+/// What is learned beside one [`Mappings`], as an element of a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct LearnedValue([Learned; LEARNED]);
+
+// SAFETY: as above.
+unsafe impl aya::Pod for LearnedValue {}
 
 /// Where the addresses of the kernel's own half begin.
 pub(super) const UPPER_HALF: u64 = 1 << 63;
@@ -35,8 +43,8 @@ struct Place {
 /// All places.
 pub(super) struct Spaces {
     array: Quiet<Array<MapData, MappingsValue>>,
-    /// What the kernel side has found since a place was filled.
-    made: Quiet<Array<MapData, Made>>,
+    /// What the kernel side has learned since a place was filled.
+    learned: Quiet<Array<MapData, LearnedValue>>,
     free: VecDeque<u32>,
     places: HashMap<u32, Place>,
     of_process: HashMap<u32, u32>,
@@ -47,7 +55,7 @@ impl Spaces {
     pub(super) fn new(ebpf: &mut Ebpf) -> Result<Self, Error> {
         Ok(Self {
             array: map(ebpf, "MAPPINGS")?,
-            made: map(ebpf, "MADE")?,
+            learned: map(ebpf, "LEARNED")?,
             free: (0..MAPPING_SLOTS).collect(),
             places: HashMap::new(),
             of_process: HashMap::new(),
@@ -96,9 +104,10 @@ impl Spaces {
         self.array
             .change(|array| array.set(slot, *value, 0))
             .map_err(|e| Error::Map { name: "MAPPINGS", why: e.to_string() })?;
-        self.made
-            .change(|made| made.set(slot, [0; MADE], 0))
-            .map_err(|e| Error::Map { name: "MADE", why: e.to_string() })?;
+        let none = LearnedValue([Learned::default(); LEARNED]);
+        self.learned
+            .change(|learned| learned.set(slot, none, 0))
+            .map_err(|e| Error::Map { name: "LEARNED", why: e.to_string() })?;
         prepare(slot)?;
         targets.set(pid, slot)?;
         self.forget(pid);
