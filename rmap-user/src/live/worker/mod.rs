@@ -29,18 +29,21 @@ mod reader;
 mod sandbox;
 mod serve;
 mod socket;
+mod starved;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use self::protocol::{ANSWER_MAX, Answer, Request};
 use self::reader::Reader;
 use self::socket::{Channel, Message};
+use self::starved::Starved;
 
 pub use self::serve::{ARGUMENT, serve};
 
@@ -119,6 +122,7 @@ struct Pair {
     opener: Child,
     requests: Channel,
     answers: Channel,
+    starved: Arc<Starved>,
 }
 
 impl Worker {
@@ -169,7 +173,7 @@ impl Worker {
         let answer = match pair.ask(request, copy, begun + time) {
             Ok(message) => reply(message, request),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                self.late += begun.elapsed();
+                self.late += begun.elapsed().min(time);
                 Err(Failure::Late(time))
             }
             Err(_) => Err(Failure::Died),
@@ -220,8 +224,10 @@ impl Pair {
             .stdout(OwnedFd::from(output))
             .stderr(Stdio::null())
             .spawn()?;
-        let channel = |socket: UnixStream| Channel::from(OwnedFd::from(socket));
-        Ok(Self { opener, requests: channel(requests), answers: channel(answers) })
+        let starved = Arc::new(Starved::of(opener.id()));
+        let channel = |socket: UnixStream| Channel::to(OwnedFd::from(socket), Arc::clone(&starved));
+        let (requests, answers) = (channel(requests), channel(answers));
+        Ok(Self { opener, requests, answers, starved })
     }
 
     fn ask(
@@ -231,6 +237,7 @@ impl Pair {
         deadline: Instant,
     ) -> io::Result<Message> {
         let files: Vec<BorrowedFd<'_>> = copy.into_iter().collect();
+        self.starved.begin();
         self.requests.send(&protocol::encode(request, &[]), &files, Some(deadline))?;
         // What the opener cannot open, it answers itself; so there is one message on the way of its
         // answers for every request: that one, or one that says who answers.

@@ -6,12 +6,14 @@
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, send, sendmsg};
 
+use super::starved::Starved;
 use crate::live::hurry;
 
 /// How often a wait looks whether it is still wanted.
@@ -31,11 +33,22 @@ pub struct Message {
 
 /// One end of a stream socket.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct Channel {
+    socket: OwnedFd,
+    /// Whose want of a processor puts deadlines off.
+    starved: Option<Arc<Starved>>,
+}
 
 impl From<OwnedFd> for Channel {
     fn from(socket: OwnedFd) -> Self {
-        Self(socket)
+        Self { socket, starved: None }
+    }
+}
+
+impl Channel {
+    /// One end, with processes at the other whose deadlines do not pass while they have no processor.
+    pub(super) const fn to(socket: OwnedFd, starved: Arc<Starved>) -> Self {
+        Self { socket, starved: Some(starved) }
     }
 }
 
@@ -55,7 +68,7 @@ impl Channel {
         let rights = [ControlMessage::ScmRights(&raw)];
         let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
         let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        let fd = self.0.as_raw_fd();
+        let fd = self.socket.as_raw_fd();
         let mut sent = self.retry(PollFlags::POLLOUT, deadline, || {
             let parts = [IoSlice::new(&length), IoSlice::new(bytes)];
             sendmsg::<()>(fd, &parts, rights, flags, None)
@@ -106,7 +119,7 @@ impl Channel {
     ) -> io::Result<(usize, Vec<OwnedFd>)> {
         let to = to.unwrap_or_default();
         let mut space = nix::cmsg_space!([RawFd; DESCRIPTORS_MAX]);
-        let fd = self.0.as_raw_fd();
+        let fd = self.socket.as_raw_fd();
         let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
         let (got, files) = self.retry(PollFlags::POLLIN, deadline, || {
             let mut parts = [IoSliceMut::new(to)];
@@ -150,7 +163,11 @@ impl Channel {
         let timeout = match deadline {
             None => PollTimeout::NONE,
             Some(deadline) => {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let mut left = deadline.saturating_duration_since(Instant::now());
+                let starved = self.starved.as_ref().filter(|_| left.is_zero());
+                if starved.is_some_and(|starved| starved.deserve_more(deadline)) {
+                    left = LOOK;
+                }
                 if left.is_zero() || hurry::asked() {
                     return Err(ErrorKind::TimedOut.into());
                 }
@@ -159,7 +176,7 @@ impl Channel {
                 PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
             }
         };
-        match poll(&mut [PollFd::new(self.0.as_fd(), what)], timeout) {
+        match poll(&mut [PollFd::new(self.socket.as_fd(), what)], timeout) {
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -180,7 +197,7 @@ mod tests {
 
     fn pair() -> (Channel, Channel) {
         let (one, other) = UnixStream::pair().unwrap();
-        (Channel(one.into()), Channel(other.into()))
+        (OwnedFd::from(one).into(), OwnedFd::from(other).into())
     }
 
     fn soon() -> Option<Instant> {
@@ -222,7 +239,7 @@ mod tests {
         one.send(b"12345", &[], None).unwrap();
         assert!(other.receive(4, soon()).is_err());
         let (one, other) = pair();
-        send(one.0.as_raw_fd(), &[255; 4], MsgFlags::empty()).unwrap();
+        send(one.socket.as_raw_fd(), &[255; 4], MsgFlags::empty()).unwrap();
         assert!(other.receive(1 << 20, soon()).is_err());
     }
 
