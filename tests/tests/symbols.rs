@@ -219,3 +219,34 @@ fn every_command_that_reads_a_recording_finds_them() {
         assert!(has_name(&[debug.parent().unwrap()]), "{words:?}");
     }
 }
+
+#[test]
+fn the_debug_file_of_a_stripped_program_is_advised() {
+    let machine = begin!();
+    let dir = machine.scratch();
+    let (program, debug) = (dir.join("stripped"), dir.join("debug/stripped.debug"));
+    separate(&workload::build("rise_and_fall"), &program, &debug);
+    let (live, again, recording) = (dir.join("live"), dir.join("again"), dir.join("recording"));
+    let mut command = rmap(["run", "-o", "/dev/null", "--json"]);
+    command.arg(&live).arg("--record").arg(&recording).arg("--").arg(&program);
+    let ended = run(&mut command);
+    assert_eq!(ended.code(), 0, "{}", ended.err());
+    let said = |json: &Path| -> Option<serde_json::Value> {
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+        let advice = report["advice"].as_array().unwrap();
+        advice.iter().find(|advice| advice["rule"] == "no-names").cloned()
+    };
+    let missing = said(&live).unwrap();
+    let file = &missing["modules"][0];
+    assert_eq!(file["module"].as_str(), program.to_str(), "{missing}");
+    // 8 MiB are left at the end.
+    assert!(file["bytes"].as_u64().is_some_and(|bytes| bytes >= 8 << 20), "{missing}");
+    let id = file["build_id"].as_str().unwrap();
+    let debug_file = format!("/usr/lib/debug/.build-id/{}/{}.debug", &id[..2], &id[2..]);
+    assert_eq!(file["debug_file"], debug_file.as_str());
+    assert!(file["debug_package"].is_null(), "it is no package's: {missing}");
+    report(&recording, &again, &[]);
+    assert_eq!(said(&again), Some(missing));
+    report(&recording, &again, &[debug.parent().unwrap()]);
+    assert_eq!(said(&again), None, "with its names");
+}

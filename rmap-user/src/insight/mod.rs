@@ -24,6 +24,7 @@ pub mod rules;
 #[cfg(test)]
 mod samples;
 pub mod tree;
+pub mod unnamed;
 
 pub use advice::Advice;
 pub use group::{By, Group, Label};

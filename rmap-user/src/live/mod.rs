@@ -14,6 +14,7 @@ pub mod linger;
 pub mod malloc;
 mod memory_group;
 pub mod modules;
+pub mod packages;
 pub mod perf_map;
 pub mod preflight;
 pub mod privileges;

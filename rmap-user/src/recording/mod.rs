@@ -29,7 +29,7 @@ pub mod writer;
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{Cgroup, Exit, Host, Mode, Oom, Probe};
+use crate::report::{Cgroup, Exit, Host, Mode, Oom, Package, Probe};
 
 pub use frame::is_recording;
 pub use names::FileNames;
@@ -71,6 +71,9 @@ pub struct Ending {
     /// Processes that the kernel killed for want of memory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub oom: Vec<Oom>,
+    /// Packages of files whose functions have no names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
 }
 
 /// Why a recording cannot be read.

@@ -286,6 +286,7 @@ fn play_beside(
         probes: Vec::new(),
         cgroup: None,
         oom: Vec::new(),
+        packages: Vec::new(),
     });
     if at_state {
         ending.exit = None;
@@ -312,6 +313,7 @@ fn play_beside(
         probes: ending.probes,
         cgroup: ending.cgroup,
         oom: ending.oom,
+        packages: ending.packages,
     };
     let skipped = around.skipped;
     let state = session.take_state();

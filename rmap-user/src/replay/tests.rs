@@ -217,6 +217,7 @@ fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
     let opening = opening();
     let closing = Closing {
         oom: Vec::new(),
+        packages: Vec::new(),
         host: opening.host,
         command: opening.command,
         pids: vec![7],
@@ -228,6 +229,7 @@ fn recorded_of(inputs: Vec<Input>) -> (Report, Vec<u8>) {
     };
     let ending = Ending {
         oom: Vec::new(),
+        packages: Vec::new(),
         pids: closing.pids.clone(),
         ended_ns: closing.ended_ns,
         exit: closing.exit.clone(),

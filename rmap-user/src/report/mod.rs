@@ -197,6 +197,19 @@ pub struct Coverage {
     pub lost: Lost,
     /// How the walks of stacks ended, in faults.
     pub unwind: Unwind,
+    /// Packages of files whose functions have no names, where much memory came through them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<Package>,
+}
+
+/// Which package of the system has a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Package {
+    /// The file's, in lower-case hex.
+    pub build_id: String,
+    /// The package's name, as dpkg has it.
+    pub name: String,
 }
 
 /// One probe of the plan.

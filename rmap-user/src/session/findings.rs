@@ -39,6 +39,8 @@ pub struct Closing {
     pub cgroup: Option<report::Cgroup>,
     /// Processes that the kernel killed for want of memory.
     pub oom: Vec<report::Oom>,
+    /// Packages of files whose functions have no names, as a recording has them.
+    pub packages: Vec<report::Package>,
 }
 
 /// A user stack by its addresses, to be given functions and lines.
@@ -196,7 +198,12 @@ impl Session {
                 }),
                 marks: self.marks.shown(relative),
             },
-            coverage: report::Coverage { probes: closing.probes, lost, unwind },
+            coverage: report::Coverage {
+                probes: closing.probes,
+                lost,
+                unwind,
+                packages: closing.packages,
+            },
             totals: report::Totals::default(),
             cgroup: closing.cgroup.map(Box::new),
             oom: closing.oom,

@@ -181,6 +181,7 @@ fn report(command: &[&str], processes: Vec<Process>, stacks: Vec<Stack>) -> Repo
             ],
             lost: Lost::default(),
             unwind: Unwind { complete: 142, ..Unwind::default() },
+            packages: Vec::new(),
         },
         cgroup: None,
         processes,

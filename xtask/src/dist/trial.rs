@@ -76,6 +76,11 @@ fn debian(root: &Path, artefacts: &[Artefact]) -> Result<()> {
     )?;
     ensure!(page.is_empty(), "man warns of its page: {page}");
     session(root, "perl -e '$x = \"x\" x (8 << 20)'")?;
+    let advice = call(root, "rmap report /tmp/now.rmap")?;
+    ensure!(
+        advice.contains("package libc6-dbg"),
+        "what names are missing of is not said:\n{advice}"
+    );
     call(root, "dpkg --purge rmap; ! command -v rmap; ! test -e /usr/share/doc/rmap").map(drop)
 }
 

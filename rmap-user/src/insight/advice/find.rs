@@ -11,6 +11,7 @@ use crate::insight::owner::Owner;
 use crate::insight::part::{Part, Parts};
 use crate::insight::rewrites::{self, Again};
 use crate::insight::rules::Rules;
+use crate::insight::unnamed::unnamed;
 use crate::report::{GrowingOwner, Kind, Pattern, Process, Segment};
 
 use super::Evidence;
@@ -343,6 +344,22 @@ pub fn huge_pages(parts: &Parts<'_>) -> Option<Evidence> {
         "{} came as huge pages, which count in full once a byte is written, most of it by {}",
         mib(bytes),
         owner(parts, &chosen)
+    );
+    Some(evidence(bytes, text))
+}
+
+pub fn no_names(parts: &Parts<'_>) -> Option<Evidence> {
+    let files = unnamed(parts);
+    let first = files.first()?;
+    let bytes: i128 = files.iter().map(|file| i128::from(file.bytes)).sum();
+    let package = first.debug_package.as_ref();
+    let package = package.map(|name| format!(", package {name}")).unwrap_or_default();
+    let text = format!(
+        "{} are owned by code without names, {} of it in {}, whose debug file is {}{package}",
+        mib(bytes),
+        if files.len() == 1 { "all".to_owned() } else { mib(first.bytes.into()) },
+        names::base(&first.module),
+        first.debug_file,
     );
     Some(evidence(bytes, text))
 }

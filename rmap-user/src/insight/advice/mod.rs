@@ -9,6 +9,7 @@ mod find;
 use serde::Serialize;
 
 use super::part::Parts;
+use super::unnamed::{Unnamed, unnamed};
 
 /// A rule: what it looks for and what it says. The texts are sentences for people.
 #[derive(Debug)]
@@ -44,7 +45,13 @@ pub struct Advice {
     pub remedy: &'static str,
     /// When there is nothing to do.
     pub harmless_when: &'static str,
+    /// Of `no-names`: the files, the largest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub modules: Vec<Unnamed>,
 }
+
+/// The rule about names, the only one that lists files.
+const NO_NAMES: &str = "no-names";
 
 /// All rules.
 pub const RULES: &[Rule] = &[
@@ -138,6 +145,14 @@ pub const RULES: &[Rule] = &[
         harmless_when: "all of each huge page is written: then they are faster",
         find: find::huge_pages,
     },
+    Rule {
+        name: NO_NAMES,
+        threshold: "1 MiB and a tenth of RSS belong to owners in files whose functions have no names",
+        remedy: "install the debug package and run again, or put the debug file of that build id into \
+                 a folder DIR: rmap report --symbols DIR",
+        harmless_when: "module and offset are enough to find the code",
+        find: find::no_names,
+    },
 ];
 
 /// What the rules find, the largest first.
@@ -153,6 +168,7 @@ pub fn advice(parts: &Parts<'_>) -> Vec<Advice> {
                 evidence: evidence.text,
                 remedy: rule.remedy,
                 harmless_when: rule.harmless_when,
+                modules: if rule.name == NO_NAMES { unnamed(parts) } else { Vec::new() },
             })
         })
         .collect();

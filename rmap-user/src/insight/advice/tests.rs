@@ -3,7 +3,7 @@
 use super::*;
 use crate::insight::{Rules, naming, samples};
 use crate::report::heap::{HeapBytes, HeapState, SegmentHeap};
-use crate::report::{BeforeAfter, Frame, Pattern, Report, Segment, Stack, StackId};
+use crate::report::{BeforeAfter, Frame, Package, Pattern, Report, Segment, Stack, StackId};
 
 const MIB: u64 = 1 << 20;
 
@@ -161,6 +161,37 @@ fn memory_that_malloc_keeps_is_named_with_who_touched_it_first() {
         "48.0 MiB of 64.0 MiB of the heaps are free, 48.0 MiB of that in whole pages, most of it \
          first touched by grow"
     );
+}
+
+#[test]
+fn files_without_names_are_said_where_they_own_much() {
+    let said = |name: Option<&str>, rss: u64| {
+        let named = segment("[heap]", 2, "first-write", 100, 100);
+        let mut report = report_on(vec![(
+            "/opt/app",
+            vec![named, segment("[anon]", 1, "first-write", rss, rss)],
+        )]);
+        let frame = |build_id: Option<&str>, offset| Frame {
+            build_id: build_id.map(str::to_owned),
+            ..Frame::at("/usr/lib/libc.so.6", offset)
+        };
+        let caller = Frame { function: Some("main".to_owned()), ..frame(None, 2) };
+        report.stacks[0].frames = vec![frame(Some("ab001f"), 1)].into();
+        report.stacks[1].frames = vec![caller].into();
+        report.coverage.packages = name
+            .map(|name| Package { build_id: "ab001f".to_owned(), name: name.to_owned() })
+            .into_iter()
+            .collect();
+        advice(&Parts::of(&report, &Rules::built_in()))
+    };
+    assert_eq!(only(&said(None, 11)), None, "less than a tenth of RSS");
+    let file = "12.0 MiB are owned by code without names, all of it in libc.so.6, whose debug file is \
+                /usr/lib/debug/.build-id/ab/001f.debug";
+    assert_eq!(only(&said(None, 12)), Some(("no-names", file.to_owned())));
+    let found = said(Some("libc6"), 12);
+    assert_eq!(only(&found), Some(("no-names", format!("{file}, package libc6-dbg"))));
+    let [module] = &found[0].modules[..] else { panic!("{found:?}") };
+    assert_eq!((module.bytes, module.debug_package.as_deref()), (12 * MIB, Some("libc6-dbg")));
 }
 
 #[test]

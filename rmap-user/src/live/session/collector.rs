@@ -710,6 +710,7 @@ impl Collector {
             probes,
             cgroup,
             oom: self.oom.take(),
+            packages: Vec::new(),
         };
         // The probes are not needed any more, and their memory may be.
         let aside = || crate::live::linger::drop_aside((self.probes, self.stream));

@@ -8,7 +8,7 @@
 use std::{cell::RefCell, collections::HashMap, rc::Rc, sync::Arc};
 
 use crate::{
-    live::worker::names::Names,
+    live::{packages, worker::names::Names},
     model::Arch,
     recording::{self, Ending, FileNames, Recorder},
     report::{Asked, Mode, Probe, Report},
@@ -122,6 +122,7 @@ impl Feed {
             probes: closing.probes.clone(),
             cgroup: closing.cgroup.clone(),
             oom: closing.oom.clone(),
+            packages: Vec::new(),
         };
         // A report of an earlier moment names other stacks, so a recording has names for all.
         let all = self.recorder.as_ref().map(|_| self.session.all_stacks()).unwrap_or_default();
@@ -145,6 +146,11 @@ impl Feed {
             let row = Probe { name, attached: false, why_not: Some(why) };
             named.report.coverage.probes.push(row.clone());
             ending.probes.push(row);
+        }
+        // Where most is held, most is missing.
+        ending.packages = packages::of(named.peak.as_ref().unwrap_or(&named.report));
+        for report in [Some(&mut named.report), named.peak.as_mut()].into_iter().flatten() {
+            report.coverage.packages.clone_from(&ending.packages);
         }
         let record_error = self.recorder.and_then(|recorder| {
             let names: Vec<FileNames> = named

@@ -16,6 +16,7 @@
 //! * `socket`: messages with descriptors and deadlines;
 //! * [`protocol`]: what is asked and answered;
 //! * `opener`, `reader`: the two processes' work;
+//! * `packages`: the lists of dpkg;
 //! * `sandbox`: what the reader gives up;
 //! * `serve`: their loops;
 //! * [`names`]: names at the end of a session, several files at once.
@@ -24,6 +25,7 @@ mod image;
 pub mod names;
 mod needs;
 mod opener;
+mod packages;
 pub mod protocol;
 mod reader;
 mod sandbox;

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 use super::super::foreign::{self, Foreign, Root};
+use super::packages;
 use super::protocol::{Answer, Opened, Place, Request, Task};
 use crate::symbol::Stamp;
 
@@ -50,6 +51,12 @@ pub fn open(request: Request, copy: Option<OwnedFd>) -> Done {
         }
         Request::Find { pid, names, folders, lookups } => {
             Done::Answer(find(pid, &names, &folders, lookups), Vec::new())
+        }
+        Request::Packages { pid, files } => {
+            let root = Root::of(pid).or_else(|_| Root::at(Path::new("/")));
+            let none = |_| vec![None; files.len()];
+            let packages = root.map(|root| packages::of(&root, &files)).unwrap_or_else(none);
+            Done::Answer(Answer::Packages(packages), Vec::new())
         }
         Request::Stamps(places) => {
             let stamps = places.iter().map(|place| stamp(place).ok()).collect();

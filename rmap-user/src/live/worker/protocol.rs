@@ -8,6 +8,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::packages;
 use crate::report::Frame;
 use crate::runtime::python::Found;
 use crate::symbol::Stamp;
@@ -109,6 +110,13 @@ pub enum Request {
         /// Look-ups at most, of all names together.
         lookups: u32,
     },
+    /// The packages of files below the root of a process; if it has ended, below the machine's own.
+    Packages {
+        /// The process.
+        pid: u32,
+        /// Paths, and the inodes that were mapped.
+        files: Vec<(String, u64)>,
+    },
     /// What files are now.
     Stamps(Vec<Place>),
     /// The perf map file of a process, as it is now.
@@ -146,6 +154,7 @@ impl Request {
             Self::Text { .. }
             | Self::LoaderPaths { .. }
             | Self::Find { .. }
+            | Self::Packages { .. }
             | Self::Stamps(_)
             | Self::PerfMapStamp { .. } => true,
             Self::Module { .. } | Self::Table | Self::PerfMap { .. } | Self::Names(_) => false,
@@ -223,6 +232,8 @@ pub enum Answer {
     Paths(Vec<String>),
     /// For each name the path, and what it is; and whether all could be looked for.
     Found(Vec<Option<(String, Stamp)>>, bool),
+    /// For each file the name of its package.
+    Packages(Vec<Option<String>>),
     /// For each place what is there.
     Stamps(Vec<Option<Stamp>>),
     /// To [`Request::Module`].
@@ -291,6 +302,10 @@ pub fn answer<'a>(bytes: &'a [u8], request: &Request) -> Result<(Answer, &'a [u8
             paths.iter().all(|path| path.len() <= NAME_MAX)
         }
         (Answer::Found(found, _), Request::Find { names, .. }) => found.len() == names.len(),
+        (Answer::Packages(packages), Request::Packages { files, .. }) => {
+            packages.len() == files.len()
+                && packages.iter().flatten().all(|name| packages::is_package(name))
+        }
         (Answer::Stamps(stamps), Request::Stamps(places)) => stamps.len() == places.len(),
         (Answer::Stamps(stamps), Request::PerfMapStamp { .. }) => stamps.len() == 1,
         (Answer::Module(module), Request::Module { .. }) => module.is_within_limits(),
