@@ -34,6 +34,7 @@ const CALLS: [&str; 14] = [
 const MAY: &[(&str, &str)] = &[
     ("live/foreign.rs", "the opener itself"),
     ("live/worker/opener.rs", "in the opener's process, behind a deadline"),
+    ("live/worker/starved.rs", "texts of /proc about rmap's own processes"),
     ("live/btf", "the kernel's types in /sys"),
     ("live/cgroup", "the kernel's cgroup files, and flags of page frames in /proc"),
     ("live/heap", "memory of a process that is resident; whether it is there"),
