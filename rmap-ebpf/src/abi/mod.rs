@@ -3,8 +3,7 @@
 //! Every record starts with a [`Header`]; `kind` says which struct it is. All numbers are in the
 //! machine's own byte order, because the ring buffer never leaves the machine; the recording has
 //! a format of its own. Kinds are integers and never enums: a kind that user space does not know
-//! is counted, not trusted. Sizes are asserted at compile time, and a change of any of them is a
-//! change of [`VERSION`].
+//! is counted, not trusted. Sizes are asserted at compile time.
 
 mod counter;
 mod loss;
@@ -19,6 +18,3 @@ pub use malloc::*;
 pub use python::*;
 pub use record::*;
 pub use unwind::*;
-
-/// Raised with every change of a record's layout or of a map's meaning.
-pub const VERSION: u32 = 1;

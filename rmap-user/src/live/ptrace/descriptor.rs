@@ -18,6 +18,7 @@ use std::time::Instant;
 use super::engine::{Engine, options};
 use super::inject::{Caller, Refusal};
 use super::sys::{self, Stop};
+use super::tracee;
 use crate::live::procfs::{Status, read_text};
 
 /// What came of a request.
@@ -107,7 +108,7 @@ fn make(pid: u32, caller: &mut Caller) -> Result<OwnedFd, Refusal> {
         }
         Err(_) => return Err(Refusal::NotNow),
     };
-    let fd = sys::descriptor_of(pid, number);
+    let fd = tracee::descriptor_of(pid, number);
     let closed = caller.call(libc::SYS_close, [number.into(), 0, 0]);
     let fd = fd.map_err(|source| never("take the descriptor out of it", source))?;
     closed?;
@@ -151,8 +152,8 @@ impl Facts {
 fn find_call(vdso: &Range<u64>) -> Option<u64> {
     let own = read_text("/proc/self/maps").ok()?;
     let own = find_vdso(&own).filter(|own| own.end - own.start == vdso.end - vdso.start)?;
-    let image = sys::memory(std::process::id(), &own).ok()?;
-    let place = image.windows(2).position(|bytes| bytes == sys::SYSCALL)?;
+    let image = tracee::memory(std::process::id(), &own).ok()?;
+    let place = image.windows(2).position(|bytes| bytes == tracee::SYSCALL)?;
     Some(vdso.start + place as u64)
 }
 

@@ -13,7 +13,7 @@
 
 use std::io;
 
-use super::sys;
+use super::{sys, tracee};
 
 /// Why no call was made.
 #[derive(Debug)]
@@ -107,13 +107,13 @@ fn check(tid: u32, at: u64, own: &Registers) -> Result<(), Refusal> {
         return Err(Refusal::Never("it runs 32-bit code".to_owned()));
     }
     // A page that is not resident is as the kernel made it, and to look at it would bring it in.
-    let is_call = |word: u64| word.to_le_bytes()[..2] == sys::SYSCALL;
-    if sys::is_resident(tid, at) && !sys::peek_word(tid, at).is_some_and(is_call) {
+    let is_call = |word: u64| word.to_le_bytes()[..2] == tracee::SYSCALL;
+    if tracee::is_resident(tid, at) && !tracee::peek_word(tid, at).is_some_and(is_call) {
         return Err(Refusal::Never("its vDSO has been replaced".to_owned()));
     }
     // A restartable sequence would go on as if nothing had happened between: the kernel looks at
     // the registers as they are when the thread goes back (`rseq_ip_fixup`).
-    if sys::in_restartable_sequence(tid, own.rip) {
+    if tracee::in_restartable_sequence(tid, own.rip) {
         return Err(Refusal::NotNow);
     }
     Ok(())

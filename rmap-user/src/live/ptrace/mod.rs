@@ -39,6 +39,7 @@ mod taken;
 mod task;
 #[cfg(test)]
 mod tests;
+mod tracee;
 mod yielding;
 
 use std::collections::BTreeSet;

@@ -117,7 +117,7 @@ fn unprivileged() -> io::Result<()> {
 
 /// The system calls of reading, computing and answering; all others fail with `EPERM`.
 fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut calls = vec![
+    let calls = [
         libc::SYS_brk,
         libc::SYS_clock_gettime,
         libc::SYS_close,
@@ -161,9 +161,11 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_write,
     ];
     #[cfg(target_arch = "x86_64")]
-    calls.extend([libc::SYS_poll, libc::SYS_readlink, libc::SYS_stat, libc::SYS_lstat]);
+    let older = [libc::SYS_poll, libc::SYS_readlink, libc::SYS_stat, libc::SYS_lstat];
+    #[cfg(not(target_arch = "x86_64"))]
+    let older = [];
     let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-        calls.into_iter().map(|call| (call, Vec::new())).collect();
+        calls.into_iter().chain(older).map(|call| (call, Vec::new())).collect();
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let arch = std::env::consts::ARCH.try_into()?;
     SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()
