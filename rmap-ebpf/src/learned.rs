@@ -42,19 +42,22 @@ const NANOSECONDS: u64 = (1 << 30) - 1;
 const PAGE_SHIFT: u32 = 12;
 
 /// Looks which code lies at `address`; `slot` is the process's value in `TARGETS`. Whether walks find it
-/// from now on. The kernel refuses where somebody changes the process's mappings just now.
-#[inline(always)]
-pub fn learn(slot: u32, address: u64) -> bool {
+/// from now on. The kernel refuses where somebody changes the process's mappings just now. A function of
+/// its own, and `found` lies in a map: the stack of all callers together is limited.
+#[inline(never)]
+pub fn learn(slot: u32, address: u64, found: *mut Found) -> bool {
     if config::VMA_FLAGS.load() == 0 {
         return false;
     }
-    let mut found = Found { start: 0, end: 0, offset: 0, file: 0, executable: 0 };
-    let look: unsafe extern "C" fn(u64, u64, *mut Found) -> i64 = look;
-    let to = (&raw mut found).cast();
+    // SAFETY: this CPU's own slot, and this place's.
+    unsafe { (&raw mut (*found).executable).write_volatile(0) };
+    let look: unsafe extern "C" fn(u64, u64, *mut *mut Found) -> i64 = look;
+    let mut to = found;
+    let to = (&raw mut to).cast();
     // SAFETY: the callback has the helper's signature, and what it is given lives through the call.
     unsafe { bpf_find_vma(kernel::current(), address, look as *mut c_void, to, 0) };
-    // SAFETY: plain fields, which the callback writes.
-    let found = unsafe { (&raw const found).read_volatile() };
+    // SAFETY: as above; the callback has written it.
+    let found = unsafe { &*found };
     if found.executable == 0 {
         return false;
     }
@@ -97,9 +100,8 @@ fn table_of(file: u64) -> Option<&'static FileTable> {
 }
 
 /// A mapping as the kernel has it.
-#[derive(Clone, Copy)]
 #[repr(C)]
-struct Found {
+pub struct Found {
     start: u64,
     end: u64,
     /// In the file, bytes.
@@ -110,9 +112,9 @@ struct Found {
 }
 
 /// Reads a mapping. Returns 0, as the kernel wants it.
-unsafe extern "C" fn look(_task: u64, mapping: u64, found: *mut Found) -> i64 {
-    // SAFETY: the helper hands on what `learn` gave it.
-    let found = unsafe { &mut *found };
+unsafe extern "C" fn look(_task: u64, mapping: u64, found: *mut *mut Found) -> i64 {
+    // SAFETY: the helper hands on what `learn` gave it, which lies in a map.
+    let found = unsafe { &mut **found };
     let read = |offset: u64| kernel::read::<u64>(mapping, offset);
     let (Some(start), Some(end), Some(flags), Some(file), Some(page)) = (
         read(config::VMA_START.load()),
@@ -123,6 +125,10 @@ unsafe extern "C" fn look(_task: u64, mapping: u64, found: *mut Found) -> i64 {
     ) else {
         return 0;
     };
-    *found = Found { start, end, offset: page << PAGE_SHIFT, file, executable: flags & EXEC };
+    found.start = start;
+    found.end = end;
+    found.offset = page << PAGE_SHIFT;
+    found.file = file;
+    found.executable = flags & EXEC;
     0
 }

@@ -108,7 +108,10 @@ fn take(
     // SAFETY: this CPU's own slot, and this place's; programs that use it do not nest, since what a
     // nested fault runs stops at the busy mark.
     let walked = unsafe { &mut *scratch };
-    let unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
+    let mut unmapped = walked.status == u32::from(abi::STACK_NO_MAPPING);
+    if unwind::learn_from(walked, slot) {
+        unmapped = true;
+    }
     let mut hash = 0;
     if (unmapped || config::CHECK_UNWIND.load() != 0) && has_room() {
         let status = walked.status as u16;

@@ -17,7 +17,7 @@ use rmap_ebpf::{
 use crate::{
     arch::UserRegisters,
     config, kernel,
-    learned::{LEARNED, learn},
+    learned::{Found, LEARNED, learn},
     state::{KNOWN, MAPPINGS, MEMORIES, Place, RULES, SLABS},
 };
 
@@ -31,8 +31,8 @@ pub struct Scratch {
     near: u64,
     /// The last guessed return address that lies in no known mapping; 0: none.
     missed: u64,
-    /// How often this walk has learned of a mapping.
-    learned: u64,
+    /// The mapping that was asked for last.
+    found: Found,
     /// What [`fetch`] has read.
     word: u64,
     /// Not 0 as long as all words that were compared are the same. Here, and not beside the
@@ -101,7 +101,6 @@ struct State {
     learned: *const [Learned; abi::LEARNED],
     known: *mut KnownRows,
     scratch: *mut Scratch,
-    slot: u32,
 }
 
 /// Walks from `registers`, into `scratch`. `runtime`: frames of a language runtime are to be placed
@@ -122,7 +121,6 @@ pub fn walk(
     start.trace.begin(registers.sp());
     start.window_at = 0;
     start.missed = 0;
-    start.learned = 0;
     if start.stack_bytes == 0 {
         // Without it each word is read for itself, or with its neighbours.
         copy_stack(registers, FIRST_BYTES, scratch);
@@ -140,9 +138,11 @@ pub fn walk(
         && let Some(learned) = LEARNED.get_ptr(slot)
         && let Some(known) = KNOWN.get_ptr_mut(known)
     {
-        let mut state = State { mappings, learned, known, scratch, slot };
+        let mut state = State { mappings, learned, known, scratch };
         // SAFETY: the callback has the helper's signature, and its state lives through the call.
-        unsafe { bpf_loop(TURNS, turn as *mut c_void, (&raw mut state).cast(), 0) };
+        unsafe {
+            bpf_loop(abi::MAX_FRAMES as u32 + 1, turn as *mut c_void, (&raw mut state).cast(), 0)
+        };
     }
 }
 
@@ -153,30 +153,27 @@ pub fn has_runtime(scratch: &Scratch) -> bool {
     unsafe { (&raw const scratch.mask).read_volatile() != 0 }
 }
 
-/// The address for which a walk ends, if that is because no known mapping has it; else 0.
+/// Where a walk ended because no known mapping has an address: looks which code lies there, for the walks
+/// that follow. Whether they find it.
 #[inline(always)]
-fn unknown_address(status: u16, ip: u64, scratch: *const Scratch) -> u64 {
-    match status {
-        abi::STACK_NO_MAPPING => ip,
-        // SAFETY: a part of this CPU's own slot.
-        abi::STACK_NO_ROW => unsafe { (&raw const (*scratch).missed).read_volatile() },
+pub fn learn_from(scratch: &mut Scratch, slot: u32) -> bool {
+    let address = match scratch.status as u16 {
+        // SAFETY: a plain field; as where it is written.
+        abi::STACK_NO_MAPPING => unsafe { (&raw const scratch.frame.ip).read_volatile() },
+        // SAFETY: as above.
+        abi::STACK_NO_ROW => unsafe { (&raw const scratch.missed).read_volatile() },
         _ => 0,
-    }
+    };
+    address != 0 && learn(slot, address, &raw mut scratch.found)
 }
 
-/// How often one walk may learn of a mapping.
-const LESSONS: u64 = 4;
-/// Turns of a walk's loop: its frames, the end of one that has more, and those that are repeated.
-const TURNS: u32 = abi::MAX_FRAMES as u32 + 1 + LESSONS as u32;
-
 /// One frame. Returns 1 to end the loop.
-unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
+unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     // SAFETY: the helper hands on what `walk` gave it.
     let state = unsafe { &mut *state.cast::<State>() };
     // SAFETY: the scratch memory outlives the loop.
     let scratch = unsafe { &mut *state.scratch };
-    let index = scratch.count;
-    if index >= abi::MAX_FRAMES as u32 {
+    if index >= abi::MAX_FRAMES as u64 {
         scratch.status = u32::from(abi::STACK_TRUNCATED);
         return 1;
     }
@@ -186,19 +183,13 @@ unsafe extern "C" fn turn(_: u64, state: *mut c_void) -> i64 {
     let offset = if offset > u64::from(u32::MAX) { u64::from(u32::MAX) } else { offset };
     scratch.pointers.offsets[(index as usize & abi::MAX_FRAMES).min(abi::MAX_FRAMES - 1)] =
         offset as u32;
-    let mut frame = scratch.frame;
-    let State { mappings, learned, known, scratch: place, slot } = *state;
-    let mut env = Kernel { mappings, learned, known, scratch: place };
-    let status = advance(&mut env, &mut frame);
-    let unknown = unknown_address(status, ip, place);
-    if unknown != 0 && scratch.learned < LESSONS && learn(slot, unknown) {
-        // The same frame once more.
-        scratch.learned += 1;
-        return 0;
-    }
     // User addresses leave the upper bits free.
     scratch.sum = hash::add(scratch.sum, ip ^ (offset & scratch.mask).rotate_left(40));
-    scratch.count = index + 1;
+    scratch.count = index as u32 + 1;
+    let mut frame = scratch.frame;
+    let State { mappings, learned, known, scratch: place } = *state;
+    let mut env = Kernel { mappings, learned, known, scratch: place };
+    let status = advance(&mut env, &mut frame);
     scratch.frame = frame;
     scratch.status = u32::from(status);
     i64::from(status != STEP_NEXT)
@@ -374,21 +365,15 @@ fn row(
         *number = last_from(mappings, address) as u64;
         mapping = &mappings.list[*number as usize & (abi::MAPPINGS - 1)];
         if !covers(mapping, address) {
-            return learned_row(learned, address);
+            // What the kernel side has found out by itself.
+            // SAFETY: as of the mappings.
+            let learned = unsafe { &*learned };
+            let (number, found) = learned::find(learned, address);
+            mapping = &learned[number & (abi::LEARNED - 1)].mapping;
+            if found == 0 || !covers(mapping, address) {
+                return special_row(abi::SPECIAL_NO_MAPPING);
+            }
         }
-    }
-    row_of(mapping, address)
-}
-
-/// The same by what the kernel side has found out by itself.
-#[inline(never)]
-fn learned_row(learned: *const [Learned; abi::LEARNED], address: u64) -> u32 {
-    // SAFETY: as of the mappings.
-    let learned = unsafe { &*learned };
-    let (number, found) = learned::find(learned, address);
-    let mapping = &learned[number & (abi::LEARNED - 1)].mapping;
-    if found == 0 || !covers(mapping, address) {
-        return special_row(abi::SPECIAL_NO_MAPPING);
     }
     row_of(mapping, address)
 }
