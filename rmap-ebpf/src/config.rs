@@ -95,4 +95,7 @@ globals! {
     PREEMPTED: u8 = 0;
     /// 1: registers and memory of every walked stack are sent as well, for another unwinder.
     CHECK_UNWIND: u8 = 0;
+    /// Bytes from one picked byte to the next on average, where allocators have probes of their own
+    /// (`rmap attach --malloc`); 0: they have none.
+    MALLOC_MEAN: u64 = 0;
 }

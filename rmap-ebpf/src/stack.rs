@@ -13,7 +13,7 @@ use aya_ebpf::helpers::generated::{
 use rmap_ebpf::{
     abi::{self, RawStackRecord, StackRecord},
     logic::{
-        hash,
+        bound, hash,
         repeat::{Set, Start, WAYS},
     },
 };
@@ -22,7 +22,9 @@ use crate::{
     arch::UserRegisters,
     config, emit, kernel,
     runtime::python,
-    state::{EVENTS, Place, RAW_STACKS, SCRATCH, SEEN, SEEN_SETS, SeenSet, busy},
+    state::{
+        ALLOCATING, EVENTS, Place, RAW_STACKS, Return, SCRATCH, SEEN, SEEN_SETS, SeenSet, busy,
+    },
     unwind::{self, Scratch},
 };
 
@@ -32,6 +34,8 @@ const FIXED: u32 = (size_of::<StackRecord>() - 8 * abi::MAX_FRAMES) as u32;
 const POINTERS_FIXED: u32 = core::mem::offset_of!(abi::StackPointersRecord, offsets) as u32;
 /// Bytes of a raw stack record before its memory.
 const RAW_FIXED: u32 = (size_of::<RawStackRecord>() - abi::RAW_STACK_BYTES) as u32;
+/// Bytes of a raw stack's memory.
+const RAW_MEMORY: u64 = abi::RAW_STACK_BYTES as u64;
 /// Bytes in the ring from which on no raw stacks are sent: half of it.
 const RAW_ROOM: u64 = 8 << 20;
 /// The same where walks are checked: user space makes the ring larger then.
@@ -254,6 +258,9 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) 
         // SAFETY: as above.
         unsafe { length.write_volatile((piece * PIECE) as u32) };
     }
+    if config::MALLOC_MEAN.load() != 0 {
+        show_hidden(record, base);
+    }
     // SAFETY: as above.
     let length = unsafe { length.read_volatile() };
     let total = RAW_FIXED + (length & (abi::RAW_STACK_BYTES.next_power_of_two() as u32 - 1));
@@ -267,6 +274,28 @@ fn raw(registers: UserRegisters, mm: u64, hash: u64, status: u16, place: Place) 
         wakes => wakes,
     };
     if send((&raw mut *record).cast(), total, wakes) { hash } else { 0 }
+}
+
+/// Puts return addresses that the kernel keeps where they should be in the memory of a raw stack, which
+/// begins at `base`.
+#[inline(always)]
+fn show_hidden(record: &mut RawStackRecord, base: u64) {
+    let Some(thread) = ALLOCATING.get(kernel::current()) else { return };
+    // SAFETY: the thread's own value, which lives as long.
+    let (outer, inner) = unsafe { (&(*thread.as_ptr()).outer, &(*thread.as_ptr()).inner) };
+    show(record, base, outer);
+    show(record, base, inner);
+}
+
+#[inline(always)]
+fn show(record: &mut RawStackRecord, base: u64, hidden: &Return) {
+    let distance = hidden.at.wrapping_sub(base);
+    if hidden.at == 0 || distance & 7 != 0 || distance >= RAW_MEMORY {
+        return;
+    }
+    let distance = bound::at_most::<{ RAW_MEMORY as u32 - 8 }>(distance) as usize;
+    // SAFETY: eight bytes inside the record, of which the memory begins at a multiple of eight.
+    unsafe { record.memory.as_mut_ptr().add(distance).cast::<u64>().write(hidden.to) };
 }
 
 /// Puts `length` bytes into the ring, if there is room. `flags`: of `bpf_ringbuf_output`.

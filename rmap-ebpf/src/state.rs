@@ -47,6 +47,19 @@ pub static EPOCH: Array<u64> = Array::with_max_entries(1, 0);
 #[btf_map]
 pub static THREADS: TaskStorage<Thread> = TaskStorage::new();
 
+/// The threads that allocate where allocators have probes of their own.
+#[btf_map]
+pub static ALLOCATING: TaskStorage<Allocating> = TaskStorage::new();
+
+/// The picked blocks that are live, there. User space adds those that a forked process has of its
+/// parent, and makes room in the map where it is used.
+#[map]
+pub static LIVE: HashMap<LiveBlock, u64> = HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// The program that walks the stack of what was picked there; user space puts it here.
+#[map]
+pub static MALLOC_WALK: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
 /// The address spaces of the traced processes, each with the process that it was made for: whose
 /// memory others change.
 #[map]
@@ -238,6 +251,53 @@ pub struct Thread {
     pub kept: Kept,
     /// The mapping call at whose beginning or end it is, or was last, see [`crate::noted`].
     pub call: Call,
+}
+
+/// A thread whose allocator has probes, see `probes::allocator`.
+#[repr(C)]
+pub struct Allocating {
+    /// Bytes to its next point; 0: none was drawn.
+    pub left: u64,
+    /// The address space for which it was drawn.
+    pub mm: u64,
+    /// The outermost call that it is in, and the innermost one that this has made.
+    pub outer: Return,
+    pub inner: Return,
+    /// How many calls the outermost one has made.
+    pub nested: u64,
+    /// What the outermost call is to allocate.
+    pub asked: u64,
+    /// Not 0: it was picked.
+    pub picked: u64,
+    /// Where it puts the address; 0: it returns it.
+    pub out: u64,
+    /// The picked block that it is about to free, if there is one.
+    pub moving: u64,
+    /// The stack of what was picked.
+    pub stack: u64,
+}
+
+/// To where a function that has a return probe returns. While it runs, the kernel's own address
+/// stands on the stack instead.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Return {
+    /// Where the address is on the stack; 0: there is no such function.
+    pub at: u64,
+    /// The address.
+    pub to: u64,
+}
+
+impl Return {
+    pub const NONE: Self = Self { at: 0, to: 0 };
+}
+
+/// A block in an address space.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct LiveBlock {
+    pub mm: u64,
+    pub address: u64,
 }
 
 /// A beginning or an end of a mapping call, see [`crate::noted`].

@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
 use rmap_ebpf::{
     abi::{self, Learned, Mapping, Mappings, Rule, StackPointersRecord, StackRecord},
     logic::{
-        hash, learned,
+        bound, hash, learned,
         repeat::{AT_ONCE, Memory, NEAR, SPAN, Set, Start, Trace},
         unwind::{Env, Frame, STEP_NEXT, advance, pt_regs_slot},
         unwind_row::{covers, find_row, last_from, special_row},
@@ -18,7 +18,7 @@ use crate::{
     arch::UserRegisters,
     config, kernel,
     learned::{Found, LEARNED, learn},
-    state::{KNOWN, MAPPINGS, MEMORIES, Place, RULES, SLABS},
+    state::{ALLOCATING, KNOWN, MAPPINGS, MEMORIES, Place, RULES, Return, SLABS},
 };
 
 /// Where a walk takes place: memory of this CPU. What lies here is any number to the verifier;
@@ -62,6 +62,8 @@ pub struct Scratch {
     mask: u64,
     /// The stack pointer of the innermost frame.
     sp: u64,
+    /// Where return addresses of functions with return probes should be, and what they are.
+    hidden: [Return; 2],
     /// The addresses; the rest of it is for the sender.
     pub record: StackRecord,
     /// The frames' places; the rest of it is for the sender.
@@ -195,11 +197,58 @@ unsafe extern "C" fn turn(index: u64, state: *mut c_void) -> i64 {
     i64::from(status != STEP_NEXT)
 }
 
-/// Forgets the copy of a stack: the next walk is another's.
+/// Forgets the copy of a stack: the next walk is another's. Learns which of the current thread's return
+/// addresses are not where they should be.
 #[inline(always)]
 pub fn forget(scratch: *mut Scratch) {
     // SAFETY: this CPU's own slot, as above.
     unsafe { (*scratch).stack_bytes = 0 };
+    if config::MALLOC_MEAN.load() != 0 {
+        learn_hidden(scratch);
+    }
+}
+
+/// The return addresses that the kernel keeps while allocators' functions of the current thread run. Word
+/// by word: a copy on the program's stack would make it too large.
+#[inline(always)]
+fn learn_hidden(scratch: *mut Scratch) {
+    let thread = ALLOCATING.get(kernel::current());
+    // SAFETY: this CPU's own slot, as above, and the thread's own value. Volatile, so that the verifier
+    // sees no constants in it.
+    unsafe {
+        let hidden = (&raw mut (*scratch).hidden).cast::<u64>();
+        match thread {
+            Some(thread) => {
+                let thread = thread.as_ptr();
+                hidden.write_volatile((*thread).outer.at);
+                hidden.add(1).write_volatile((*thread).outer.to);
+                hidden.add(2).write_volatile((*thread).inner.at);
+                hidden.add(3).write_volatile((*thread).inner.to);
+            }
+            None => {
+                hidden.write_volatile(0);
+                hidden.add(2).write_volatile(0);
+            }
+        }
+    }
+}
+
+/// Puts return addresses that the kernel keeps where they should be in the copy of a stack.
+#[inline(always)]
+fn show_hidden(scratch: *mut Scratch) {
+    let mut number = 0;
+    while number < 2 {
+        // SAFETY: this CPU's own slot, as above.
+        let copied = unsafe { &mut *scratch };
+        let Return { at, to } = copied.hidden[number];
+        let distance = at.wrapping_sub(copied.stack_at);
+        if at != 0 && distance < copied.stack_bytes && distance & 7 == 0 {
+            let place = bound::at_most::<{ SPAN as u32 - 1 }>(distance >> 3) as usize;
+            // SAFETY: a place of the array.
+            unsafe { copied.stack.as_mut_ptr().add(place).write(to) };
+        }
+        number += 1;
+    }
 }
 
 /// Reads so many bytes of the stack, at most all of [`Scratch::stack`]; whether it could.
@@ -218,6 +267,9 @@ fn copy_stack(registers: UserRegisters, bytes: u64, scratch: *mut Scratch) -> bo
     let copied = unsafe { &mut *scratch };
     copied.stack_at = from;
     copied.stack_bytes = if read == 0 { bytes } else { 0 };
+    if config::MALLOC_MEAN.load() != 0 {
+        show_hidden(scratch);
+    }
     read == 0
 }
 
@@ -409,6 +461,13 @@ fn fetch(scratch: *mut Scratch, address: u64) -> bool {
     if distance < scratch.stack_bytes && distance & 7 == 0 {
         scratch.word = scratch.stack[(distance >> 3) as usize & (SPAN - 1)];
         return true;
+    }
+    if config::MALLOC_MEAN.load() != 0 {
+        let [outer, inner] = scratch.hidden;
+        if address == outer.at || address == inner.at {
+            scratch.word = if address == outer.at { outer.to } else { inner.to };
+            return true;
+        }
     }
     if address & 7 != 0 {
         // SAFETY: the word is as long as is said; the helper checks the source.

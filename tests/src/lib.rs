@@ -23,6 +23,7 @@ pub mod bpf;
 pub mod cgroup;
 pub mod chain;
 pub mod facts;
+pub mod held;
 pub mod job;
 pub mod machine;
 pub mod matrix;

@@ -1,12 +1,11 @@
 //! Who holds malloc's blocks (`--malloc`), for programs whose truth is known.
 
-#![expect(clippy::unwrap_used, reason = "a failed expectation is the message")]
-
 use std::path::Path;
 use std::process::Command;
 
-use rmap::report::{Malloc, MallocState, Process, Report};
+use rmap::report::MallocState;
 use rmap_tests::begin;
+use rmap_tests::held::{assert_near, held_by, malloc};
 use rmap_tests::process::{Running, run};
 use rmap_tests::rmap::{Traced, finish, reports, rmap};
 use rmap_tests::workload::{LIBRARY, build, build_with};
@@ -23,25 +22,6 @@ fn sampled<'a>(
     let traced = finish(dir, Running::start(&mut command, None));
     assert_eq!(traced.ended.code(), 0, "{}", traced.ended.err());
     traced
-}
-
-fn malloc(process: &Process) -> &Malloc {
-    process.malloc.as_deref().unwrap()
-}
-
-/// Estimated live bytes of the call paths through a function.
-fn held_by(report: &Report, process: &Process, function: &str) -> u64 {
-    let through = |id: rmap::report::StackId| {
-        let stack = report.stacks.iter().find(|stack| stack.id == id).unwrap();
-        stack.frames.iter().any(|frame| frame.function.as_deref() == Some(function))
-    };
-    let paths = malloc(process).paths.iter();
-    paths.filter(|path| path.stack.is_some_and(through)).map(|path| path.live_bytes).sum()
-}
-
-#[track_caller]
-fn assert_near(found: u64, truth: u64) {
-    assert!(found.abs_diff(truth) * 20 <= truth, "{found} is not within 5 % of {truth}");
 }
 
 #[test]

@@ -47,6 +47,21 @@ static NOINLINE void on_query(void)
         free(q[i]);
 }
 
+// What was there before anybody looked, of which a half is freed afterwards.
+static NOINLINE void before(void)
+{
+    for (int i = 0; i < 4000; i++)
+        keep(malloc(1000));
+}
+
+// Says a word, and waits until there is something to read.
+static void await(const char *word)
+{
+    puts(word);
+    fflush(stdout);
+    getchar();
+}
+
 static void leak(int pause_us)
 {
     for (int i = 0; i < 400; i++) {
@@ -187,6 +202,14 @@ static void loop(long many)
 int main(int argc, char **argv)
 {
     const char *way = argc > 1 ? argv[1] : "leak";
+    int waits = getenv("MALLOC_HELD_WAITS") != NULL;
+    if (waits) {
+        before();
+        await("ready");
+        for (long i = 0; i < count; i += 2)
+            free(held[i]);
+        count = 0;
+    }
     if (!strcmp(way, "leak"))
         leak(argc > 2 ? atoi(argv[2]) : 0);
     else if (!strcmp(way, "threads"))
@@ -201,5 +224,7 @@ int main(int argc, char **argv)
         puts(getenv("LD_PRELOAD"));
     else
         return 2;
+    if (waits)
+        await("done");
     return 0;
 }

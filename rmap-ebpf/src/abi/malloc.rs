@@ -1,4 +1,5 @@
-//! What the allocator's shim reports (`rmap-malloc/shim.c`), and the record of it.
+//! What the allocator's shim reports (`rmap-malloc/shim.c`), or probes at an allocator's own functions,
+//! and the record of it.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -7,9 +8,12 @@ use super::Header;
 /// [`Header::kind`] of a [`MallocRecord`].
 pub const KIND_MALLOC: u16 = 20;
 
+/// Picked blocks of all processes that can be live at once, where allocators have probes of their own.
+pub const MALLOC_LIVE_MAX: u32 = 1 << 18;
+
 /// The shim is in the process.
 pub const MALLOC_LOADED: u64 = 0;
-/// The first allocation has come through it.
+/// The first allocation of the process, or of one of its threads, has come through it.
 pub const MALLOC_BEGUN: u64 = 1;
 /// An allocation was picked.
 pub const MALLOC_PICKED: u64 = 2;
@@ -19,10 +23,10 @@ pub const MALLOC_FREED: u64 = 3;
 pub const MALLOC_MOVING: u64 = 4;
 /// It could not, and the picked one is live again.
 pub const MALLOC_STAYED: u64 = 5;
-/// An allocation was picked, and the shim has no room to know it again.
+/// An allocation was picked, and there is no room to know it again.
 pub const MALLOC_UNKEPT: u64 = 6;
 
-/// A call of `rmap_malloc_report`.
+/// What happened in an allocator.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct MallocRecord {

@@ -61,6 +61,10 @@ pub fn access(error_code: u64) -> u32 {
     error_code as u32
 }
 
+/// Bytes of the return address, which is at the stack pointer when a function begins, and gone when it
+/// has returned.
+pub const RETURN_ADDRESS: u64 = 8;
+
 /// What stands for the result of a system call while it runs: `-ENOSYS`, which one may return, too.
 pub const NOT_YET: i64 = -38;
 

@@ -7,6 +7,7 @@ pub mod count;
 pub mod fault;
 pub mod hash;
 pub mod learned;
+pub mod points;
 pub mod python;
 pub mod repeat;
 pub mod unwind;

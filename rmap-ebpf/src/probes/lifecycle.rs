@@ -81,8 +81,11 @@ fn forked(ctx: &RawTracePointContext, turn: Turn, place: Place) -> i32 {
     } else {
         let _ = SPACES.insert(&child_mm, &child_pid, 0);
     }
-    let hash = UserRegisters::current()
-        .map_or(0, |regs| parted::stack(regs, mm, slot, Place::Fork, place));
+    // No closure: a function of its own between this one and the walk needs too large a stack.
+    let hash = match UserRegisters::current() {
+        Some(registers) => parted::stack(registers, mm, slot, Place::Fork, place),
+        None => 0,
+    };
     let record = ForkRecord {
         header: emit::header(abi::KIND_FORK, flags, mm),
         child_pid,

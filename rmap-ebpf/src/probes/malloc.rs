@@ -52,7 +52,7 @@ pub fn malloc_report(ctx: ProbeContext) -> u32 {
 
 /// The hash of the thread's stack; 0, and counted, where it cannot be walked now.
 #[inline(always)]
-fn walk(id: u64, mm: u64, slot: u32) -> u64 {
+pub(super) fn walk(id: u64, mm: u64, slot: u32) -> u64 {
     if let (Some(walker), Some(registers)) = (MALLOC_WALKER.get_ptr_mut(0), UserRegisters::current())
         // SAFETY: this CPU's own slot.
         && unsafe { walker.read_volatile() } == 0

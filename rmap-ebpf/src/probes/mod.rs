@@ -1,6 +1,7 @@
 //! The programs, one file per subsystem.
 
 mod access;
+mod allocator;
 mod calibrate;
 mod fault;
 mod file;

@@ -104,9 +104,6 @@ fn target(options: &AttachOptions) -> anyhow::Result<Target> {
 /// What was attempted and did not succeed.
 pub fn attach(options: &AttachOptions) -> anyhow::Result<ExitCode> {
     options.watch.check()?;
-    if options.watch.malloc.is_some() {
-        bail!("cannot sample malloc of a process that runs already: use `rmap run --malloc`");
-    }
     let settings = AttachSettings {
         target: target(options)?,
         duration: options.duration,

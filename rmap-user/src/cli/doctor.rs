@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use crate::live::linger;
 use crate::live::preflight::{self, Item, Preflight};
 use crate::live::privileges::{KEPT, Kept};
-use crate::live::probes::{Choice, PAGE_TABLE, Settings, purpose};
+use crate::live::probes::{Choice, PAGE_TABLE, Picking, Probes, Settings, purpose};
 use crate::live::session;
+use crate::report::{ALLOCATOR_PROBE, Probe};
 
 /// How one probe of the plan fared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,11 +75,14 @@ pub fn run() -> anyhow::Result<ExitCode> {
         verbose: false,
         check_unwind: false,
         python: true,
-        malloc: false,
+        malloc: Picking::Functions(MEAN),
     };
     let (attached, load_error) = match session::load(settings) {
-        Ok(probes) => {
-            let attached = probes.probes().to_vec();
+        Ok(mut probes) => {
+            let malloc = malloc_row(&mut probes);
+            let mut attached = probes.probes().to_vec();
+            attached.retain(|probe| probe.name != ALLOCATOR_PROBE);
+            attached.push(malloc);
             linger::drop_aside(probes);
             (attached, None)
         }
@@ -95,6 +99,17 @@ pub fn run() -> anyhow::Result<ExitCode> {
         .collect();
     let able = doctor(&preflight, &lines, load_error.as_deref(), &mut io::stdout().lock());
     Ok(if able? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Any mean will do: nothing is attached to.
+const MEAN: u64 = 512 << 10;
+
+/// Whether probes can be at the functions of allocators, tried on a function of rmap's own.
+fn malloc_row(probes: &mut Probes) -> Probe {
+    let tried = probes.load_allocators().map_err(|error| error.to_string());
+    let why_not = tried.and_then(|()| probes.allocator_cost()).err();
+    let why_not = why_not.map(|why| format!("{why}; `attach --malloc` is not to be had"));
+    Probe { name: ALLOCATOR_PROBE.to_owned(), attached: why_not.is_none(), why_not }
 }
 
 /// Which probes `--probes auto` chooses here, and why.

@@ -181,6 +181,12 @@ pub fn worker() -> Option<ExitCode> {
     code
 }
 
+/// One line on stderr: what is about to be done.
+pub fn say(line: &str) {
+    let line = format!("rmap: {}\n", text::clean(line));
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
 /// One line on stderr: what was attempted and did not succeed. Whatever it holds of names from
 /// outside is made safe for a terminal.
 pub fn complain(error: &anyhow::Error) {

@@ -88,8 +88,11 @@ pub struct WatchOptions {
                      and not freed, estimated from a sample of one byte in BYTES on average (512K). \
                      `run` preloads a small library into the command and its children, which picks \
                      blocks; programs that are linked statically, and those that have an allocator of \
-                     their own in their file, are not sampled, and that is shown. docs/heap.md has \
-                     what it costs"
+                     their own in their file, are not sampled, and that is shown. `attach` puts \
+                     probes at the functions of the allocator that a process has, which makes each \
+                     call of malloc and free slower by a microsecond or more for as long (it says how \
+                     much before); what was allocated before is not known. docs/heap.md has what both \
+                     cost"
     )]
     pub malloc: Option<u64>,
 
@@ -207,6 +210,7 @@ impl WatchOptions {
             rewrites: self.rewrites.settings(),
             heap: self.heap.then(|| self.heap_limit.unwrap_or(LIMIT)),
             malloc: self.malloc,
+            announce: Some(super::say),
             onlooker: None,
         }
     }

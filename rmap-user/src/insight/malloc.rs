@@ -4,7 +4,7 @@
 //! call paths are independent of each other, so the distances from an estimate to its bounds add up as
 //! the sides of right angles do.
 
-use crate::report::{MALLOC_PROBE, Malloc, MallocPath, MallocState, Report};
+use crate::report::{ALLOCATOR_PROBE, MALLOC_PROBE, Malloc, MallocPath, MallocState, Report};
 
 use super::group::{By, Group};
 use super::owner;
@@ -51,8 +51,13 @@ pub struct Live {
     pub processes: usize,
     /// Processes of which no allocation came through the shim: they have an allocator of their own.
     pub bypassed: usize,
-    /// Processes that did not load the shim.
+    /// Processes of which nothing is known: they did not load the shim, or have no function of an
+    /// allocator that is known.
     pub without: usize,
+    /// Allocations are picked by probes at allocators' own functions, and not by the shim.
+    pub attached: bool,
+    /// Processes that ran before rmap came: what they allocated then is in no sum.
+    pub since_attach: usize,
 }
 
 impl Live {
@@ -75,6 +80,8 @@ impl Live {
             processes: is(MallocState::Sampled),
             bypassed: is(MallocState::Bypassed),
             without: report.processes.len() - all().count(),
+            attached: is_attached(report),
+            since_attach: all().filter(|malloc| malloc.since_attach).count(),
         })
     }
 }
@@ -118,7 +125,13 @@ pub fn holders(parts: &Parts<'_>, by: By) -> Vec<Holder> {
 #[must_use]
 pub fn is_asked(report: &Report) -> bool {
     report.coverage.probes.iter().any(|probe| probe.name == MALLOC_PROBE)
+        || is_attached(report)
         || report.processes.iter().any(|process| process.malloc.is_some())
+}
+
+/// Whether allocations were to be picked by probes at allocators' own functions.
+fn is_attached(report: &Report) -> bool {
+    report.coverage.probes.iter().any(|probe| probe.name == ALLOCATOR_PROBE)
 }
 
 /// Whether a process's allocations were picked from.

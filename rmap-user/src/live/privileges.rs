@@ -42,7 +42,20 @@ pub const KEPT: &[Kept] = &[
 /// # Errors
 /// The kernel's.
 pub fn limit() -> io::Result<()> {
-    let needed = KEPT.iter().fold(0, |set, kept| set | 1 << kept.number);
+    limit_to(KEPT)
+}
+
+/// The same where probes are attached later too: `CAP_PERFMON` stays.
+///
+/// # Errors
+/// The kernel's.
+pub fn limit_but_perfmon() -> io::Result<()> {
+    let perfmon = kept(38, "CAP_PERFMON", "attach to allocators of processes that come later");
+    limit_to(&[KEPT, &[perfmon]].concat())
+}
+
+fn limit_to(all: &[Kept]) -> io::Result<()> {
+    let needed = all.iter().fold(0_u64, |set, kept| set | 1 << kept.number);
     let own = get()?;
     clear_ambient();
     set(Sets {

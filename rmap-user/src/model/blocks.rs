@@ -1,6 +1,6 @@
 //! Blocks of an allocator that were picked and are live.
 //!
-//! Comes in: what the allocator's shim reports, in its order. Goes out: the live blocks of an address
+//! Comes in: what the allocator's shim reports, or probes at its functions, in its order. Goes out: the live blocks of an address
 //! space, and counts. A block whose end was not seen (an event was lost, or somebody freed it past the
 //! shim) is live until its address is picked again.
 
@@ -32,6 +32,8 @@ pub struct Blocks {
     pub loaded: bool,
     /// Allocations come through it.
     pub begun: bool,
+    /// What was allocated before the probes came is not known.
+    pub since_attach: bool,
     /// Bytes from one picked byte to the next on average.
     pub mean: u64,
     /// How many were picked here, and how many of them, and of those that fork copied, were freed.
@@ -56,6 +58,7 @@ impl Blocks {
         match call.step {
             MallocStep::Loaded => return,
             MallocStep::Begun => {}
+            MallocStep::Attached => self.since_attach = true,
             MallocStep::Picked => {
                 self.picked += 1;
                 let (stack, time_ns) = (actor.stack, actor.time_ns);
@@ -91,8 +94,8 @@ impl Blocks {
     /// What a copy of the memory holds.
     pub(super) fn fork(&self) -> Self {
         let (live, moving) = (Arc::clone(&self.live), FxHashMap::default());
-        let Self { loaded, begun, mean, .. } = *self;
-        Self { loaded, begun, mean, live, moving, ..Self::default() }
+        let Self { loaded, begun, since_attach, mean, .. } = *self;
+        Self { loaded, begun, since_attach, mean, live, moving, ..Self::default() }
     }
 }
 
@@ -124,6 +127,19 @@ mod tests {
         assert_eq!((blocks.picked, blocks.freed, blocks.unseen_ends), (2, 1, 0));
         step(&mut blocks, MallocStep::Picked, 32, 1);
         assert_eq!(blocks.unseen_ends, 1);
+    }
+
+    #[test]
+    fn what_was_there_before_the_probes_is_said_to_be_unknown_also_of_a_fork() {
+        let mut blocks = Blocks::default();
+        step(&mut blocks, MallocStep::Attached, 0, 1);
+        assert!(blocks.loaded && blocks.begun && blocks.since_attach);
+        // One that was allocated before.
+        step(&mut blocks, MallocStep::Freed, 16, 1);
+        assert_eq!((blocks.freed, blocks.fork().since_attach), (0, true));
+        let mut executed = Blocks::default();
+        step(&mut executed, MallocStep::Begun, 0, 1);
+        assert!(executed.begun && !executed.since_attach);
     }
 
     #[test]

@@ -374,7 +374,13 @@ impl Processes {
             // Whoever has the tables walks it and tells the result as a stack.
             Body::RawStack(_) => {}
             Body::Malloc(call) => {
-                let Some((key, _)) = self.space_of(event, false) else { return };
+                // Who attaches probes to a process does not know the kernel's name of its space.
+                let key = if event.mm == MmId::UNKNOWN {
+                    self.index(event.pid).and_then(|index| self.processes.get(index)?.space)
+                } else {
+                    self.space_of(event, false).map(|(key, _)| key)
+                };
+                let Some(key) = key else { return };
                 if let Some((space, actor)) = self.acting(key, event, call.stack) {
                     space.blocks.call(call, actor);
                 }

@@ -8,6 +8,10 @@ use super::{Growth, StackId};
 /// [`Malloc`] did not load the shim.
 pub const MALLOC_PROBE: &str = "uprobe:rmap_malloc_report";
 
+/// The name of the probes at allocators' own functions (`rmap attach --malloc`) among the probes of a
+/// report. With it, a process that has no [`Malloc`] has no such function that is known.
+pub const ALLOCATOR_PROBE: &str = "uprobe:malloc and free";
+
 /// Whether a process's allocations were picked from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -43,6 +47,9 @@ pub struct Malloc {
     pub live_count: u64,
     /// Picked blocks that are live.
     pub sampled: u64,
+    /// It ran before rmap came: what it allocated then is in no sum.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub since_attach: bool,
     /// By call path, the largest first.
     pub paths: Vec<MallocPath>,
 }

@@ -30,7 +30,7 @@ pub use breakdown::{Breakdown, Totals};
 pub use cgroup::{Cgroup, CgroupBooks, CgroupPages, CgroupPressure, CgroupRest};
 pub use check::{IdentityError, check_identity};
 pub use frames::Frames;
-pub use malloc::{MALLOC_PROBE, Malloc, MallocPath, MallocState};
+pub use malloc::{ALLOCATOR_PROBE, MALLOC_PROBE, Malloc, MallocPath, MallocState};
 pub use moments::{
     Curves, GivenBack, GrowingOwner, Growth, Mark, Oom, Pace, PathCurve, Peak, ProcessPoint,
     SessionPeak, Span, TimelinePoint, Window,

@@ -132,6 +132,7 @@ pub(super) fn report(
         ci95: [whole(low), whole(high)],
         live_count: whole(all.count),
         sampled: all.sampled,
+        since_attach: blocks.since_attach,
         paths,
     })
 }

@@ -21,7 +21,7 @@ const BUILD_ID_MAX: usize = 64;
 /// Of section names, in bytes.
 pub(super) const NAMES_MAX: u64 = 4 << 20;
 /// Of a symbol table or its names, in bytes; browsers have some 50 MiB.
-const SYMBOLS_MAX: u64 = 256 << 20;
+pub(super) const SYMBOLS_MAX: u64 = 256 << 20;
 /// Of all compressed sections unpacked, in bytes.
 const UNPACKED_MAX: u64 = 512 << 20;
 
@@ -97,7 +97,7 @@ pub(super) struct Shdr {
     addr: U64,
     pub(super) offset: U64,
     pub(super) size: U64,
-    link: U32,
+    pub(super) link: U32,
     info: U32,
     addralign: U64,
     entsize: U64,

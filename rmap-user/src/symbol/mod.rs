@@ -22,6 +22,7 @@
 //! * `script_names`: V8's names of functions of JavaScript;
 //! * `stacks`: many stacks → frames, markers, counts.
 
+pub mod allocator;
 mod debug_file;
 mod demangle;
 mod depth;
@@ -32,6 +33,7 @@ mod guard;
 pub mod module;
 pub mod parts;
 pub mod perf_map;
+mod probe_place;
 mod resolve;
 mod runtimes;
 mod script_names;

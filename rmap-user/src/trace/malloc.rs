@@ -1,11 +1,11 @@
-//! What the allocator's shim of `--malloc` reports: plain data.
+//! What the allocator's shim of `--malloc` reports, or probes at an allocator's functions: plain data.
 //!
 //! Comes in: nothing; [`super::decode`] makes calls of the probes' records, a recording holds them. Goes
 //! out: the types. Sizes are bytes.
 
 use super::stack_hash::StackHash;
 
-/// A report of the shim. The event's `pid`, `tid` and `mm` are those of the calling thread.
+/// A report of either. The event's `pid`, `tid` and `mm` are those of the calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MallocCall {
     /// What happened.
@@ -37,11 +37,13 @@ pub enum MallocStep {
     Stayed,
     /// An allocation was picked, and there is no room to know its end.
     Unkept,
+    /// Probes were attached to the allocator's own functions, in a process that ran before.
+    Attached,
 }
 
 impl MallocStep {
     /// Every step. Its place is its number in the probes' records and in a recording.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Loaded,
         Self::Begun,
         Self::Picked,
@@ -49,5 +51,6 @@ impl MallocStep {
         Self::Moving,
         Self::Stayed,
         Self::Unkept,
+        Self::Attached,
     ];
 }

@@ -66,13 +66,20 @@ pub fn section(
 
 /// Adds of which processes, and of which blocks, nothing is known.
 fn not_sampled(live: &Live, mut line: Line) -> Line {
-    for (many, why) in [
-        (
-            live.without,
-            "without the sampling library (linked statically, or started without LD_PRELOAD)",
-        ),
-        (live.bypassed, "with an allocator in the program's own file"),
-    ] {
+    if live.since_attach > 0 {
+        line.push(
+            " What was allocated before rmap attached is not known and in no sum.".to_owned(),
+            Paint::Plain,
+        );
+    }
+    let without = if live.attached {
+        "of which no function of an allocator is known by name, or which called none"
+    } else {
+        "without the sampling library (linked statically, or started without LD_PRELOAD)"
+    };
+    for (many, why) in
+        [(live.without, without), (live.bypassed, "with an allocator in the program's own file")]
+    {
         if many > 0 {
             let processes = number::count(many as u64, "process", "processes");
             line.push(format!(" Not sampled: {processes} {why}."), Paint::Bad);
@@ -81,7 +88,7 @@ fn not_sampled(live: &Live, mut line: Line) -> Line {
     if live.unkept > 0 {
         let picked = number::count(live.unkept, "picked block", "picked blocks");
         line.push(
-            format!(" {picked} found the library's table full and are in no sum: pick fewer."),
+            format!(" {picked} found the table of live ones full and are in no sum: pick fewer."),
             Paint::Bad,
         );
     }

@@ -17,6 +17,7 @@
 //! another than `stat` does. For the same reason maps' device and inode name a file only within
 //! one mount namespace and path.
 
+mod allocators;
 mod maps;
 mod needed;
 mod vdso;
@@ -29,6 +30,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::allocators::Functions;
+pub use self::allocators::Site;
 use self::maps::Line;
 use self::vdso::Vdso;
 use super::procfs::read_file;
@@ -55,6 +58,8 @@ const NAMED: usize = 3;
 #[derive(Debug, Default)]
 pub struct Catalogue {
     worker: Worker,
+    /// Functions of allocators, by file.
+    allocators: HashMap<Stamp, Functions>,
     /// Bytes of copies.
     copied: u64,
     /// What maps shows, to the file.

@@ -4,6 +4,7 @@
 //! Comes in: the eBPF object, the running kernel's offsets, the choices of a session. Goes out: a
 //! [`Probes`], whose end takes every probe out of the kernel again (their links are descriptors).
 
+mod allocator;
 mod calibrate;
 mod entries;
 mod losses;
@@ -36,6 +37,8 @@ use crate::{
 };
 
 pub use crate::live::bpf::Error;
+use allocator::Allocators;
+pub use allocator::Cost;
 pub use losses::Losses;
 pub use misses::LeftOut;
 use misses::Misses;
@@ -72,6 +75,18 @@ pub enum Choice {
     Plain,
 }
 
+/// How allocations are picked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Picking {
+    /// They are not.
+    #[default]
+    Nothing,
+    /// By the allocator's shim: [`Probes::trace_malloc`].
+    Shim,
+    /// By probes at allocators' own functions ([`Probes::load_allocators`]), one byte in so many.
+    Functions(u64),
+}
+
 /// What a session chooses.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -85,8 +100,8 @@ pub struct Settings {
     pub check_unwind: bool,
     /// Read the frames of CPython.
     pub python: bool,
-    /// Make room for [`Probes::trace_malloc`].
-    pub malloc: bool,
+    /// How allocations are picked.
+    pub malloc: Picking,
 }
 
 /// The probes while they serve. Dropping it takes them out of the kernel.
@@ -102,6 +117,7 @@ pub struct Probes {
     _tracepoints: Vec<SyscallTracepoint>,
     probes: Vec<report::Probe>,
     page_table: bool,
+    allocators: Option<Allocators>,
 }
 
 /// Mirror of `File` in the eBPF part.
@@ -165,12 +181,22 @@ impl Probes {
             .override_global("MULTI_SIZE_PAGES", &multi_size, true)
             .override_global("PREEMPTED", &leaves_out, true)
             .override_global(aya_log::LEVEL, &log_level, true);
+        let mean = match settings.malloc {
+            Picking::Functions(mean) => mean,
+            Picking::Nothing | Picking::Shim => 0,
+        };
+        loader.override_global("MALLOC_MEAN", &mean, true);
+        if mean != 0 {
+            loader.map_max_entries("LIVE", abi::MALLOC_LIVE_MAX);
+        }
         if settings.check_unwind {
             loader.map_max_entries("EVENTS", CHECK_RING);
         }
         if !preempted {
-            let places =
-                if settings.malloc { abi::PLACES_WITH_MALLOC } else { abi::PLACES_UNDISTURBED };
+            let places = match settings.malloc {
+                Picking::Nothing => abi::PLACES_UNDISTURBED,
+                Picking::Shim | Picking::Functions(_) => abi::PLACES_WITH_MALLOC,
+            };
             loader
                 .map_max_entries("SCRATCH", places)
                 .map_max_entries("RAW_STACKS", places)
@@ -248,6 +274,7 @@ impl Probes {
             _tracepoints: tracepoints,
             probes,
             page_table,
+            allocators: None,
         })
     }
 

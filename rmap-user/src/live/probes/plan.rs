@@ -16,6 +16,7 @@ use aya::{
 use super::{Error, Offsets, syscall_tracepoint::SyscallTracepoint};
 use crate::live::tracefs;
 use crate::live::unwind::PYTHON_FRAMES;
+use crate::report::ALLOCATOR_PROBE;
 
 /// How a probe is attached.
 #[derive(Clone, Copy, Debug)]
@@ -259,6 +260,9 @@ pub fn purpose(name: &str) -> &'static str {
     if name == PYTHON_FRAMES {
         return "functions and lines of CPython 3.8 to 3.14";
     }
+    if name == ALLOCATOR_PROBE {
+        return "which call paths hold malloc's blocks in a process that runs already";
+    }
     PLAN.iter()
         .find(|planned| planned.name == name)
         .map_or("exactly which pages a fault mapped, and their dirty bits", |planned| planned.gives)
@@ -399,7 +403,7 @@ fn calls_program(program: &mut Program) -> Result<&mut TracePoint, String> {
 }
 
 /// An error and its causes in one line.
-fn text(error: impl std::error::Error) -> String {
+pub(super) fn text(error: impl std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {

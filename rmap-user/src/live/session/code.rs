@@ -17,7 +17,13 @@ use std::{
 
 use super::{feed::Feed, losses::LossCounter, made_code::MadeCode, written::WrittenNames};
 use crate::{
-    live::{modules::Catalogue, probes::Probes, procfs, unwind::Fresh, worker::Worker},
+    live::{
+        modules::{Catalogue, Site},
+        probes::Probes,
+        procfs,
+        unwind::Fresh,
+        worker::Worker,
+    },
     session::Session,
     symbol::{Binary, Module, ModuleMap, Stamp},
     trace::{Event, Input, MapCall, MmKey},
@@ -127,14 +133,29 @@ impl CodeTracker {
         Some((procfs::monotonic_ns(), modules))
     }
 
+    /// Functions of allocators among a process's modules.
+    pub(super) fn allocators(
+        &mut self,
+        losses: &mut LossCounter,
+        pid: u32,
+        modules: &[Module],
+    ) -> Vec<Site> {
+        let (sites, troubles) = self.catalogue.allocators(pid, modules);
+        for why in troubles {
+            losses.note("malloc", format!("no function of an allocator is known of {why}"));
+        }
+        sites
+    }
+
     /// Makes the unwind tables of the code that a process has mapped, so that it need not stand
-    /// still as long as that takes.
-    pub(super) fn prepare(&mut self, to: To<'_>, pid: u32) {
-        let Ok(modules) = self.catalogue.scan(pid) else { return };
-        let files: Vec<_> = modules.into_iter().filter_map(|module| module.binary).collect();
+    /// still as long as that takes. Gives that code.
+    pub(super) fn prepare(&mut self, to: To<'_>, pid: u32) -> Vec<Module> {
+        let Ok(modules) = self.catalogue.scan(pid) else { return Vec::new() };
+        let files: Vec<_> = modules.iter().filter_map(|module| module.binary.clone()).collect();
         if to.probes.prepare(&files).is_err() {
             to.losses.failed_tables += 1;
         }
+        modules
     }
 
     /// Makes the tables of the files that the program of a process will load, while it stands:

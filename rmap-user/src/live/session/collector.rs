@@ -22,18 +22,19 @@ use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::io::unix::AsyncFd;
 
 use crate::{
-    live::{heap, probes::Probes, procfs, rewrite::Watch},
+    live::{heap, modules::Site, probes::Probes, procfs, rewrite::Watch},
     recording::Recorder,
     report::{Asked, Cgroup, Exit, Mode},
     session::{Closing, Findings},
-    symbol::ModuleMap,
+    symbol::{Module, ModuleMap},
     trace::{
-        Body, Event, Fork, Input, MapCall, MmId, MmKey, Moment, ProcessFacts, RawStack, Runtime,
-        Snapshot, Stack, StackEnd, StackPointers,
+        Body, Event, Fork, Input, MallocCall, MallocStep, MapCall, MmId, MmKey, Moment,
+        ProcessFacts, RawStack, Runtime, Snapshot, Stack, StackEnd, StackPointers,
     },
 };
 
 use super::{
+    allocators::AllocatorTracker,
     check::{Check, Checking},
     code::{CodeTracker, Image, To},
     facts,
@@ -88,6 +89,9 @@ pub(super) struct Collector {
     standing: Arc<Standing>,
     /// Who checks the walks, if anybody.
     checking: Option<Checking>,
+    /// Probes at allocators, if allocations are picked by them, and the bytes from one picked byte to the
+    /// next on average.
+    allocators: Option<(AllocatorTracker, u64)>,
     /// How long a process may stand for its heap, if heaps are read.
     heap_limit: Option<Duration>,
     /// What was read with the last snapshot.
@@ -121,6 +125,7 @@ impl Collector {
             oom: OomWatch::default(),
             standing: Arc::default(),
             checking: None,
+            allocators: None,
             heap_limit: None,
             heap: None,
         }
@@ -162,6 +167,12 @@ impl Collector {
     /// Reads heaps at the last snapshot of each process that stands then.
     pub(super) const fn read_heaps(&mut self, limit: Option<Duration>) {
         self.heap_limit = limit;
+    }
+
+    /// Attaches to the allocators of the processes, with so many bytes from one picked byte to the next on
+    /// average.
+    pub(super) fn watch_allocators(&mut self, mean: Option<u64>) {
+        self.allocators = mean.map(|mean| (AllocatorTracker::default(), mean));
     }
 
     /// What the tracer and this thread say of their waits.
@@ -233,6 +244,9 @@ impl Collector {
         self.feed.apply(&input);
         if let Input::Event(event) = input {
             self.follow(&event);
+            if let Some((allocators, _)) = &mut self.allocators {
+                allocators.event(&mut self.probes, &mut self.losses, &event);
+            }
         }
     }
 
@@ -251,6 +265,7 @@ impl Collector {
             Body::Map(call) if maps_code(call) => {
                 let (code, to) = self.code();
                 code.mapped(to, event, call);
+                self.find_late_allocators(event.pid);
             }
             Body::Map(call) if makes_code(call) => {
                 self.code.made(self.feed.session(), event.pid, call)
@@ -367,7 +382,8 @@ impl Collector {
             Stop::Soon { pid } => {
                 self.drain();
                 let (code, to) = self.code();
-                code.prepare(to, pid);
+                let modules = code.prepare(to, pid);
+                self.find_allocators(pid, &modules);
             }
             Stop::Attached { pid, tid, stood } => self.meet(pid, tid, stood, done),
             Stop::Leaving { pid, tid, stood } => self.part(pid, tid, stood, done),
@@ -393,6 +409,7 @@ impl Collector {
                 let facts = facts::read_executed(tid);
                 let (code, to) = self.code();
                 code.predict(to, pid);
+                self.attach_to_executed(pid);
                 self.let_run(done, snapshot);
                 self.know(pid, facts);
             }
@@ -405,6 +422,7 @@ impl Collector {
                 let snapshot = self.look_at(pid, tid, Moment::Forked);
                 let parent = self.parents.get(&pid).copied().unwrap_or(0);
                 self.code.forked(&mut self.feed, parent, pid, tid);
+                self.attach_to_forked(parent, pid);
                 self.let_run(done, snapshot);
                 match self.facts.get(&parent) {
                     Some(facts) => {
@@ -439,11 +457,14 @@ impl Collector {
         let snapshot = self.standing.reading(|| procfs::take(tid, pid, moment, true));
         let (code, to) = self.code();
         let scanned = code.scan_attached(to, pid, tid);
+        let modules = scanned.as_ref().map_or(&[][..], |(_, modules)| modules);
+        let picked_from = self.attach_to_allocators(pid, modules);
         drop(done);
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 self.probes.untrace(pid);
+                self.part_allocators(pid);
                 self.losses.note("attach", error.to_string());
                 return;
             }
@@ -459,6 +480,70 @@ impl Collector {
         if let Some((time_ns, modules)) = scanned {
             self.feed.code(pid, time_ns, &modules);
         }
+        if let Some(event) = picked_from {
+            self.feed.apply(&Input::Event(event));
+        }
+    }
+
+    /// Attaches to the allocator's functions of a process that ran before. Gives what the session is to
+    /// take then: what was allocated before is not known.
+    fn attach_to_allocators(&mut self, pid: u32, modules: &[Module]) -> Option<Event> {
+        let sites = self.find_allocators(pid, modules);
+        let (allocators, mean) = self.allocators.as_mut()?;
+        let attached = attached(pid, *mean);
+        let found = !sites.is_empty();
+        if allocators.attach(&mut self.probes, &mut self.losses, pid, sites) {
+            return Some(attached);
+        }
+        if !found {
+            let why = "no function of an allocator that is known by name";
+            self.losses.note("malloc", format!("process {pid} has {why}"));
+        }
+        None
+    }
+
+    /// The functions of allocators among modules; none where nobody wants them. The worker reads each file
+    /// once.
+    fn find_allocators(&mut self, pid: u32, modules: &[Module]) -> Vec<Site> {
+        match self.allocators {
+            Some(_) => self.code.allocators(&mut self.losses, pid, modules),
+            None => Vec::new(),
+        }
+    }
+
+    fn part_allocators(&mut self, pid: u32) {
+        if let Some((allocators, _)) = &mut self.allocators {
+            allocators.part(&mut self.probes, pid);
+        }
+    }
+
+    fn attach_to_forked(&mut self, parent: u32, pid: u32) {
+        let shares = self.snapshots.sharer_of(pid).is_some();
+        if let Some((allocators, _)) = self.allocators.as_mut().filter(|_| !shares) {
+            allocators.forked(&mut self.probes, &mut self.losses, parent, pid);
+        }
+    }
+
+    fn attach_to_executed(&mut self, pid: u32) {
+        let sites = self.sites_of(pid);
+        if let Some((allocators, _)) = &mut self.allocators {
+            allocators.executed(&mut self.probes, &mut self.losses, pid, sites);
+        }
+    }
+
+    fn find_late_allocators(&mut self, pid: u32) {
+        let sites = self.sites_of(pid);
+        if let Some((allocators, _)) = &mut self.allocators {
+            allocators.mapped(&mut self.losses, pid, &sites);
+        }
+    }
+
+    /// The functions of allocators that a process has mapped now; none where nobody wants them.
+    fn sites_of(&mut self, pid: u32) -> Vec<Site> {
+        let modules = self.allocators.as_ref().and_then(|_| self.feed.session().code_of(pid));
+        let modules: Vec<Module> =
+            modules.into_iter().flat_map(ModuleMap::living).cloned().collect();
+        self.find_allocators(pid, &modules)
     }
 
     /// Takes the last snapshot of a process, and lets it run as soon as it was read: its events end
@@ -472,6 +557,7 @@ impl Collector {
         let snapshot = self.take(tid, pid, moment);
         self.probes.untrace(pid);
         drop(done);
+        self.part_allocators(pid);
         if let Some(watch) = watch {
             watch.end();
         }
@@ -740,6 +826,14 @@ fn makes_code(call: &MapCall) -> bool {
             libc::SYS_mprotect | libc::SYS_pkey_mprotect => true,
             _ => false,
         }
+}
+
+/// Probes are in the allocator of a process that ran before.
+fn attached(pid: u32, mean: u64) -> Event {
+    let step = MallocStep::Attached;
+    let call = MallocCall { step, address: 0, size: 0, mean, stack: None };
+    let time_ns = procfs::monotonic_ns();
+    Event { time_ns, pid, tid: pid, mm: MmId::UNKNOWN, body: Body::Malloc(call) }
 }
 
 /// What a process would have reported that made another one in its own memory. The kernel's name of

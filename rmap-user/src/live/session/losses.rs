@@ -69,7 +69,7 @@ impl LossCounter {
         match probes.counter(abi::COUNT_LOST_MALLOC) {
             Ok(0) => {}
             Ok(lost) => self.note("malloc", format!(
-                "{lost} reports of the allocator's shim found no room in the ring; what is live may be \
+                "{lost} reports of picked blocks found no room in the ring; what is live may be \
                  more or less"
             )),
             Err(error) => self.note("malloc", error.to_string()),

@@ -5,6 +5,7 @@
 //! session; the ptrace engine has a thread of its own and waits for it at every stop, so that
 //! a snapshot and the events before it belong together.
 
+mod allocators;
 mod attach;
 mod check;
 mod code;
@@ -85,8 +86,10 @@ pub struct Watch {
     /// Read the structures of allocators at the last snapshot of each process, and how long a process
     /// may stand for it.
     pub heap: Option<Duration>,
-    /// Pick allocations, one in so many bytes on average.
+    /// Pick allocations, one byte in so many on average.
     pub malloc: Option<u64>,
+    /// Shows a line to whoever waits, before processes are attached to.
+    pub announce: Option<fn(&str)>,
     /// Who looks on while it runs. Then nothing is kept for moments before the end.
     pub onlooker: Option<Arc<Onlooker>>,
 }

@@ -36,7 +36,7 @@ use crate::{
         cgroup::Group,
         malloc::Shim,
         privileges,
-        probes::{Probes, Settings},
+        probes::{Cost, Picking, Probes, Settings},
         procfs,
         ptrace::{self, Launch, Observer, Status, Tracer},
         release,
@@ -147,7 +147,11 @@ pub(super) fn start(
     let shim = subject.take_shim();
     let mut probes = load(Settings {
         choice: watch.probes,
-        malloc: shim.is_some(),
+        malloc: match (&shim, watch.malloc) {
+            (Some(_), _) => Picking::Shim,
+            (None, Some(mean)) => Picking::Functions(mean),
+            (None, None) => Picking::Nothing,
+        },
         follow: watch.follow,
         verbose: watch.verbose,
         check_unwind: check.is_some(),
@@ -155,8 +159,30 @@ pub(super) fn start(
     })?;
     if let Some(shim) = &shim {
         probes.trace_malloc(shim)?;
+    } else if watch.malloc.is_some() {
+        probes.load_allocators()?;
+        if let Some(announce) = watch.announce {
+            announce(&words_of_cost(probes.allocator_cost()));
+        }
     }
     runtime.block_on(trace(subject, shim, watch, probes, traced, check))
+}
+
+/// What probes at allocators' functions cost, in one line.
+fn words_of_cost(cost: Result<Cost, String>) -> String {
+    match cost {
+        Ok(Cost { allocate_ns, free_ns }) => {
+            let [allocate, free] = [allocate_ns, free_ns].map(|ns| ns as f64 / 1000.0);
+            format!(
+                "while rmap is attached, each call of malloc takes about {allocate:.1} µs more, and \
+                 each of free {free:.1} µs (measured just now)"
+            )
+        }
+        Err(why) => format!(
+            "while rmap is attached, each call of malloc and free takes some microseconds more (not \
+             measured here: {why})"
+        ),
+    }
 }
 
 async fn trace(
@@ -169,7 +195,10 @@ async fn trace(
 ) -> Result<Outcome, Error> {
     let starter = Starter::new().map_err(system("start a thread"))?;
     // Threads that are made from now on have no more than this one.
-    let limited = privileges::limit();
+    let limited = match watch.malloc {
+        Some(_) if subject.mode() == Mode::Attach => privileges::limit_but_perfmon(),
+        _ => privileges::limit(),
+    };
     let started_ns = procfs::monotonic_ns();
     let ring: RingBuf<MapData> = probes.ring()?;
     // SAFETY: the ring keeps its own descriptor open as long as it lives.
@@ -206,6 +235,9 @@ async fn trace(
         Collector::new(mode, started_ns, probes, stream, started_at, recorder, watch.asked.clone());
     collector.check_with(check);
     collector.read_heaps(watch.heap);
+    if mode == Mode::Attach {
+        collector.watch_allocators(watch.malloc);
+    }
     if let Err(error) = limited {
         collector.note("privileges", format!("capabilities could not be dropped: {error}"));
     }

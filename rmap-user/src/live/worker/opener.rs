@@ -70,14 +70,16 @@ pub fn open(request: Request, copy: Option<OwnedFd>) -> Done {
             };
             Done::Answer(answer, Vec::new())
         }
-        Request::Module { ref place, .. } => match open_place(place) {
-            Ok(foreign) => {
-                let opened = describe(&foreign);
-                let files = vec![foreign.file.into()];
-                Done::Task(Task { request, files: vec![Ok(opened)], copy: false }, files)
+        Request::Module { ref place, .. } | Request::Allocator { ref place } => {
+            match open_place(place) {
+                Ok(foreign) => {
+                    let opened = describe(&foreign);
+                    let files = vec![foreign.file.into()];
+                    Done::Task(Task { request, files: vec![Ok(opened)], copy: false }, files)
+                }
+                Err(why) => Done::Answer(Answer::Refused(why), Vec::new()),
             }
-            Err(why) => Done::Answer(Answer::Refused(why), Vec::new()),
-        },
+        }
         Request::Table => Done::Task(Task { request, files: Vec::new(), copy: false }, Vec::new()),
         Request::PerfMap { tid, not, .. } => match super::super::perf_map::find(tid) {
             Ok(Some(found)) if Some(found.stamp) != not => match found.open() {

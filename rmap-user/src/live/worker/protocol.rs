@@ -12,6 +12,7 @@ use super::packages;
 use crate::report::Frame;
 use crate::runtime::python::Found;
 use crate::symbol::Stamp;
+use crate::symbol::allocator::{FUNCTIONS_MAX, Shape};
 use crate::symbol::elf::Headers;
 
 /// Places to which signal handlers return, of one file; the C library has one or two.
@@ -131,6 +132,11 @@ pub enum Request {
         /// Bytes that a copy of its symbols may have, if the file may go.
         copy_max: u64,
     },
+    /// The functions of an allocator in an ELF file.
+    Allocator {
+        /// The file.
+        place: Place,
+    },
     /// The unwind table of the file that [`Request::Module`] was about.
     Table,
     /// The names in the perf map file of a process.
@@ -157,7 +163,11 @@ impl Request {
             | Self::Packages { .. }
             | Self::Stamps(_)
             | Self::PerfMapStamp { .. } => true,
-            Self::Module { .. } | Self::Table | Self::PerfMap { .. } | Self::Names(_) => false,
+            Self::Module { .. }
+            | Self::Allocator { .. }
+            | Self::Table
+            | Self::PerfMap { .. }
+            | Self::Names(_) => false,
         }
     }
 }
@@ -238,6 +248,8 @@ pub enum Answer {
     Stamps(Vec<Option<Stamp>>),
     /// To [`Request::Module`].
     Module(Box<ModuleAnswer>),
+    /// Functions and their offsets in the file.
+    Functions(Vec<(Shape, u64)>),
     /// Frames by file offset, without the file's name; and why some are missing.
     Names {
         /// The frames.
@@ -309,6 +321,9 @@ pub fn answer<'a>(bytes: &'a [u8], request: &Request) -> Result<(Answer, &'a [u8
         (Answer::Stamps(stamps), Request::Stamps(places)) => stamps.len() == places.len(),
         (Answer::Stamps(stamps), Request::PerfMapStamp { .. }) => stamps.len() == 1,
         (Answer::Module(module), Request::Module { .. }) => module.is_within_limits(),
+        (Answer::Functions(functions), Request::Allocator { .. }) => {
+            functions.len() <= FUNCTIONS_MAX
+        }
         (Answer::Names { frames, problem }, Request::Names(wanted)) => {
             problem.as_ref().is_none_or(|why| why.len() <= NAME_MAX)
                 && frames.len() <= wanted.offsets.len()
@@ -346,12 +361,13 @@ impl ModuleAnswer {
 pub fn fuzz_entry(bytes: &[u8]) {
     let Some((kind, bytes)) = bytes.split_first() else { return };
     let place = || Place::Exe { pid: 1 };
-    let request = match kind % 6 {
+    let request = match kind % 7 {
         0 => Request::Text { pid: 1, name: "cmdline".to_owned(), most: 10 },
         1 => Request::LoaderPaths { pid: 1 },
         2 => Request::Stamps(vec![place()]),
         3 => Request::Module { place: place(), copy_max: 0 },
         4 => Request::Names(Wanted { offsets: vec![1, 2], ..Wanted::default() }),
+        5 => Request::Allocator { place: place() },
         _ => Request::Table,
     };
     if let Ok((taken, body)) = answer(bytes, &request) {

@@ -16,7 +16,7 @@ use super::{needs, sandbox};
 use crate::runtime::python::recognise;
 use crate::symbol::elf::{Headers, Sections};
 use crate::symbol::parts::{Parts, bytes_in};
-use crate::symbol::{self, PerfMap, SymbolFile};
+use crate::symbol::{self, PerfMap, SymbolFile, allocator};
 use crate::unwind::{cache, table::Table};
 
 /// Code in which they are looked for, in bytes.
@@ -69,6 +69,17 @@ impl Reader {
         match &task.request {
             Request::Module { copy_max, .. } => match (task.files.first(), files.next()) {
                 (Some(Ok(opened)), Some(file)) => self.module(opened, &file, *copy_max),
+                _ => refused("no file came with the request"),
+            },
+            Request::Allocator { .. } => match (task.files.first(), files.next()) {
+                (Some(Ok(opened)), Some(file)) => {
+                    let limits = Limits::of(opened.systems);
+                    sandbox::limit(limits.memory, limits.time);
+                    match allocator::find(&file) {
+                        Ok(functions) => done(Answer::Functions(functions)),
+                        Err(error) => refused(&error.to_string()),
+                    }
+                }
                 _ => refused("no file came with the request"),
             },
             Request::Table if is_table => match last.map(|image| Table::build(&image.bytes)) {
