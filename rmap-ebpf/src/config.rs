@@ -75,6 +75,8 @@ globals! {
     VMA_FLAGS: u64 = 0;
     /// Offset of `vm_area_struct.vm_file`.
     VMA_FILE: u64 = 0;
+    /// Offset of `vm_area_struct.vm_ops`.
+    VMA_OPS: u64 = 0;
     /// Offset of `vm_area_struct.vm_pgoff`.
     VMA_OFFSET: u64 = 0;
     /// Offset of the seconds of an inode's time of change.

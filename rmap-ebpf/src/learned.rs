@@ -62,6 +62,10 @@ pub fn learn(slot: u32, address: u64, found: *mut Found) -> bool {
         return false;
     }
     let mapping = if found.file == 0 {
+        // The kernel's own: the vDSO, which has a table, and the page of uprobes.
+        if found.is_special != 0 {
+            return false;
+        }
         learned::made(found.start, found.end)
     } else {
         let Some(table) = table_of(found.file) else { return false };
@@ -109,6 +113,8 @@ pub struct Found {
     /// 0: none.
     file: u64,
     executable: u64,
+    /// Not 0: it has operations, so without a file it is the kernel's own.
+    is_special: u64,
 }
 
 /// Reads a mapping. Returns 0, as the kernel wants it.
@@ -116,12 +122,13 @@ unsafe extern "C" fn look(_task: u64, mapping: u64, found: *mut *mut Found) -> i
     // SAFETY: the helper hands on what `learn` gave it, which lies in a map.
     let found = unsafe { &mut **found };
     let read = |offset: u64| kernel::read::<u64>(mapping, offset);
-    let (Some(start), Some(end), Some(flags), Some(file), Some(page)) = (
+    let (Some(start), Some(end), Some(flags), Some(file), Some(page), Some(operations)) = (
         read(config::VMA_START.load()),
         read(config::VMA_END.load()),
         read(config::VMA_FLAGS.load()),
         read(config::VMA_FILE.load()),
         read(config::VMA_OFFSET.load()),
+        read(config::VMA_OPS.load()),
     ) else {
         return 0;
     };
@@ -130,5 +137,6 @@ unsafe extern "C" fn look(_task: u64, mapping: u64, found: *mut *mut Found) -> i
     found.offset = page << PAGE_SHIFT;
     found.file = file;
     found.executable = flags & EXEC;
+    found.is_special = operations;
     0
 }

@@ -50,12 +50,13 @@ const FILES: [(&str, &str, &str); 12] = [
 
 /// What is read of a mapping in which a walk comes, all of it or nothing: without it, stacks that lead
 /// through code made a moment ago are walked in user space.
-const MAPPINGS: [(&str, &str, &str); 5] = [
+const MAPPINGS: [(&str, &str, &str); 6] = [
     ("VMA_START", "vm_area_struct", "vm_start"),
     ("VMA_END", "vm_area_struct", "vm_end"),
     ("VMA_FLAGS", "vm_area_struct", "vm_flags"),
     ("VMA_FILE", "vm_area_struct", "vm_file"),
     ("VMA_OFFSET", "vm_area_struct", "vm_pgoff"),
+    ("VMA_OPS", "vm_area_struct", "vm_ops"),
 ];
 
 /// The time of an inode's last change: until Linux 6.5, 6.10, and since. Where it is not found, no file

@@ -458,7 +458,8 @@ impl Collector {
         let (code, to) = self.code();
         let scanned = code.scan_attached(to, pid, tid);
         let modules = scanned.as_ref().map_or(&[][..], |(_, modules)| modules);
-        let picked_from = self.attach_to_allocators(pid, modules);
+        let standing = Arc::clone(&self.standing);
+        let picked_from = standing.reading(|| self.attach_to_allocators(pid, modules));
         drop(done);
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,
@@ -517,17 +518,21 @@ impl Collector {
         }
     }
 
+    /// Attaching takes as long as the kernel needs for it, some tens of milliseconds a function: no stop
+    /// of others ends for that.
     fn attach_to_forked(&mut self, parent: u32, pid: u32) {
         let shares = self.snapshots.sharer_of(pid).is_some();
         if let Some((allocators, _)) = self.allocators.as_mut().filter(|_| !shares) {
-            allocators.forked(&mut self.probes, &mut self.losses, parent, pid);
+            let (probes, losses) = (&mut self.probes, &mut self.losses);
+            self.standing.reading(|| allocators.forked(probes, losses, parent, pid));
         }
     }
 
     fn attach_to_executed(&mut self, pid: u32) {
         let sites = self.sites_of(pid);
         if let Some((allocators, _)) = &mut self.allocators {
-            allocators.executed(&mut self.probes, &mut self.losses, pid, sites);
+            let (probes, losses) = (&mut self.probes, &mut self.losses);
+            self.standing.reading(|| allocators.executed(probes, losses, pid, sites));
         }
     }
 
