@@ -9,7 +9,8 @@
 #define THREADS 2
 #define EACH ((size_t)40)
 
-static pthread_barrier_t ready;
+static pthread_barrier_t allocated, ready;
+static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
 static int go[2];
 
 NAMED void *worker(void *number)
@@ -22,12 +23,16 @@ NAMED void *worker(void *number)
     /* The first block of another thread makes an arena. */
     char *block = (char *)malloc(1000);
     memset(block, 1, 1000);
+    /* Nobody changes mappings while another looks at them: smaps is read piece by piece. */
+    pthread_barrier_wait(&allocated);
+    pthread_mutex_lock(&looking);
     snprintf(region, sizeof region, "stack %zu", n);
     truth_smaps(region, &here);
     truth("{\"truth\":\"tid\",\"pid\":%d,\"function\":\"%s\",\"tid\":%d}", getpid(), region,
           (int)syscall(SYS_gettid));
     snprintf(region, sizeof region, "arena %zu", n);
     truth_smaps(region, block);
+    pthread_mutex_unlock(&looking);
     pthread_barrier_wait(&ready);
     if (read(go[0], &byte, 1) != 0)
         die("the pipe");
@@ -72,11 +77,13 @@ int main(void)
 {
     pthread_t threads[THREADS];
     char line[8];
-    if (pipe(go) || pthread_barrier_init(&ready, NULL, THREADS + 1))
+    if (pipe(go) || pthread_barrier_init(&allocated, NULL, THREADS + 1) ||
+        pthread_barrier_init(&ready, NULL, THREADS + 1))
         die("begin");
     for (size_t n = 0; n < THREADS; n++)
         if (pthread_create(&threads[n], NULL, worker, (void *)n))
             die("pthread_create");
+    pthread_barrier_wait(&allocated);
     pthread_barrier_wait(&ready);
     truth_smaps("memfd", make_pool());
     truth_smaps("shared", make_shared());
