@@ -13,7 +13,9 @@
 
 use std::io;
 
-use super::{sys, tracee};
+use super::sys;
+#[cfg(target_arch = "x86_64")]
+use super::tracee;
 
 /// Why no call was made.
 #[derive(Debug)]
