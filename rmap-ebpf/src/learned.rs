@@ -24,7 +24,7 @@ use crate::{
     kernel::{self, File},
 };
 
-/// Beside each of the `MAPPINGS` of processes, what was learned since they were set.
+/// Beside each of the `MAPPINGS`, what was learned of the processes that share it since it was set.
 #[map]
 pub static LEARNED: Array<[Learned; abi::LEARNED]> = Array::with_max_entries(abi::MAPPING_SLOTS, 0);
 
@@ -81,11 +81,14 @@ pub fn learn(slot: u32, address: u64, found: *mut Found) -> bool {
 #[inline(always)]
 fn keep(slot: u32, mapping: Mapping) -> bool {
     let Some(all) = LEARNED.get_ptr_mut(slot) else { return false };
+    // A number: with a pointer that the verifier knows nothing may be computed.
+    let mm = kernel::mm_of(kernel::current() as u64);
     // SAFETY: the map keeps its values in place, and the place lies inside. Another CPU may write the
     // same place: the check sum shows it.
     unsafe {
-        let place = &raw mut (*all)[learned::place(mapping.start)];
-        place.write_volatile(Learned { mapping, check: learned::check(&mapping) });
+        let place = learned::place(&*all, mm, mapping.start);
+        let place = (*all).as_mut_ptr().add(place);
+        place.write_volatile(Learned { mapping, check: learned::check(&mapping, mm) });
     }
     true
 }

@@ -31,6 +31,9 @@ pub struct Scratch {
     near: u64,
     /// The last guessed return address that lies in no known mapping; 0: none.
     missed: u64,
+    /// Not 0: the walk has used what was learned of this process alone, so others that have its list of
+    /// mappings, and with it its generation, must not have what was found.
+    has_learned: u64,
     /// The mapping that was asked for last.
     found: Found,
     /// What [`fetch`] has read.
@@ -123,6 +126,7 @@ pub fn walk(
     start.trace.begin(registers.sp());
     start.window_at = 0;
     start.missed = 0;
+    start.has_learned = 0;
     if start.stack_bytes == 0 {
         // Without it each word is read for itself, or with its neighbours.
         copy_stack(registers, FIRST_BYTES, scratch);
@@ -367,7 +371,7 @@ pub fn remember(start: &Start, hash: u64, scratch: *mut Scratch, memory: &mut Me
     // SAFETY: this CPU's own slot, as above.
     let ended = unsafe { &*scratch };
     memory.count = 0;
-    if !ended.trace.fits(&ended.frame) {
+    if !ended.trace.fits(&ended.frame) || ended.has_learned != 0 {
         return;
     }
     memory.found = 0;
@@ -420,11 +424,16 @@ fn row(
             // What the kernel side has found out by itself.
             // SAFETY: as of the mappings.
             let learned = unsafe { &*learned };
-            let (number, found) = learned::find(learned, address);
-            mapping = &learned[number & (abi::LEARNED - 1)].mapping;
+            // A number: with a pointer that the verifier knows nothing may be computed.
+            let mm = kernel::mm_of(kernel::current() as u64);
+            let (number, found) = learned::find(learned, mm, address);
+            // SAFETY: a place of the array.
+            mapping = unsafe { &(*learned.as_ptr().add(number)).mapping };
             if found == 0 || !covers(mapping, address) {
                 return special_row(abi::SPECIAL_NO_MAPPING);
             }
+            // SAFETY: as above.
+            unsafe { (&raw mut (*scratch).has_learned).write_volatile(1) };
         }
     }
     row_of(mapping, address)
@@ -509,7 +518,9 @@ impl Env for Kernel {
         }
         let row = row(self.mappings, self.learned, self.scratch, address);
         // What is not known yet may be in a moment: a table that is being written.
-        if row != special_row(abi::SPECIAL_NO_MAPPING) {
+        // SAFETY: a plain field of this CPU's own slot, and the callee has given its reference back.
+        let has_learned = unsafe { (&raw const (*self.scratch).has_learned).read_volatile() };
+        if row != special_row(abi::SPECIAL_NO_MAPPING) && has_learned == 0 {
             *known = KnownRow { address, row, generation };
         }
         row

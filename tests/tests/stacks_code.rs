@@ -125,6 +125,25 @@ fn code_made_a_moment_ago_has_its_callers_though_rmap_stands_still() {
     }
 }
 
+/// Processes that were forked from one share its list of code until they map more of their own: what the
+/// kernel side finds out of one of them says nothing of another.
+#[test]
+fn code_that_two_children_load_at_one_address_is_each_ones_own() {
+    let machine = begin!();
+    let library = |room: &str| {
+        workload::build_with("stacks_twin_library", &[&BARE[..], &LIBRARY, &[room]].concat())
+    };
+    let [first, second] = ["-DROOM=24", "-DROOM=4000"].map(library);
+    let paths = [first, second].map(|path| path.to_str().unwrap().to_owned());
+    let job = machine.job("stacks_twins", &[&paths[0], &paths[1]]);
+    if let Some(reason) = &job.truth.skip {
+        return machine.skip(reason);
+    }
+    for region in ["first", "second"] {
+        expect_chain(&job, region, &["write_pages", "twin_entry", "call_twin", "child", "main"]);
+    }
+}
+
 /// The workload twice, as copies of its own, which it may do away with.
 fn expect_code_of_files(how: &str) {
     let machine = begin!();

@@ -195,8 +195,8 @@ pub struct Learned {
     pub check: u64,
 }
 
-/// How many a process may have since its [`Mappings`] were set.
-pub const LEARNED: usize = 8;
+/// How many the processes that share [`Mappings`] may have since those were set.
+pub const LEARNED: usize = 16;
 /// Most files whose tables the kernel side finds by itself.
 pub const FILE_TABLES: u32 = 8192;
 
